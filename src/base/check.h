@@ -9,6 +9,8 @@
 #ifndef OPQ_BASE_CHECK_H
 #define OPQ_BASE_CHECK_H
 
+#include <stddef.h>
+
 /* Say what was broken and where, on standard error, and abort. */
 _Noreturn void check_failed(const char *condition, const char *file, int line);
 

@@ -13,4 +13,7 @@
  * crc32c(crc32c(0, a), b) is the checksum of a and b in a row. */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);
 
+/* The same by tables, for CPUs without the instruction; tests compare. */
+uint32_t crc32c_portable(uint32_t crc, const void *data, size_t size);
+
 #endif

@@ -28,7 +28,8 @@ void histogram_record(struct histogram *histogram, uint64_t value);
 void histogram_add(struct histogram *histogram, const struct histogram *other);
 
 /* The value below which `fraction` (0 to 1) of the counted ones lie, as the
- * upper end of its bucket; 0 when nothing was counted. */
+ * upper end of its bucket but never above `largest`; 0 when nothing was
+ * counted. */
 uint64_t histogram_percentile(const struct histogram *histogram,
                               double fraction);
 

@@ -23,7 +23,8 @@ struct str {
 #define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
 
 /* For printf: "%.*s", STR_ARG(text). The size is cut at INT_MAX. */
-#define STR_ARG(text) ((int)((text).size & 0x7fffffff)), (text).data
+#define STR_ARG(text)                                                          \
+    (int)((text).size < 0x7fffffff ? (text).size : 0x7fffffff), (text).data
 
 /* Slice a terminated string; NULL gives the empty slice. */
 struct str str_from(const char *text);
