@@ -99,7 +99,8 @@ int str_compare(struct str left, struct str right)
 bool str_starts(struct str text, struct str prefix)
 {
     return text.size >= prefix.size &&
-           str_equal(str_cut(text, 0, prefix.size), prefix);
+           (prefix.size == 0 ||
+            memcmp(text.data, prefix.data, prefix.size) == 0);
 }
 
 size_t str_find(struct str text, char byte)

@@ -1,0 +1,128 @@
+# The menu. `make` lists it. How things are built is in meson.build.
+# SPDX-License-Identifier: MIT
+
+PYTHON = /usr/bin/python3
+MESON = /usr/bin/meson
+NINJA = ninja
+RUN_TESTS = $(PYTHON) tools/run-tests
+
+# Chosen on the command line: make run ARGS='-port 9000'
+ARGS =
+FUZZ_SECONDS = 60
+FUZZ_ONLY =
+DESTDIR =
+
+.PHONY: help
+help:
+	@echo 'make run       build and serve; ARGS="-port 9000" are passed on'
+	@echo 'make test      everything that must pass: unit and system tests,'
+	@echo '               lint, tidy; ends with "N passed, M failed"'
+	@echo
+	@echo 'make build     build/opq'
+	@echo 'make unit      unit tests only'
+	@echo 'make system    tests of the real binary only, in their short form'
+	@echo 'make asan      unit and system tests under ASan and UBSan'
+	@echo 'make tsan      unit and system tests under TSan'
+	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS (60);'
+	@echo '               FUZZ_ONLY=url for one of them'
+	@echo 'make torture   the long form of the crash tests (as root, an hour)'
+	@echo 'make bench     the table of figures'
+	@echo 'make cover     lines run by unit and system tests, by file'
+	@echo
+	@echo 'make lint      clang-format and clang-tidy, nothing is changed'
+	@echo 'make format    clang-format, files are changed'
+	@echo 'make tidy      layout and conventions (tools/tidy)'
+	@echo 'make install   to DESTDIR and the prefix of the build'
+	@echo 'make setup     install what a fresh Debian 12 lacks'
+	@echo 'make clean     remove build directories'
+
+.PHONY: setup
+setup:
+	@tools/setup
+
+build/build.ninja:
+	$(MESON) setup build
+
+.PHONY: build
+build: setup build/build.ninja
+	@$(NINJA) -C build
+
+.PHONY: run
+run: build
+	@build/opq $(ARGS)
+
+.PHONY: test
+test: build
+	@$(RUN_TESTS) --build build unit system tools lint tidy
+
+.PHONY: unit
+unit: build
+	@$(RUN_TESTS) --build build unit
+
+.PHONY: system
+system: build
+	@$(RUN_TESTS) --build build system
+
+build-asan/build.ninja:
+	$(MESON) setup build-asan -Db_sanitize=address,undefined \
+	    -Dcheck_slow=true --optimization 1
+
+.PHONY: asan
+asan: setup build-asan/build.ninja
+	@$(NINJA) -C build-asan
+	@$(RUN_TESTS) --build build-asan unit system
+
+build-tsan/build.ninja:
+	$(MESON) setup build-tsan -Db_sanitize=thread -Dcheck_slow=true \
+	    --optimization 1
+
+.PHONY: tsan
+tsan: setup build-tsan/build.ninja
+	@$(NINJA) -C build-tsan
+	@$(RUN_TESTS) --build build-tsan unit system
+
+build-fuzz/build.ninja:
+	CC=clang $(MESON) setup build-fuzz -Dfuzz=true -Db_lundef=false \
+	    -Db_sanitize=address,undefined -Dcheck_slow=true
+
+.PHONY: fuzz
+fuzz: setup build-fuzz/build.ninja
+	@$(NINJA) -C build-fuzz
+	@tools/fuzz build-fuzz $(FUZZ_SECONDS) $(FUZZ_ONLY)
+
+.PHONY: torture
+torture: build
+	@OPQ_TORTURE=1 $(RUN_TESTS) --build build system
+
+.PHONY: bench
+bench: build
+	@bench/run build/opq
+
+build-cover/build.ninja:
+	$(MESON) setup build-cover -Db_coverage=true --optimization 0
+
+.PHONY: cover
+cover: setup build-cover/build.ninja
+	@$(NINJA) -C build-cover
+	@$(RUN_TESTS) --build build-cover unit system
+	@$(PYTHON) tools/cover build-cover
+
+.PHONY: lint
+lint: setup build/build.ninja
+	@$(RUN_TESTS) --build build lint
+
+.PHONY: tidy
+tidy:
+	@$(PYTHON) tools/tidy
+
+.PHONY: format
+format:
+	@find src test bench -name '*.[ch]' -print0 | xargs -0r clang-format -i
+
+.PHONY: install
+install: build
+	@$(MESON) install -C build --destdir "$(DESTDIR)"
+
+.PHONY: clean
+clean:
+	rm -rf build build-asan build-tsan build-fuzz build-cover
