@@ -1,0 +1,134 @@
+/* Classes of bytes, and finding them fast. Private to http/.
+ *
+ * Inline, since the parser asks for each byte of a head.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_HTTP_BYTES_H
+#define OPQ_HTTP_BYTES_H
+
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+/* Tell whether a byte is in a set, given as 128 bits: bit b of word w stands
+ * for byte 64 * w + b. No byte above 0x7f is in any. */
+static inline bool bytes_in(char byte, uint64_t low_word, uint64_t high_word)
+{
+    unsigned char code = (unsigned char)byte;
+    uint64_t word = code < 64 ? low_word : high_word;
+    return code < 128 && ((word >> (code & 63)) & 1) != 0;
+}
+
+/* Tell whether a byte may stand in a token (RFC 9110, 5.6.2): letters, digits,
+ * and !#$%&'*+-.^_`|~ */
+static inline bool bytes_is_token(char byte)
+{
+    return bytes_in(byte, UINT64_C(0x3ff6cfa00000000),
+                    UINT64_C(0x57ffffffc7fffffe));
+}
+
+/* Tell whether a byte may stand in a host and port (RFC 3986, 3.2.2):
+ * unreserved, sub-delims, % : [ ] */
+static inline bool bytes_is_host(char byte)
+{
+    return bytes_in(byte, UINT64_C(0x2fff7ff200000000),
+                    UINT64_C(0x47fffffeaffffffe));
+}
+
+/* Tell whether a byte may stand in a request target: printable, no '#'. */
+static inline bool bytes_is_target(char byte)
+{
+    return byte > 0x20 && byte < 0x7f && byte != '#';
+}
+
+/* Tell whether a byte is "unreserved" (RFC 3986, 2.3): letters, digits,
+ * - . _ ~ */
+static inline bool bytes_is_unreserved(char byte)
+{
+    return bytes_in(byte, UINT64_C(0x3ff600000000000),
+                    UINT64_C(0x47fffffe87fffffe));
+}
+
+/* Tell whether a byte is a control that no field value has: all but tab. */
+static inline bool bytes_is_control(char byte)
+{
+    unsigned char code = (unsigned char)byte;
+    return (code < 0x20 && code != '\t') || code == 0x7f;
+}
+
+/* The value of a hexadecimal digit; -1 for other bytes. */
+static inline int bytes_hex(char byte)
+{
+    if (byte >= '0' && byte <= '9') {
+        return byte - '0';
+    }
+    char lower = (char)(byte | 0x20);
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+/* Position of the first line feed from `at` on; `end` when there is none. */
+static inline size_t bytes_find_lf(const char *data, size_t at, size_t end)
+{
+#ifdef __SSE2__
+    const __m128i wanted = _mm_set1_epi8('\n');
+    for (; end - at >= 16; at += 16) {
+        __m128i block = _mm_loadu_si128((const void *)(data + at));
+        int mask = _mm_movemask_epi8(_mm_cmpeq_epi8(block, wanted));
+        if (mask != 0) {
+            return at + (size_t)__builtin_ctz((unsigned)mask);
+        }
+    }
+#endif
+    while (at < end && data[at] != '\n') {
+        at++;
+    }
+    return at;
+}
+
+/* Position of the first control but tab from `at` on; `end` when there is
+ * none. */
+static inline size_t bytes_find_control(const char *data, size_t at, size_t end)
+{
+#ifdef __SSE2__
+    const __m128i last = _mm_set1_epi8(0x1f);
+    const __m128i tab = _mm_set1_epi8('\t');
+    const __m128i del = _mm_set1_epi8(0x7f);
+    for (; end - at >= 16; at += 16) {
+        __m128i block = _mm_loadu_si128((const void *)(data + at));
+        __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(block, last), block);
+        __m128i hit =
+            _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(block, tab), low),
+                         _mm_cmpeq_epi8(block, del));
+        int mask = _mm_movemask_epi8(hit);
+        if (mask != 0) {
+            return at + (size_t)__builtin_ctz((unsigned)mask);
+        }
+    }
+#endif
+    while (at < end && !bytes_is_control(data[at])) {
+        at++;
+    }
+    return at;
+}
+
+/* Tell whether a field name, which is a token, is `lower`, which has small
+ * letters and '-' only and the same size. Setting bit 5 folds case, and makes
+ * no token character equal to one of those but the letter itself. */
+static inline bool bytes_name_is(struct str name, const char *lower)
+{
+    for (size_t i = 0; i < name.size; i++) {
+        if ((name.data[i] | 0x20) != lower[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+#endif
