@@ -104,8 +104,8 @@ build-cover/build.ninja:
 .PHONY: cover
 cover: setup build-cover/build.ninja
 	@$(NINJA) -C build-cover
-	@$(RUN_TESTS) --build build-cover unit system
-	@$(PYTHON) tools/cover build-cover
+	@status=0; $(RUN_TESTS) --build build-cover unit system || status=1; \
+	    $(PYTHON) tools/cover build-cover && exit $$status
 
 .PHONY: lint
 lint: setup build/build.ninja

@@ -2,7 +2,9 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#ifndef OPQ_CHECK_SLOW
 #define OPQ_CHECK_SLOW
+#endif
 #include "base/check.h"
 
 #include <setjmp.h>
