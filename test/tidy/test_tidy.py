@@ -233,6 +233,19 @@ def test_prototype_needs_the_prefix(tree):
     expect(tree, f'src/log/segment.h:{line}: twice() must begin with')
 
 
+def test_part_of_a_module_may_use_its_prefix(tree):
+    put(tree, 'src/log/segment_read.h', header_text(
+        'OPQ_LOG_SEGMENT_READ_H', '''\
+        /* Named after the whole. */
+        int segment_peek(void);
+        /* Named after the part. */
+        int segment_read_next(void);
+        /* Named after neither. */
+        int other_read(void);
+        '''))
+    expect(tree, 'other_read() must begin with segment_read_')
+
+
 def test_known_exception_to_the_prefix(tree):
     put(tree, 'src/base/buf.h', header_text('OPQ_BASE_BUF_H', '''\
         /* Known. */
@@ -253,6 +266,15 @@ def test_prototype_needs_a_contract(tree):
 def test_prototype_with_an_error_is_must_check(tree):
     put(tree, 'src/log/segment.h', GOOD_HEADER.replace('MUST_CHECK ', ''))
     expect(tree, 'segment_write() returns enum err: MUST_CHECK')
+
+
+def test_an_error_given_as_a_value_needs_no_check(tree):
+    put(tree, 'src/log/segment.h', GOOD_HEADER.replace(
+        '/* Twice of it. */', '''/* Why it failed. */
+enum err segment_err(const struct segment *segment);
+
+/* Twice of it. */'''))
+    expect(tree)
 
 
 def test_guard_names_folder_and_module(tree):
