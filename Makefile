@@ -6,7 +6,7 @@ MESON = /usr/bin/meson
 NINJA = ninja
 RUN_TESTS = $(PYTHON) tools/run-tests
 
-# Without a target Ninja builds the tests as well, which the tests do themselves.
+# Without a target Ninja builds the tests as well.
 BINARY = $(if $(wildcard src/server/main.c),opq)
 
 # Chosen on the command line: make run ARGS='-port 9000'

@@ -208,6 +208,15 @@ def test_module_cycle_through_sources_is_refused(tree):
     expect(tree, 'modules include each other: sys/a, sys/b, sys/c')
 
 
+def test_parts_of_a_module_are_no_cycle(tree):
+    put(tree, 'src/log/segment_read.h', header_text(
+        'OPQ_LOG_SEGMENT_READ_H', '#include "log/segment.h"\n'))
+    put(tree, IN_SEGMENT, GOOD_SOURCE.replace(
+        '#include "base/err.h"',
+        '#include "base/err.h"\n#include "log/segment_read.h"'))
+    expect(tree)
+
+
 def test_own_header_comes_first(tree):
     put(tree, IN_SEGMENT, GOOD_SOURCE.replace(
         '#include "log/segment.h"\n',
