@@ -1,0 +1,172 @@
+/* Target URLs.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "http/url.h"
+
+#include "http/bytes.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+enum {
+    PORT_PLAIN = 80,
+    PORT_SECURE = 443,
+    PORT_MAX = 65535,
+    HOST_SIZE_MAX = 253, /* bytes of a name, RFC 1035 2.3.4 as text */
+    LABEL_SIZE_MAX = 63, /* bytes between dots */
+};
+
+static enum err refuse(const char **out_reason, const char *reason)
+{
+    *out_reason = reason;
+    return ERR_INVALID;
+}
+
+/* Take the scheme and its slashes off `*rest`. */
+static bool take_scheme(struct str *rest, bool *out_secure)
+{
+    size_t size = 0;
+    if (str_equal_nocase(str_cut(*rest, 0, 7), STR("http://"))) {
+        size = 7;
+    } else if (str_equal_nocase(str_cut(*rest, 0, 8), STR("https://"))) {
+        size = 8;
+    }
+    *rest = str_cut(*rest, size, rest->size);
+    *out_secure = size == 8;
+    return size > 0;
+}
+
+/* Bytes before the first '/', '?' or '#'. */
+static size_t authority_size(struct str text)
+{
+    size_t size = 0;
+    while (size < text.size && text.data[size] != '/' &&
+           text.data[size] != '?' && text.data[size] != '#') {
+        size++;
+    }
+    return size;
+}
+
+/* Labels of unreserved characters, none empty; a dot may end the last. Names
+ * only: percent-encoding has no meaning in the DNS. */
+static bool is_host_name(struct str host)
+{
+    size_t label = 0;
+    bool ends_in_dot = host.size > 0 && host.data[host.size - 1] == '.';
+    size_t size = ends_in_dot ? host.size - 1 : host.size;
+    if (size == 0 || size > HOST_SIZE_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < size; i++) {
+        if (host.data[i] == '.') {
+            if (label == 0) {
+                return false;
+            }
+            label = 0;
+            continue;
+        }
+        label++;
+        if (!bytes_is_unreserved(host.data[i]) || label > LABEL_SIZE_MAX) {
+            return false;
+        }
+    }
+    return label > 0;
+}
+
+static bool is_ip6(struct str host)
+{
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    if (host.size == 0 || host.size >= sizeof(text)) {
+        return false;
+    }
+    memcpy(text, host.data, host.size);
+    text[host.size] = '\0';
+    return inet_pton(AF_INET6, text, &address) == 1;
+}
+
+static bool parse_port(struct str text, struct url *url)
+{
+    uint64_t port = 0;
+    if (str_to_u64(text, &port) != ERR_OK || port == 0 || port > PORT_MAX) {
+        return false;
+    }
+    url->port = (uint16_t)port;
+    url->port_given = true;
+    return true;
+}
+
+static enum err
+parse_authority(struct str text, struct url *url, const char **out_reason)
+{
+    struct str rest = text;
+    url->authority = text;
+    if (text.size == 0) {
+        return refuse(out_reason, "no host");
+    }
+    if (str_find(text, '@') < text.size) {
+        return refuse(out_reason, "user information is not allowed");
+    }
+    url->host_is_ip6 = text.data[0] == '[';
+    if (url->host_is_ip6) {
+        size_t end = str_find(text, ']');
+        url->host = str_cut(text, 1, end - 1);
+        rest = str_cut(text, end + 1, text.size);
+        if (end == text.size || !is_ip6(url->host)) {
+            return refuse(out_reason, "malformed IPv6 address");
+        }
+    } else {
+        size_t end = str_find(text, ':');
+        url->host = str_cut(text, 0, end);
+        rest = str_cut(text, end, text.size);
+        if (!is_host_name(url->host)) {
+            return refuse(out_reason, "malformed host");
+        }
+    }
+    if (rest.size == 0) {
+        return ERR_OK;
+    }
+    if (rest.data[0] != ':' || !parse_port(str_cut(rest, 1, rest.size), url)) {
+        return refuse(out_reason, "malformed port");
+    }
+    return ERR_OK;
+}
+
+enum err
+url_parse(struct str text, struct url *out_url, const char **out_reason)
+{
+    struct url url = {0};
+    struct str rest = text;
+    if (text.size > URL_SIZE_MAX) {
+        *out_reason = "too large";
+        return ERR_TOO_LARGE;
+    }
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] <= 0x20 || text.data[i] > 0x7e) {
+            return refuse(out_reason,
+                          "blanks, controls and bytes above 0x7e must be "
+                          "percent-encoded");
+        }
+    }
+    if (!take_scheme(&rest, &url.secure)) {
+        return refuse(out_reason, "not an http:// or https:// URL");
+    }
+    url.port = url.secure ? PORT_SECURE : PORT_PLAIN;
+    size_t size = authority_size(rest);
+    enum err err = parse_authority(str_cut(rest, 0, size), &url, out_reason);
+    if (err != ERR_OK) {
+        return err;
+    }
+    rest = str_cut(rest, size, rest.size);
+    url.target = str_cut(rest, 0, str_find(rest, '#'));
+    *out_url = url;
+    return ERR_OK;
+}
+
+bool url_same_endpoint(const struct url *left, const struct url *right)
+{
+    return left->secure == right->secure && left->port == right->port &&
+           left->host_is_ip6 == right->host_is_ip6 &&
+           str_equal_nocase(left->host, right->host);
+}
