@@ -521,6 +521,12 @@ def test_bytes_that_are_not_text_are_refused(tree):
     expect(tree, 'notes:1: not UTF-8')
 
 
+def test_what_was_built_is_not_looked_at(tree):
+    put(tree, 'build/object', b'\xff')
+    put(tree, 'build-asan/object', b'\xff')
+    expect(tree)
+
+
 def test_corpus_may_hold_any_bytes(tree):
     put(tree, 'test/fuzz/corpus/url/1', b'\xff \r\n')
     expect(tree)
