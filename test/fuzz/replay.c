@@ -14,6 +14,8 @@
 
 enum { PATH_SIZE_MAX = 4096, INPUT_SIZE_MAX = 16 << 20 };
 
+static uint8_t input[INPUT_SIZE_MAX];
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int not_hidden(const struct dirent *entry)
@@ -21,14 +23,14 @@ static int not_hidden(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
-/* Read a file into `data`, whole; give its size, or -1. */
-static long read_input(const char *path, uint8_t *data)
+/* Read a file into `input`, whole; give its size, or -1. */
+static long read_input(const char *path)
 {
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
         return -1;
     }
-    size_t size = fread(data, 1, INPUT_SIZE_MAX, file);
+    size_t size = fread(input, 1, INPUT_SIZE_MAX, file);
     long result = ferror(file) == 0 && size < INPUT_SIZE_MAX ? (long)size : -1;
     (void)fclose(file);
     return result;
@@ -36,14 +38,14 @@ static long read_input(const char *path, uint8_t *data)
 
 /* Run one input from memory of exactly its size, so that ASan sees a read
  * past its end. */
-static int run_input(const char *directory, const char *name, uint8_t *data)
+static int run_input(const char *directory, const char *name)
 {
     char path[PATH_SIZE_MAX];
     int path_size = snprintf(path, sizeof(path), "%s/%s", directory, name);
     if (path_size < 0 || (size_t)path_size >= sizeof(path)) {
         return -1;
     }
-    long size = read_input(path, data);
+    long size = read_input(path);
     if (size < 0) {
         return -1;
     }
@@ -51,7 +53,7 @@ static int run_input(const char *directory, const char *name, uint8_t *data)
     if (exact == NULL) {
         return -1;
     }
-    memcpy(exact, data, (size_t)size);
+    memcpy(exact, input, (size_t)size);
     (void)LLVMFuzzerTestOneInput(exact, (size_t)size);
     free(exact);
     return 0;
@@ -65,8 +67,7 @@ int main(int argc, char **argv)
         return 2;
     }
     int count = scandir(argv[1], &entries, not_hidden, alphasort);
-    uint8_t *data = malloc(INPUT_SIZE_MAX);
-    if (count <= 0 || data == NULL) {
+    if (count <= 0) {
         (void)fprintf(stderr, "%s: no corpus: %s\n", argv[1], strerror(errno));
         return 1;
     }
@@ -76,13 +77,12 @@ int main(int argc, char **argv)
         const char *name = entries[i]->d_name;
         (void)printf("# %s\n", name);
         (void)fflush(stdout);
-        int failed = run_input(argv[1], name, data);
+        int failed = run_input(argv[1], name);
         failures += failed != 0;
         (void)printf("%s %d - %s\n", failed == 0 ? "ok" : "not ok", i + 1,
                      name);
         free(entries[i]);
     }
     free(entries);
-    free(data);
     return failures > 0;
 }
