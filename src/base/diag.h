@@ -38,7 +38,11 @@ struct diag_sink {
     uint64_t (*now_ms)(void);
 };
 
-/* Send lines to `sink` (copied); NULL drops them, as it is at start. */
+/* Send lines to `sink` (copied); NULL drops them, as it is at start. When it
+ * returns, the one before is not called any more. Never from inside a sink.
+ *
+ * Blocks: while lines are being written to the one before
+ */
 void diag_set_sink(const struct diag_sink *sink);
 
 /* Print lines up to this level; info at start. */

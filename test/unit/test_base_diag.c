@@ -12,6 +12,8 @@
 #include <cmocka.h>
 
 #include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 static char line[4096];
@@ -157,6 +159,52 @@ static void cut_json_line_is_still_json(void **state)
     }
 }
 
+enum { THREADS = 4, LINES_EACH = 500 };
+
+static atomic_int whole_lines;
+
+/* Each line must arrive whole, whatever other threads do. */
+static void count_whole(void *context, const char *text, size_t size)
+{
+    static const char expected[] = "2026-01-02T03:04:05.678Z info busy n=7\n";
+    if (context == &whole_lines && size == sizeof(expected) - 1 &&
+        memcmp(text, expected, size) == 0) {
+        atomic_fetch_add(&whole_lines, 1);
+    }
+}
+
+static void *print_lines(void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < LINES_EACH; i++) {
+        DIAG_INFO("busy", "n=%d", 7);
+    }
+    return NULL;
+}
+
+static void threads_print_whole_lines_while_the_sink_is_set(void **state)
+{
+    (void)state;
+    const struct diag_sink sink = {
+        .write = count_whole, .context = &whole_lines, .now_ms = some_time};
+    pthread_t threads[THREADS];
+    atomic_store(&whole_lines, 0);
+    diag_set_sink(&sink);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, print_lines, NULL),
+                         0);
+    }
+    for (int i = 0; i < LINES_EACH; i++) {
+        diag_set_sink(&sink);
+        diag_set_level(DIAG_LEVEL_INFO);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    diag_set_sink(NULL);
+    assert_int_equal(atomic_load(&whole_lines), THREADS * LINES_EACH);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +216,8 @@ int main(void)
         cmocka_unit_test_setup(no_sink_drops_lines, begin),
         cmocka_unit_test_setup(json_line_is_an_object, begin),
         cmocka_unit_test_setup(cut_json_line_is_still_json, begin),
+        cmocka_unit_test_setup(threads_print_whole_lines_while_the_sink_is_set,
+                               begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
