@@ -1,0 +1,211 @@
+/* The messages of one topic: a row of segments on disk and, behind their end,
+ * a tail in memory of what is in the journal but not yet in a segment.
+ *
+ *     segments [oldest ... | open segment) flushing [chunks) tail [chunks) end
+ *
+ * Appending copies into the tail. A flush takes the tail's chunks away from the
+ * loop, writes them to the segments on the helper thread, and gives them back
+ * to be freed; until then they stay readable. See doc/log-format.md, 3 to 5.
+ *
+ * Files are opened when needed and closed when idle (topic_log_close_files), so
+ * that idle topics cost neither descriptors nor memory to speak of.
+ *
+ * Threads: the loop's of the shard, but topic_flush_run(), which runs on the
+ * helper and touches only the flush.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_LOG_TOPIC_LOG_H
+#define OPQ_LOG_TOPIC_LOG_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct topic_log;
+struct topic_flush;
+
+enum {
+    TOPIC_RANGES_MAX = 128, /* acknowledged ranges above a cursor */
+};
+
+/* `dlv` (doc/log-format.md, 5). */
+struct topic_cursor {
+    uint64_t epoch;
+    uint64_t next;
+    uint32_t attempts;
+    uint32_t range_count;
+    struct {
+        uint64_t first;
+        uint64_t end;
+    } ranges[TOPIC_RANGES_MAX];
+};
+
+struct topic_log_options {
+    const char *directory; /* topics/<topic>; copied */
+    uint64_t topic_id;
+    uint64_t checkpoint; /* the last complete one: what cmd and dlv may say */
+    bool fresh;          /* a new topic: the disk is not looked at, since its
+                            folder is not there or still a deleted topic's */
+    uint64_t segment_size_max;
+    uint64_t segment_count_max;
+};
+
+struct topic_log_stats {
+    uint64_t oldest;       /* first sequence kept */
+    uint64_t end;          /* next sequence */
+    uint64_t flushed;      /* first sequence that is not in a segment */
+    uint64_t disk_bytes;   /* of segments */
+    uint64_t memory_bytes; /* of tail and flushing chunks */
+    uint64_t quarantined;  /* damaged records met so far */
+    uint32_t segment_count;
+    uint32_t files_open;
+};
+
+/* Open the log of a topic. The folder need not be there: then it is empty, and
+ * made by the first flush. Applies section 9, step 2.
+ *
+ * Gives:  `*out`, for topic_log_close(); `*out_cursor`, from `dlv` or else at
+ *         the oldest.
+ * Blocks: on the disk.
+ * Errors: ERR_FULL, ERR_IO, ERR_NOMEM
+ */
+MUST_CHECK enum err topic_log_open(const struct topic_log_options *options,
+                                   struct topic_log **out,
+                                   struct topic_cursor *out_cursor);
+
+/* Free it and close its files; what was not flushed is dropped. Accepts NULL.
+ * No flush is running. */
+void topic_log_close(struct topic_log *log);
+
+/* Figures; borrowed, living as long as the log. */
+const struct topic_log_stats *topic_log_stats(const struct topic_log *log);
+
+/* Append an encoded record, copied. Its sequence is the end, or above it when
+ * recovery knows that those between are lost (they count as quarantined).
+ *
+ * Errors: ERR_NOMEM
+ */
+MUST_CHECK enum err topic_log_append(struct topic_log *log, struct str record);
+
+/* --- flush ---------------------------------------------------------------- */
+
+/* Take what is in the tail for writing. With `cursor`, `cmd` and `dlv` are
+ * written too, for checkpoint number `checkpoint`: into the slot that is not in
+ * force, which is the one with the highest number below `checkpoint`. The same
+ * number comes again after a checkpoint that failed. One flush at a time.
+ *
+ * Gives:  `*out`, for topic_flush_end().
+ * Errors: ERR_NOT_FOUND  nothing to write (and no `cursor` given)
+ *         ERR_BUSY       one is running
+ *         ERR_NOMEM
+ */
+MUST_CHECK enum err topic_flush_begin(struct topic_log *log,
+                                      uint64_t checkpoint,
+                                      const struct topic_cursor *cursor,
+                                      struct topic_flush **out);
+
+/* Write it: makes folder and files, rolls segments, extends indexes, writes
+ * `cmd` and `dlv`. Syncs nothing. What failed can be run again: it goes on
+ * where it stopped.
+ *
+ * Threads: the helper's.
+ * Errors:  ERR_FULL, ERR_IO
+ */
+MUST_CHECK enum err topic_flush_run(struct topic_flush *flush);
+
+/* Make what it and earlier flushes of the topic wrote durable, file by file,
+ * and the folder's names.
+ *
+ * Threads: the helper's, after a run without error.
+ * Errors:  ERR_FULL, ERR_IO: fatal, see doc/log-format.md, 8
+ */
+MUST_CHECK enum err topic_flush_sync(struct topic_flush *flush);
+
+/* Give it back: after a good run the chunks are freed and the segments known
+ * to the loop; after a bad one the chunks are in front of the tail again. */
+void topic_flush_end(struct topic_log *log,
+                     struct topic_flush *flush,
+                     enum err outcome);
+
+/* --- read ----------------------------------------------------------------- */
+
+/* Where the bytes of some records are. */
+struct topic_place {
+    struct str memory; /* records in a row, the one asked for first; borrowed
+                          until the next flush ends, trim or append */
+    int fd;            /* when memory is empty: the segment's file, borrowed
+                          until topic_log_close_files() or a trim; */
+    uint64_t offset;   /* where in it to read from (a record's start at or
+                          before the one asked for), */
+    uint64_t size;     /* and how much there is to the segment's end */
+    uint64_t first;    /* sequence at `offset` */
+    bool damaged_skip; /* the place lies behind damage that was stepped over */
+};
+
+/* Find a record. `*out_place` begins with it (memory), or at the index entry
+ * before it (file).
+ *
+ * Blocks: on opening a file and on pages of its index, seldom.
+ * Errors: ERR_RANGE      before the oldest
+ *         ERR_NOT_FOUND  at or past the end
+ *         ERR_IO, ERR_BUSY (descriptors), ERR_NOMEM
+ */
+MUST_CHECK enum err topic_log_find(struct topic_log *log,
+                                   uint64_t sequence,
+                                   struct topic_place *out_place);
+
+/* Note that `sequence` is damaged on disk (its bytes were read and failed) and
+ * find the next place where a record is whole: the next index entry, the next
+ * segment, or the memory; the place's `first` says which sequence that is.
+ * Everything from `sequence` up to it counts as quarantined, once.
+ *
+ * Errors: as topic_log_find(); ERR_NOT_FOUND: none follows yet
+ */
+MUST_CHECK enum err topic_log_skip(struct topic_log *log,
+                                   uint64_t sequence,
+                                   struct topic_place *out_place);
+
+/* The first sequence pushed at or after a time; the end when there is none.
+ * Blocks: as topic_log_find().
+ * Errors: ERR_IO, ERR_BUSY, ERR_NOMEM */
+MUST_CHECK enum err topic_log_find_time(struct topic_log *log,
+                                        uint64_t at_ms,
+                                        uint64_t *out_sequence);
+
+/* --- retention ------------------------------------------------------------ */
+
+struct topic_trim {
+    uint64_t before;    /* purge: everything below goes, delivered or not */
+    uint64_t delivered; /* nothing at or past it goes for the limits below */
+    uint64_t now_ms;    /* wall clock */
+    uint64_t age_ms;    /* limits; 0: none */
+    uint64_t bytes_max;
+    uint64_t count_max;
+};
+
+/* Drop whole segments by the limits, and everything below `before` from what
+ * is readable; `*out_oldest` is the new oldest sequence. Removing files is
+ * left to who calls topic_log_take_dropped().
+ *
+ * Errors: ERR_NOMEM
+ */
+MUST_CHECK enum err topic_log_trim(struct topic_log *log,
+                                   const struct topic_trim *trim,
+                                   uint64_t *out_oldest);
+
+/* Set the oldest sequence, as the journal says (recovery). */
+void topic_log_set_oldest(struct topic_log *log, uint64_t oldest);
+
+/* Take the paths of files that were dropped, for removal on the helper: a row
+ * of terminated strings, ended by an empty one. NULL when there are none.
+ * Gives: memory, for free(). */
+char *topic_log_take_dropped(struct topic_log *log);
+
+/* Close files that are open only for speed. No flush is running. */
+void topic_log_close_files(struct topic_log *log);
+
+#endif
