@@ -1,0 +1,60 @@
+"""Fixtures of the system tests: see harness.py for what they give.
+
+Tests run the real binary, named by OPQ_BINARY, each in a directory of its own
+and on ports that the kernel chose.
+
+SPDX-License-Identifier: MIT
+"""
+
+import harness
+import pytest
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """A function that starts servers: serve('--retry-first=10ms', ...).
+
+    `name` gives a further data directory. A server that is still running at
+    the end of the test must stop in order, with exit code 0.
+    """
+    servers = []
+
+    def start(*arguments, name='data', ready=True, **options):
+        server = harness.Server(tmp_path / name, *arguments, **options)
+        servers.append(server)
+        return server.start(ready=ready)
+
+    yield start
+    codes = []
+    for server in servers:
+        if server.alive():
+            code = server.stop()
+            codes.append((code, server.explain() if code else ''))
+    assert all(code == 0 for code, _ in codes), codes
+
+
+@pytest.fixture
+def opq(serve):
+    """A running server that retries fast."""
+    return serve('--retry-first=20ms', '--retry-max=100ms', '--drain=2s')
+
+
+@pytest.fixture
+def receivers():
+    """A function that makes receivers, which are closed at the end."""
+    made = []
+
+    def make(*arguments, **options):
+        receiver = harness.Receiver(*arguments, **options)
+        made.append(receiver)
+        return receiver
+
+    yield make
+    for receiver in made:
+        receiver.close()
+
+
+@pytest.fixture
+def receiver(receivers):
+    """A target that answers 200 unless told otherwise."""
+    return receivers()
