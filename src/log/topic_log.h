@@ -75,6 +75,10 @@ struct topic_log_stats {
     uint64_t quarantined;  /* damaged or lost records met so far */
     uint32_t segment_count;
     uint32_t files_open; /* descriptors */
+    /* `cmd` or `dlv` hold a state of a checkpoint that never was complete: the
+     * topic takes part in the next one, changed or not, lest that one makes
+     * the stale state look complete. */
+    bool state_stale;
 };
 
 /* Open the log of a topic. The folder need not be there: then it is empty, and
