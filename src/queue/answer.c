@@ -1,0 +1,125 @@
+/* Answers of the API.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/answer.h"
+
+#include "base/buf.h"
+
+int answer_status(enum err err)
+{
+    switch (err) {
+    case ERR_OK:
+        return 200;
+    case ERR_INVALID:
+        return 400;
+    case ERR_DENIED:
+        return 403;
+    case ERR_NOT_FOUND:
+        return 404;
+    case ERR_EXISTS:
+        return 409;
+    case ERR_TOO_LARGE:
+        return 413;
+    case ERR_RANGE:
+        return 416;
+    case ERR_BUSY:
+    case ERR_NOMEM:
+    case ERR_CLOSED:
+        return 503;
+    case ERR_FULL:
+        return 507;
+    default:
+        return 500;
+    }
+}
+
+void answer_json(struct http_exchange *exchange, int status, struct str json)
+{
+    const struct http_header headers[] = {
+        {STR("Content-Type"), STR("application/json")},
+    };
+
+    http_exchange_answer(exchange, status, headers, 1, json);
+}
+
+/* Send a refusal: 503 and 507 pass, so the client is told to come again. */
+static void send_refusal(struct http_exchange *exchange,
+                         int status,
+                         struct http_header *type,
+                         struct str body)
+{
+    const struct http_header headers[] = {
+        *type,
+        {STR("Retry-After"), STR("1")},
+    };
+    bool passes = status == 503 || status == 507;
+
+    http_exchange_answer(exchange, status, headers, passes ? 2 : 1, body);
+}
+
+void answer_problem(struct http_exchange *exchange,
+                    int status,
+                    const char *detail,
+                    const char *members)
+{
+    struct http_header type = {STR("Content-Type"),
+                               STR("application/problem+json")};
+    struct buf body = {0};
+
+    buf_append_c(&body, "{\"type\":\"about:blank\",\"title\":\"");
+    buf_append_json(&body, str_from(http_status_text(status)));
+    buf_append_format(&body, "\",\"status\":%d,\"detail\":\"", status);
+    buf_append_json(&body, str_from(detail));
+    buf_append_c(&body, "\"");
+    if (members != NULL) {
+        buf_append_c(&body, ",");
+        buf_append_c(&body, members);
+    }
+    buf_append_c(&body, "}\n");
+    send_refusal(exchange, status, &type, buf_str(&body));
+    buf_fini(&body);
+}
+
+void answer_plain_refusal(struct http_exchange *exchange,
+                          int status,
+                          const char *detail)
+{
+    struct http_header type = {STR("Content-Type"),
+                               STR("text/plain; charset=utf-8")};
+    struct buf body = {0};
+
+    for (const char *at = http_status_text(status); *at != '\0'; at++) {
+        if (*at != ' ') {
+            buf_append_byte(&body, *at);
+        }
+    }
+    buf_append_c(&body, ": ");
+    buf_append_c(&body, detail);
+    buf_append_c(&body, "\n");
+    send_refusal(exchange, status, &type, buf_str(&body));
+    buf_fini(&body);
+}
+
+void answer_method(struct http_exchange *exchange, const char *allow)
+{
+    const struct http_header headers[] = {
+        {STR("Allow"), str_from(allow)},
+        {STR("Content-Type"), STR("application/problem+json")},
+    };
+
+    http_exchange_answer(exchange, 405, headers, 2,
+                         STR("{\"type\":\"about:blank\",\"title\":\"Method Not "
+                             "Allowed\",\"status\":405}\n"));
+}
+
+bool answer_wants_json(const struct http_head *head)
+{
+    struct str accept = http_head_value(head, STR("Accept"));
+    struct str type = http_head_value(head, STR("Content-Type"));
+    struct str essence = str_trim(str_cut(type, 0, str_find(type, ';')));
+
+    return http_list_has(accept, STR("application/json")) ||
+           http_list_has(accept, STR("application/problem+json")) ||
+           str_equal_nocase(essence, STR("application/json"));
+}

@@ -1,0 +1,46 @@
+/* Answers of the API: JSON, problems (RFC 9457), and the status of a code.
+ *
+ * Threads: the loop's.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_QUEUE_ANSWER_H
+#define OPQ_QUEUE_ANSWER_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "http/server.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The HTTP status that a store's or parser's code becomes: ERR_INVALID 400,
+ * ERR_NOT_FOUND 404, ERR_EXISTS 409, ERR_TOO_LARGE 413, ERR_RANGE 416,
+ * ERR_BUSY and ERR_NOMEM and ERR_CLOSED 503, ERR_FULL 507, others 500. */
+int answer_status(enum err err);
+
+/* Answer with a JSON document (application/json). */
+void answer_json(struct http_exchange *exchange, int status, struct str json);
+
+/* Answer with application/problem+json: {"type":"about:blank","title":...,
+ * "status":...,"detail":...}; 503 and 507 carry Retry-After: 1. `members` is
+ * further JSON members without braces ("\"oldest\":3"), or NULL. */
+void answer_problem(struct http_exchange *exchange,
+                    int status,
+                    const char *detail,
+                    const char *members);
+
+/* Answer as the first OPQ did: text/plain, "BadRequest: <detail>", the status
+ * in words before the colon. */
+void answer_plain_refusal(struct http_exchange *exchange,
+                          int status,
+                          const char *detail);
+
+/* Answer 405 with Allow. */
+void answer_method(struct http_exchange *exchange, const char *allow);
+
+/* Tell whether the client asked for JSON: Accept has application/json, or the
+ * request's own type is. */
+bool answer_wants_json(const struct http_head *head);
+
+#endif

@@ -1,0 +1,58 @@
+/* The producer's side of HTTP: /opq/push, /opq/batch and /opq/replay.
+ *
+ * Takes a whole request, has the recorder make a message of it, gives it to the
+ * store of the shard that owns the topic (carrying it over when that is another
+ * one), and answers when it is as durable as was asked for.
+ *
+ * Here, and with answer.h alone, codes become HTTP statuses.
+ *
+ * Threads: the loop's of the shard.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_QUEUE_LISTENER_H
+#define OPQ_QUEUE_LISTENER_H
+
+#include "base/err.h"
+#include "http/server.h"
+#include "queue/recorder.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct listener;
+struct shard;
+
+struct listener_options {
+    struct shard *shard; /* borrowed */
+    struct recorder_options recorder;
+    uint32_t batch_count_max; /* items of one /opq/batch */
+    uint32_t pending_max;     /* pushes under way; past it 503 */
+};
+
+struct listener_stats {
+    uint64_t pushes;       /* answered 201 */
+    uint64_t pushed_bytes; /* of their bodies */
+    uint64_t refused;      /* answered 4xx */
+    uint64_t failed;       /* answered 5xx */
+    uint64_t carried;      /* to another shard */
+    uint64_t pending;      /* now */
+};
+
+/* Make a listener.
+ * Gives:  `*out`, for listener_destroy().
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err listener_create(const struct listener_options *options,
+                                    struct listener **out);
+
+/* Free it. Accepts NULL. Nothing is pending. */
+void listener_destroy(struct listener *listener);
+
+/* Take a request if it is one of ours, answering it now or later.
+ * Returns false, the exchange untouched, when its path is not. */
+bool listener_handle(struct listener *listener, struct http_exchange *exchange);
+
+/* Figures so far; borrowed, living as long as the listener. */
+const struct listener_stats *listener_stats(const struct listener *listener);
+
+#endif

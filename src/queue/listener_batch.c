@@ -1,0 +1,238 @@
+/* POST /opq/batch: many pushes in one request, one sync for all of them.
+ *
+ * The body is a JSON array or NDJSON (one value after the other). The answer is
+ * a JSON array with a result per item, in order: what a single JSON push would
+ * have been answered, or a problem. 201 when all were stored, 207 otherwise; a
+ * body that is no such row is refused whole, before anything of it is stored.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/listener_internal.h"
+
+#include "base/check.h"
+#include "base/json_scan.h"
+#include "queue/answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* How one item ended: its task when it was stored, else a refusal. */
+struct batch_item {
+    struct push_task *task; /* owned; NULL: refused at once */
+    int status;
+    char detail[RECORDER_DETAIL_MAX];
+};
+
+struct batch {
+    struct listener *listener;      /* borrowed */
+    struct http_exchange *exchange; /* borrowed */
+    uint32_t item_count;
+    uint32_t pending; /* items not ended, and one while reading */
+    struct batch_item items[];
+};
+
+/* The values of a body, whichever of its two forms it has. */
+struct batch_scan {
+    struct json_scan scan;
+    bool array;
+};
+
+static enum err scan_begin(struct str body, struct batch_scan *out_scan)
+{
+    struct json_scan whole = json_scan_of(body);
+    struct json_scan_value first;
+    struct json_scan_value more;
+
+    enum err err = json_scan_next(&whole, &first);
+    if (err != ERR_OK) {
+        return err;
+    }
+    out_scan->array = first.type == JSON_SCAN_ARRAY;
+    if (!out_scan->array) {
+        out_scan->scan = json_scan_of(body);
+        return ERR_OK;
+    }
+    out_scan->scan = json_scan_enter(&first);
+    return json_scan_next(&whole, &more) == ERR_NOT_FOUND ? ERR_OK
+                                                          : ERR_INVALID;
+}
+
+static enum err scan_item(struct batch_scan *scan,
+                          struct json_scan_value *out_value)
+{
+    return scan->array ? json_scan_element(&scan->scan, out_value)
+                       : json_scan_next(&scan->scan, out_value);
+}
+
+/* Count the items, so that nothing is stored of a body that is malformed. */
+static enum err count_items(struct str body, uint32_t max, uint32_t *out_count)
+{
+    struct batch_scan scan;
+    struct json_scan_value value;
+    uint32_t count = 0;
+
+    enum err err = scan_begin(body, &scan);
+    while (err == ERR_OK) {
+        err = scan_item(&scan, &value);
+        if (err == ERR_OK && ++count > max) {
+            return ERR_TOO_LARGE;
+        }
+    }
+    if (err != ERR_NOT_FOUND || count == 0) {
+        return ERR_INVALID;
+    }
+    *out_count = count;
+    return ERR_OK;
+}
+
+static void append_problem(const struct batch_item *item, struct buf *to)
+{
+    buf_append_format(to, "{\"title\":\"%s\",\"status\":%d,\"detail\":\"",
+                      http_status_text(item->status), item->status);
+    buf_append_json(to, str_from(item->detail));
+    buf_append_c(to, "\"}");
+}
+
+static void batch_end(struct batch *batch)
+{
+    struct buf body = {0};
+    bool all_stored = true;
+
+    for (uint32_t index = 0; index < batch->item_count; index++) {
+        struct batch_item *item = &batch->items[index];
+        buf_append_c(&body, index == 0 ? "[" : ",\n");
+        if (item->task != NULL) {
+            push_task_json(item->task, &body);
+            push_task_release(item->task);
+        } else {
+            all_stored = false;
+            append_problem(item, &body);
+        }
+    }
+    buf_append_c(&body, "]\n");
+    if (body.failed) {
+        answer_problem(batch->exchange, 503, push_err_text(ERR_NOMEM), NULL);
+    } else {
+        answer_json(batch->exchange, all_stored ? 201 : 207, buf_str(&body));
+    }
+    buf_fini(&body);
+    free(batch);
+}
+
+static void batch_release(struct batch *batch)
+{
+    CHECK(batch->pending > 0);
+    batch->pending--;
+    if (batch->pending == 0) {
+        batch_end(batch);
+    }
+}
+
+static void item_failed(struct batch_item *item, enum err err)
+{
+    item->status = answer_status(err);
+    (void)snprintf(item->detail, sizeof(item->detail), "%s",
+                   push_err_text(err));
+}
+
+static void item_ended(struct push_task *task)
+{
+    struct batch *batch = task->batch;
+    struct batch_item *item = &batch->items[task->item];
+
+    if (task->err == ERR_OK) {
+        batch->listener->stats.pushes++;
+        item->task = task;
+    } else {
+        batch->listener->stats.failed++;
+        item_failed(item, task->err);
+        push_task_release(task);
+    }
+    batch_release(batch);
+}
+
+static void start_item(struct batch *batch, uint32_t index, struct str json)
+{
+    struct listener *listener = batch->listener;
+    struct batch_item *item = &batch->items[index];
+    struct push_refusal refusal;
+    struct push_task *task = NULL;
+    struct push push;
+
+    enum err err = recorder_read_item(
+        listener->recorder, batch->exchange->head, json,
+        io_wall_ms(listener->options.shard->io), &push, &refusal);
+    if (err == ERR_INVALID) {
+        listener->stats.refused++;
+        item->status = refusal.status;
+        (void)snprintf(item->detail, sizeof(item->detail), "%s",
+                       refusal.detail);
+        return;
+    }
+    if (err == ERR_OK) {
+        err = push_task_acquire(listener, &task);
+    }
+    if (err == ERR_OK) {
+        task->batch = batch;
+        task->item = index;
+        task->ended = item_ended;
+        batch->pending++;
+        err = push_task_start(task, &push);
+        if (err != ERR_OK) {
+            batch->pending--;
+        }
+    }
+    if (err != ERR_OK) {
+        listener->stats.failed++;
+        item_failed(item, err);
+        if (task != NULL) {
+            push_task_release(task);
+        }
+    }
+}
+
+static void start_items(struct batch *batch, struct str body)
+{
+    struct batch_scan scan;
+    struct json_scan_value value;
+    uint32_t index = 0;
+
+    batch->pending = 1;
+    if (scan_begin(body, &scan) == ERR_OK) {
+        while (index < batch->item_count &&
+               scan_item(&scan, &value) == ERR_OK) {
+            start_item(batch, index, value.text);
+            index++;
+        }
+    }
+    CHECK(index == batch->item_count);
+    batch_release(batch);
+}
+
+void listener_batch(struct listener *listener, struct http_exchange *exchange)
+{
+    uint32_t count = 0;
+    enum err err =
+        count_items(exchange->body, listener->options.batch_count_max, &count);
+
+    if (err != ERR_OK) {
+        listener->stats.refused++;
+        answer_problem(exchange, err == ERR_TOO_LARGE ? 413 : 400,
+                       err == ERR_TOO_LARGE
+                           ? "body has more items than batch_count_max"
+                           : "body must be a JSON array or NDJSON of pushes",
+                       NULL);
+        return;
+    }
+    struct batch *batch =
+        calloc(1, sizeof(*batch) + (size_t)count * sizeof(struct batch_item));
+    if (batch == NULL) {
+        answer_problem(exchange, 503, push_err_text(ERR_NOMEM), NULL);
+        return;
+    }
+    batch->listener = listener;
+    batch->exchange = exchange;
+    batch->item_count = count;
+    listener->stats.pushed_bytes += exchange->body.size;
+    start_items(batch, exchange->body);
+}

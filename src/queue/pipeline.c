@@ -1,0 +1,327 @@
+/* The pipeline of one shard, put together and taken apart.
+ *
+ * The end, step by step: take nothing new; answer what was asked and finish
+ * what is in flight, or cut both when the time is over; when no call to another
+ * shard is under way, count this shard as drained. The last shard to drain
+ * tells all of them to close, for until then one may still carry a push to
+ * another. Closing: topics detached, store closed (checkpoint), loop stopped.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/pipeline.h"
+
+#include "base/check.h"
+#include "base/diag.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct pipeline {
+    struct pipeline_options options;
+    struct shard shard;
+    struct io *io;               /* owned */
+    struct store *store;         /* owned; NULL before open, after close */
+    struct http_server *server;  /* owned */
+    struct http_client *client;  /* owned */
+    struct listener *listener;   /* owned */
+    struct deliverer *deliverer; /* owned */
+    bool delivering;             /* pipeline_deliver() was called */
+    bool draining;
+    bool server_drained;
+    bool deliverer_drained;
+    bool counted;              /* as drained, in the group */
+    struct io_hook drain_hook; /* looks whether all is drained */
+    struct io_timer cut_timer; /* ends the drain */
+    struct io_task stop_task;  /* from pipeline_stop() */
+    struct io_task close_task; /* from the last shard to drain */
+    atomic_uint stop_ms;       /* the drain asked for last */
+    atomic_bool stop_posted;
+};
+
+struct pipeline *pipeline_of(struct shard *shard)
+{
+    return CONTAINER_OF(shard, struct pipeline, shard);
+}
+
+struct shard *pipeline_shard(struct pipeline *pipeline)
+{
+    return &pipeline->shard;
+}
+
+struct deliverer *pipeline_deliverer(struct pipeline *pipeline)
+{
+    return pipeline->deliverer;
+}
+
+struct http_server *pipeline_server(struct pipeline *pipeline)
+{
+    return pipeline->server;
+}
+
+struct http_client *pipeline_client(struct pipeline *pipeline)
+{
+    return pipeline->client;
+}
+
+struct listener *pipeline_listener(struct pipeline *pipeline)
+{
+    return pipeline->listener;
+}
+
+/* --- topics come and go
+ * ------------------------------------------------------- */
+
+static enum err topic_added(struct shard *shard, struct topic *topic)
+{
+    struct pipeline *pipeline = pipeline_of(shard);
+
+    if (!pipeline->delivering) {
+        return ERR_OK; /* attached by pipeline_deliver() */
+    }
+    return deliverer_attach(pipeline->deliverer, topic);
+}
+
+static void topic_removed(struct shard *shard, struct topic *topic)
+{
+    (void)shard;
+    if (topic->delivery != NULL) {
+        deliverer_detach(topic);
+    }
+}
+
+/* --- life
+ * ------------------------------------------------------------------------ */
+
+static void stop_arrived(struct io_task *task);
+static void close_arrived(struct io_task *task);
+static void drain_look(struct io_hook *hook);
+static void drain_over(struct io_timer *timer);
+
+enum err pipeline_create(const struct pipeline_options *options,
+                         struct pipeline **out)
+{
+    struct pipeline *pipeline = calloc(1, sizeof(*pipeline));
+    if (pipeline == NULL) {
+        return ERR_NOMEM;
+    }
+    pipeline->options = *options;
+    enum err err = io_create(&options->io, &pipeline->io);
+    if (err != ERR_OK) {
+        free(pipeline);
+        return err;
+    }
+    pipeline->stop_task.run = stop_arrived;
+    pipeline->close_task.run = close_arrived;
+    pipeline->drain_hook.turn = drain_look;
+    pipeline->cut_timer.expired = drain_over;
+    pipeline->shard.index = options->index;
+    pipeline->shard.group = options->group;
+    pipeline->shard.io = pipeline->io;
+    pipeline->shard.topic_added = topic_added;
+    pipeline->shard.topic_removed = topic_removed;
+    options->group->shards[options->index] = &pipeline->shard;
+    *out = pipeline;
+    return ERR_OK;
+}
+
+void pipeline_destroy(struct pipeline *pipeline)
+{
+    if (pipeline == NULL) {
+        return;
+    }
+    deliverer_destroy(pipeline->deliverer);
+    http_client_destroy(pipeline->client);
+    http_server_destroy(pipeline->server);
+    listener_destroy(pipeline->listener);
+    io_destroy(pipeline->io);
+    free(pipeline);
+}
+
+static void handle(void *context, struct http_exchange *exchange)
+{
+    struct pipeline *pipeline = context;
+
+    if (!listener_handle(pipeline->listener, exchange)) {
+        pipeline->options.handle_other(pipeline->options.other_context,
+                                       pipeline, exchange);
+    }
+}
+
+/* The parts in the order in which their turn hooks are to run. */
+static enum err open_parts(struct pipeline *pipeline)
+{
+    struct pipeline_options *options = &pipeline->options;
+
+    options->client.io = pipeline->io;
+    enum err err = http_client_create(&options->client, &pipeline->client);
+    if (err != ERR_OK) {
+        return err;
+    }
+    options->deliverer.io = pipeline->io;
+    options->deliverer.client = pipeline->client;
+    err = deliverer_create(&options->deliverer, &pipeline->deliverer);
+    if (err != ERR_OK) {
+        return err;
+    }
+    options->listener.shard = &pipeline->shard;
+    err = listener_create(&options->listener, &pipeline->listener);
+    if (err != ERR_OK) {
+        return err;
+    }
+    options->http.io = pipeline->io;
+    options->http.handle = handle;
+    options->http.context = pipeline;
+    return http_server_create(&options->http, &pipeline->server);
+}
+
+enum err pipeline_open(struct pipeline *pipeline)
+{
+    struct pipeline_options *options = &pipeline->options;
+    enum err err = options->store_open(options->store_context, pipeline->io,
+                                       options->index, &pipeline->store);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    pipeline->shard.store = pipeline->store;
+    err = open_parts(pipeline);
+    if (err != ERR_OK) {
+        return err;
+    }
+    return shard_attach_topics(&pipeline->shard);
+}
+
+enum err pipeline_listen(struct pipeline *pipeline, int fd)
+{
+    return http_server_listen(pipeline->server, fd);
+}
+
+struct deliver_walk {
+    struct deliverer *deliverer;
+    enum err err;
+};
+
+static void deliver_one(void *context, struct store_topic *stored)
+{
+    struct deliver_walk *walk = context;
+
+    if (walk->err == ERR_OK && topic_of(stored) != NULL) {
+        walk->err = deliverer_attach(walk->deliverer, topic_of(stored));
+    }
+}
+
+enum err pipeline_deliver(struct pipeline *pipeline)
+{
+    struct deliver_walk walk = {.deliverer = pipeline->deliverer,
+                                .err = ERR_OK};
+
+    CHECK(!pipeline->delivering);
+    pipeline->delivering = true;
+    store_topic_each(pipeline->store, deliver_one, &walk);
+    return walk.err;
+}
+
+void pipeline_run(struct pipeline *pipeline)
+{
+    io_run(pipeline->io);
+}
+
+/* --- the end
+ * ------------------------------------------------------------------------ */
+
+void pipeline_stop(struct pipeline *pipeline, uint32_t drain_ms)
+{
+    atomic_store(&pipeline->stop_ms, drain_ms);
+    if (!atomic_exchange(&pipeline->stop_posted, true)) {
+        io_post(pipeline->io, &pipeline->stop_task);
+    }
+}
+
+static void server_drained(void *context)
+{
+    struct pipeline *pipeline = context;
+
+    pipeline->server_drained = true;
+}
+
+static void deliverer_drained(void *context)
+{
+    struct pipeline *pipeline = context;
+
+    pipeline->deliverer_drained = true;
+}
+
+static void stop_arrived(struct io_task *task)
+{
+    struct pipeline *pipeline = CONTAINER_OF(task, struct pipeline, stop_task);
+
+    atomic_store(&pipeline->stop_posted, false);
+    if (pipeline->counted) {
+        return;
+    }
+    io_timer_start(pipeline->io, &pipeline->cut_timer,
+                   atomic_load(&pipeline->stop_ms));
+    if (pipeline->draining) {
+        return;
+    }
+    pipeline->draining = true;
+    pipeline->shard.stopping = true;
+    io_hook_add(pipeline->io, &pipeline->drain_hook);
+    http_server_drain(pipeline->server, server_drained, pipeline);
+    deliverer_drain(pipeline->deliverer, deliverer_drained, pipeline);
+}
+
+static void drain_over(struct io_timer *timer)
+{
+    struct pipeline *pipeline = CONTAINER_OF(timer, struct pipeline, cut_timer);
+
+    DIAG_WARN(
+        "drain_cut", "shard=%u connections=%llu in_flight=%llu",
+        pipeline->shard.index,
+        (unsigned long long)http_server_stats(pipeline->server)
+            ->connections_open,
+        (unsigned long long)deliverer_stats(pipeline->deliverer)->in_flight);
+    http_server_cut(pipeline->server);
+    deliverer_cut(pipeline->deliverer);
+}
+
+/* Each turn while draining: count this shard when nothing is left on it. */
+static void drain_look(struct io_hook *hook)
+{
+    struct pipeline *pipeline = CONTAINER_OF(hook, struct pipeline, drain_hook);
+    struct shard_group *group = pipeline->shard.group;
+
+    if (!pipeline->server_drained || !pipeline->deliverer_drained ||
+        pipeline->shard.calls > 0 ||
+        listener_stats(pipeline->listener)->pending > 0) {
+        return;
+    }
+    pipeline->counted = true;
+    io_timer_stop(pipeline->io, &pipeline->cut_timer);
+    io_hook_remove(pipeline->io, hook);
+    if (atomic_fetch_add(&group->drained, 1) + 1 < group->count) {
+        return;
+    }
+    for (uint32_t index = 0; index < group->count; index++) {
+        struct pipeline *other = pipeline_of(group->shards[index]);
+        io_post(other->io, &other->close_task);
+    }
+}
+
+static void store_closed(void *context)
+{
+    struct pipeline *pipeline = context;
+
+    pipeline->store = NULL;
+    pipeline->shard.store = NULL;
+    io_stop(pipeline->io);
+}
+
+static void close_arrived(struct io_task *task)
+{
+    struct pipeline *pipeline = CONTAINER_OF(task, struct pipeline, close_task);
+
+    shard_detach_topics(&pipeline->shard);
+    http_client_close_idle(pipeline->client);
+    store_close(pipeline->store, store_closed, pipeline);
+}

@@ -1,0 +1,98 @@
+/* The pipeline of one shard, put together: loop, store, HTTP server, listener,
+ * deliverer, HTTP client.
+ *
+ *     create -> open (recovers) -> listen* -> deliver -> run -> destroy
+ *                                              stop (any thread) ^
+ *
+ * Order of the turn hooks: the store's commit, whose done() calls answer and
+ * wake the deliverer; the deliverer's sends; the server's flush of answers. So
+ * a push that came in this turn is durable, answered, and on its way to the
+ * target in the same turn.
+ *
+ * Threads: pipeline_stop() from any; create, destroy from the one that owns the
+ * process's start and end; all else from the one that runs the shard.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_QUEUE_PIPELINE_H
+#define OPQ_QUEUE_PIPELINE_H
+
+#include "base/err.h"
+#include "http/client.h"
+#include "http/server.h"
+#include "queue/deliverer.h"
+#include "queue/listener.h"
+#include "queue/shard.h"
+#include "store/store.h"
+#include "sys/io.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pipeline;
+
+struct pipeline_options {
+    uint32_t index;
+    struct shard_group *group; /* borrowed; our shard is entered into it */
+    struct io_options io;
+    struct http_server_options http;    /* io, handle, context: ours */
+    struct http_client_options client;  /* io: ours */
+    struct deliverer_options deliverer; /* io, client: ours */
+    struct listener_options listener;   /* shard: ours */
+    /* Open the shard's store on its loop; called once, by pipeline_open(). */
+    enum err (*store_open)(void *context,
+                           struct io *io,
+                           uint32_t index,
+                           struct store **out);
+    void *store_context; /* borrowed */
+    /* Take a request that is none of the listener's (admin/). */
+    void (*handle_other)(void *context,
+                         struct pipeline *pipeline,
+                         struct http_exchange *exchange);
+    void *other_context; /* borrowed */
+};
+
+/* Make a pipeline; its store is not open, its loop not running.
+ * Gives:  `*out`, for pipeline_destroy().
+ * Errors: ERR_NOMEM, ERR_UNSUPPORTED (the back end), ERR_BUSY, ERR_IO */
+MUST_CHECK enum err pipeline_create(const struct pipeline_options *options,
+                                    struct pipeline **out);
+
+/* Free it. Accepts NULL. It was never opened, or pipeline_run() returned. */
+void pipeline_destroy(struct pipeline *pipeline);
+
+/* Open the store, attach its topics, make server, client and deliverer.
+ * Blocks: on recovery.
+ * Errors: those of store_open(); of http_client_create(); ERR_NOMEM */
+MUST_CHECK enum err pipeline_open(struct pipeline *pipeline);
+
+/* Serve the connections of a listening socket. Takes: fd.
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err pipeline_listen(struct pipeline *pipeline, int fd);
+
+/* Begin delivering what is there. */
+MUST_CHECK enum err pipeline_deliver(struct pipeline *pipeline);
+
+/* Run the loop until it has stopped. */
+void pipeline_run(struct pipeline *pipeline);
+
+/* Drain and end: close listeners, answer what was asked, finish what is in
+ * flight, for at most `drain_ms`; then close the store and end the loop. A
+ * further call shortens the drain to its own `drain_ms`.
+ * Threads: any, while pipeline_run() runs or before it does. */
+void pipeline_stop(struct pipeline *pipeline, uint32_t drain_ms);
+
+/* The parts, borrowed. */
+struct shard *pipeline_shard(struct pipeline *pipeline);
+/* As pipeline_shard(). */
+struct deliverer *pipeline_deliverer(struct pipeline *pipeline);
+/* As pipeline_shard(). */
+struct http_server *pipeline_server(struct pipeline *pipeline);
+/* As pipeline_shard(). */
+struct http_client *pipeline_client(struct pipeline *pipeline);
+/* As pipeline_shard(). */
+struct listener *pipeline_listener(struct pipeline *pipeline);
+/* The pipeline of a shard. */
+struct pipeline *pipeline_of(struct shard *shard);
+
+#endif

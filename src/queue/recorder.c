@@ -1,0 +1,569 @@
+/* Turns a push request into a message: see recorder.h for the forms.
+ *
+ * What happens: the type of the body chooses the form; the form fills topic,
+ * url, fields or body, and control values; headers to deliver are picked; the
+ * target's URL is checked. What can fail: the producer's input, always with the
+ * field and the reason; memory. Policy: nothing is repaired and nothing that
+ * is not understood is dropped in silence, but a form's unknown fields are the
+ * message's.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/recorder_internal.h"
+
+#include "base/check.h"
+#include "http/url.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SCRATCH_KEEP_MAX = 1 << 20 }; /* scratch kept between requests, bytes */
+
+enum err recorder_create(const struct recorder_options *options,
+                         struct recorder **out)
+{
+    struct recorder *recorder = calloc(1, sizeof(*recorder));
+
+    if (recorder == NULL) {
+        return ERR_NOMEM;
+    }
+    recorder->options = *options;
+    form_init(&recorder->form);
+    form_init(&recorder->query);
+    *out = recorder;
+    return ERR_OK;
+}
+
+void recorder_destroy(struct recorder *recorder)
+{
+    if (recorder == NULL) {
+        return;
+    }
+    form_fini(&recorder->form);
+    form_fini(&recorder->query);
+    buf_fini(&recorder->memory);
+    free(recorder);
+}
+
+enum err recorder_refuse(struct push_refusal *refusal,
+                         int status,
+                         const char *what,
+                         const char *why)
+{
+    refusal->status = status;
+    (void)snprintf(refusal->detail, sizeof(refusal->detail), "%s %s", what,
+                   why);
+    return ERR_INVALID;
+}
+
+/* --- control values ---------------------------------------------------------
+ */
+
+static enum err set_sync(struct push *push, struct str value)
+{
+    if (str_equal(value, STR("disk"))) {
+        push->durability = DURABILITY_DISK;
+        return ERR_OK;
+    }
+    if (str_equal(value, STR("none"))) {
+        push->durability = DURABILITY_NONE;
+        return ERR_OK;
+    }
+    return ERR_INVALID;
+}
+
+static enum err set_timeout(struct push *push, struct str value)
+{
+    uint64_t timeout_ms = 0;
+
+    if (str_to_duration_ms(value, &timeout_ms) != ERR_OK || timeout_ms == 0 ||
+        timeout_ms > RECORDER_TIMEOUT_MAX_MS) {
+        return ERR_INVALID;
+    }
+    push->message.timeout_ms = (uint32_t)timeout_ms;
+    return ERR_OK;
+}
+
+static enum err set_method(struct push *push, struct str value)
+{
+    static const struct str allowed[] = {
+        {"POST", 4}, {"PUT", 3}, {"PATCH", 5}, {"DELETE", 6}, {"GET", 3}};
+
+    for (size_t index = 0; index < sizeof(allowed) / sizeof(*allowed);
+         index++) {
+        if (str_equal(value, allowed[index])) {
+            push->message.method = value;
+            return ERR_OK;
+        }
+    }
+    return ERR_INVALID;
+}
+
+static enum err set_topic(struct push *push, struct str value)
+{
+    push->topic = value;
+    return ERR_OK;
+}
+
+static enum err set_url(struct push *push, struct str value)
+{
+    push->message.url = value;
+    return ERR_OK;
+}
+
+static enum err set_content_type(struct push *push, struct str value)
+{
+    if (value.size == 0 || !http_is_field_value(value)) {
+        return ERR_INVALID;
+    }
+    push->message.content_type = value;
+    return ERR_OK;
+}
+
+struct control {
+    struct str name;
+    enum err (*set)(struct push *push, struct str value);
+    const char *expected;
+};
+
+/* One table for headers, query parameters and JSON members. `topic` and `url`
+ * are checked later, wherever they came from. */
+static const struct control controls[] = {
+    {{"topic", 5}, set_topic, ""},
+    {{"url", 3}, set_url, ""},
+    {{"sync", 4}, set_sync, "must be disk or none"},
+    {{"timeout", 7}, set_timeout, "must be a duration up to 1h, such as 30s"},
+    {{"method", 6}, set_method, "must be POST, PUT, PATCH, DELETE or GET"},
+    {{"content_type", 12}, set_content_type, "must be a media type"},
+};
+
+/* Compare a control's name, '-' in a header standing for '_'. */
+static bool same_name(struct str control, struct str name)
+{
+    if (control.size != name.size) {
+        return false;
+    }
+    for (size_t index = 0; index < name.size; index++) {
+        char byte = name.data[index];
+        if (byte >= 'A' && byte <= 'Z') {
+            byte = (char)(byte - 'A' + 'a');
+        }
+        if (byte == '-') {
+            byte = '_';
+        }
+        if (byte != control.data[index]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum err recorder_control(struct push *push,
+                          struct str name,
+                          struct str value,
+                          struct push_refusal *refusal)
+{
+    for (size_t index = 0; index < sizeof(controls) / sizeof(*controls);
+         index++) {
+        const struct control *control = &controls[index];
+        if (!same_name(control->name, name)) {
+            continue;
+        }
+        if (control->set(push, value) == ERR_OK) {
+            return ERR_OK;
+        }
+        return recorder_refuse(refusal, 400, control->name.data,
+                               control->expected);
+    }
+    return ERR_NOT_FOUND;
+}
+
+/* --- headers
+ * ------------------------------------------------------------------ */
+
+static const struct str opq_prefix = {"opq-", 4};
+static const struct str forward_prefix = {"opq-forward-", 12};
+
+bool recorder_has_prefix(struct str name, struct str prefix)
+{
+    return str_equal_nocase(str_cut(name, 0, prefix.size), prefix);
+}
+
+/* Fields that end at OPQ: those of the connection, of the framing, and those
+ * that a delivery sets itself (RFC 9110, 7.6.1). */
+static bool ends_here(struct str name)
+{
+    static const struct str names[] = {
+        {"Connection", 10},
+        {"Keep-Alive", 10},
+        {"TE", 2},
+        {"Trailer", 7},
+        {"Transfer-Encoding", 17},
+        {"Upgrade", 7},
+        {"Expect", 6},
+        {"Content-Length", 14},
+        {"Content-Type", 12},
+        {"Host", 4},
+        {"webhook-id", 10},
+        {"webhook-timestamp", 17},
+        {"webhook-signature", 17},
+    };
+
+    for (size_t index = 0; index < sizeof(names) / sizeof(*names); index++) {
+        if (str_equal_nocase(names[index], name)) {
+            return true;
+        }
+    }
+    return recorder_has_prefix(name, (struct str){"proxy-", 6}) ||
+           recorder_has_prefix(name, opq_prefix);
+}
+
+static enum err add_header(struct recorder *recorder,
+                           struct str name,
+                           struct str value,
+                           struct push_refusal *refusal)
+{
+    struct message *message = &recorder->push.message;
+
+    if (message->header_count == MESSAGE_PAIRS_MAX) {
+        return recorder_refuse(refusal, 400, "headers", "are too many");
+    }
+    recorder->headers[message->header_count] =
+        (struct pair){.key = name, .value = value};
+    message->header_count++;
+    return ERR_OK;
+}
+
+enum err recorder_add_header(struct recorder *recorder,
+                             struct str name,
+                             struct str value,
+                             struct push_refusal *refusal)
+{
+    if (!http_is_token(name) || !http_is_field_value(value)) {
+        return recorder_refuse(refusal, 400, "headers", "has a bad field");
+    }
+    if (ends_here(name)) {
+        return recorder_refuse(refusal, 400, "headers",
+                               "has a field that OPQ sets itself");
+    }
+    return add_header(recorder, name, value, refusal);
+}
+
+/* Take control values and forwarded fields from the request's head; with
+ * `verbatim`, its end-to-end fields, too. */
+enum err recorder_take_head(struct recorder *recorder,
+                            const struct http_head *head,
+                            bool verbatim,
+                            struct push_refusal *refusal)
+{
+    struct str connection = http_head_value(head, STR("Connection"));
+
+    for (uint32_t index = 0; index < head->header_count; index++) {
+        struct str name = head->headers[index].name;
+        struct str value = head->headers[index].value;
+        enum err err = ERR_OK;
+        if (!recorder_has_prefix(name, opq_prefix)) {
+            if (verbatim && !ends_here(name) &&
+                !http_list_has(connection, name)) {
+                err = add_header(recorder, name, value, refusal);
+            }
+        } else if (recorder_has_prefix(name, forward_prefix)) {
+            err = recorder_add_header(
+                recorder, str_cut(name, forward_prefix.size, name.size), value,
+                refusal);
+        } else {
+            err = recorder_control(&recorder->push,
+                                   str_cut(name, opq_prefix.size, name.size),
+                                   value, refusal);
+            if (err == ERR_NOT_FOUND) {
+                err = recorder_refuse(refusal, 400, "an Opq- header",
+                                      "is not known");
+            }
+        }
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+/* --- common to all forms
+ * ---------------------------------------------------------- */
+
+void recorder_begin(struct recorder *recorder, uint64_t now_ms)
+{
+    recorder->push.topic = (struct str){NULL, 0};
+    recorder->push.durability = recorder->options.durability;
+    memset(&recorder->push.message, 0, sizeof(recorder->push.message));
+    recorder->push.message.pushed_at_ms = now_ms;
+    recorder->push.message.fields = recorder->fields;
+    recorder->push.message.headers = recorder->headers;
+    form_clear(&recorder->form);
+    form_clear(&recorder->query);
+    if (recorder->memory.capacity > SCRATCH_KEEP_MAX) {
+        buf_fini(&recorder->memory);
+    }
+    buf_clear(&recorder->memory);
+}
+
+static enum err check_url(const struct recorder *recorder,
+                          struct str text,
+                          struct push_refusal *refusal)
+{
+    const char *reason = "";
+    struct url url;
+
+    if (text.size == 0) {
+        return recorder_refuse(refusal, 400, "url", "is missing or empty");
+    }
+    enum err err = url_parse(text, &url, &reason);
+    if (err == ERR_TOO_LARGE) {
+        return recorder_refuse(refusal, 414, "url", reason);
+    }
+    if (err != ERR_OK) {
+        return recorder_refuse(refusal, 400, "url", reason);
+    }
+    if (recorder->options.target_allowed != NULL &&
+        !recorder->options.target_allowed(recorder->options.context,
+                                          url.host)) {
+        return recorder_refuse(refusal, 400, "url",
+                               "points to an address that is not allowed");
+    }
+    return ERR_OK;
+}
+
+enum err recorder_finish(struct recorder *recorder,
+                         struct push *out_push,
+                         struct push_refusal *refusal)
+{
+    struct push *push = &recorder->push;
+
+    if (push->topic.size == 0) {
+        return recorder_refuse(refusal, 400, "topic", "is missing or empty");
+    }
+    if (!store_topic_name_valid(push->topic)) {
+        return recorder_refuse(refusal, 400, "topic",
+                               "must be 1 to 128 of A-Z a-z 0-9 . _ - and "
+                               "not . or ..");
+    }
+    enum err err = check_url(recorder, push->message.url, refusal);
+    if (err != ERR_OK) {
+        return err;
+    }
+    *out_push = *push;
+    return ERR_OK;
+}
+
+static enum err form_failed(enum err err, struct push_refusal *refusal)
+{
+    if (err == ERR_NOMEM) {
+        return err;
+    }
+    return recorder_refuse(refusal, 400, "form",
+                           err == ERR_TOO_LARGE ? "has more than 100 fields"
+                                                : "is malformed");
+}
+
+/* Append the query's parameters to a form. */
+static enum err parse_query(const struct http_head *head,
+                            struct form *form,
+                            struct push_refusal *refusal)
+{
+    if (head->query.size == 0) {
+        return ERR_OK;
+    }
+    enum err err = form_parse_urlencoded(form, head->query);
+    return err == ERR_OK ? ERR_OK : form_failed(err, refusal);
+}
+
+/* --- forms
+ * ------------------------------------------------------------------------ */
+
+enum body_type {
+    BODY_URLENCODED,
+    BODY_MULTIPART,
+    BODY_JSON,
+    BODY_OTHER,
+};
+
+static enum body_type body_type(struct str content_type)
+{
+    struct str type =
+        str_trim(str_cut(content_type, 0, str_find(content_type, ';')));
+
+    if (str_equal_nocase(type, STR("application/x-www-form-urlencoded"))) {
+        return BODY_URLENCODED;
+    }
+    if (str_equal_nocase(type, STR("multipart/form-data"))) {
+        return BODY_MULTIPART;
+    }
+    if (str_equal_nocase(type, STR("application/json"))) {
+        return BODY_JSON;
+    }
+    return BODY_OTHER;
+}
+
+static enum err parse_form(struct recorder *recorder,
+                           const struct http_head *head,
+                           struct str body,
+                           struct push_refusal *refusal)
+{
+    struct str type = http_head_value(head, STR("Content-Type"));
+    enum err err = body_type(type) == BODY_MULTIPART
+                       ? form_parse_multipart(&recorder->form, type, body)
+                       : form_parse_urlencoded(&recorder->form, body);
+
+    if (err != ERR_OK) {
+        return form_failed(err, refusal);
+    }
+    return parse_query(head, &recorder->form, refusal);
+}
+
+/* Sort one field into topic, url, control value or message. */
+static enum err take_field(struct recorder *recorder,
+                           const struct form_field *field,
+                           struct push_refusal *refusal)
+{
+    struct push *push = &recorder->push;
+    bool is_url = str_equal(field->name, STR("url"));
+
+    if (is_url || str_equal(field->name, STR("topic"))) {
+        struct str *place = is_url ? &push->message.url : &push->topic;
+        if (place->data != NULL) {
+            return recorder_refuse(refusal, 400, is_url ? "url" : "topic",
+                                   "is given twice");
+        }
+        *place = field->value;
+        return ERR_OK;
+    }
+    if (recorder_has_prefix(field->name, opq_prefix)) {
+        enum err err = recorder_control(
+            push, str_cut(field->name, opq_prefix.size, field->name.size),
+            field->value, refusal);
+        if (err != ERR_NOT_FOUND) {
+            return err;
+        }
+    }
+    recorder->fields[push->message.field_count] =
+        (struct pair){.key = field->name, .value = field->value};
+    push->message.field_count++;
+    return ERR_OK;
+}
+
+static enum err read_form(struct recorder *recorder,
+                          const struct http_head *head,
+                          struct str body,
+                          struct push_refusal *refusal)
+{
+    _Static_assert((int)FORM_FIELDS_MAX <= (int)MESSAGE_PAIRS_MAX,
+                   "every field of a form has a place in the message");
+    enum err err = parse_form(recorder, head, body, refusal);
+
+    recorder->push.message.kind = MESSAGE_KIND_FORM;
+    for (uint32_t index = 0;
+         err == ERR_OK && index < recorder->form.field_count; index++) {
+        err = take_field(recorder, &recorder->form.fields[index], refusal);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    return recorder_take_head(recorder, head, true, refusal);
+}
+
+/* Control values of the query; unknown names are refused. */
+enum err recorder_take_query(struct recorder *recorder,
+                             const struct http_head *head,
+                             struct push_refusal *refusal)
+{
+    enum err err = parse_query(head, &recorder->query, refusal);
+
+    for (uint32_t index = 0;
+         err == ERR_OK && index < recorder->query.field_count; index++) {
+        const struct form_field *field = &recorder->query.fields[index];
+        err = recorder_control(&recorder->push, field->name, field->value,
+                               refusal);
+        if (err == ERR_NOT_FOUND) {
+            err = recorder_refuse(refusal, 400, "a query parameter",
+                                  "is not known");
+        }
+    }
+    return err;
+}
+
+static enum err read_raw(struct recorder *recorder,
+                         const struct http_head *head,
+                         struct str body,
+                         struct push_refusal *refusal)
+{
+    struct message *message = &recorder->push.message;
+
+    message->kind = MESSAGE_KIND_RAW;
+    message->body = body;
+    message->content_type = http_head_value(head, STR("Content-Type"));
+    enum err err = recorder_take_head(recorder, head, false, refusal);
+    if (err != ERR_OK) {
+        return err;
+    }
+    return recorder_take_query(recorder, head, refusal);
+}
+
+enum err recorder_read(struct recorder *recorder,
+                       const struct http_head *head,
+                       struct str body,
+                       uint64_t now_ms,
+                       struct push *out_push,
+                       struct push_refusal *out_refusal)
+{
+    enum err err = ERR_OK;
+
+    recorder_begin(recorder, now_ms);
+    switch (body_type(http_head_value(head, STR("Content-Type")))) {
+    case BODY_URLENCODED:
+    case BODY_MULTIPART:
+        err = read_form(recorder, head, body, out_refusal);
+        break;
+    case BODY_JSON:
+        err = recorder_read_json(recorder, head, body, out_refusal);
+        break;
+    case BODY_OTHER:
+        err = read_raw(recorder, head, body, out_refusal);
+        break;
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    return recorder_finish(recorder, out_push, out_refusal);
+}
+
+enum err recorder_read_form(struct recorder *recorder,
+                            const struct http_head *head,
+                            struct str body,
+                            const struct form **out_form,
+                            struct push_refusal *out_refusal)
+{
+    enum err err = ERR_OK;
+
+    recorder_begin(recorder, 0);
+    switch (body_type(http_head_value(head, STR("Content-Type")))) {
+    case BODY_URLENCODED:
+    case BODY_MULTIPART:
+        err = parse_form(recorder, head, body, out_refusal);
+        break;
+    case BODY_JSON:
+        err = recorder_read_members(recorder, body, out_refusal);
+        break;
+    case BODY_OTHER:
+        if (body.size != 0) {
+            return recorder_refuse(out_refusal, 415, "Content-Type",
+                                   "must be a form or JSON");
+        }
+        err = parse_query(head, &recorder->form, out_refusal);
+        break;
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    *out_form = &recorder->form;
+    return ERR_OK;
+}

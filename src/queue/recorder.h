@@ -1,0 +1,107 @@
+/* Turns a push request into a message: the four forms a push can have.
+ *
+ *   form       urlencoded or multipart fields, query parameters too; the first
+ *              OPQ's. Every field is kept but `url` and `topic`, which the
+ *              message and its topic say; end-to-end headers are kept.
+ *   JSON       one object; `message` becomes the body, byte for byte.
+ *   raw        any other type, with `topic` and `url` in the query or as
+ *              Opq-Topic and Opq-Url; the body byte for byte.
+ *   batch      items of JSON, one after the other: recorder_read_item().
+ *
+ * Control values (sync, timeout, method, ...) come as a header `Opq-Name`, a
+ * query parameter `name` or a JSON member `name`. In a form every field is the
+ * message's, as it was with the first OPQ, so there a field is a control value
+ * only under its header's name: `Opq-Sync`. Header `Opq-Forward-X: v` is kept
+ * as header `X: v` of the delivery.
+ *
+ * Nothing is kept between requests; slices borrow the request, or the
+ * recorder's scratch memory until the next call.
+ *
+ * Threads: the loop's of the shard.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_QUEUE_RECORDER_H
+#define OPQ_QUEUE_RECORDER_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "http/form.h"
+#include "http/parse.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct recorder;
+
+enum {
+    RECORDER_DETAIL_MAX = 160, /* bytes of a refusal's words, NUL included */
+    RECORDER_TIMEOUT_MAX_MS = 3600 * 1000, /* of one attempt */
+};
+
+/* A push, read. Borrowed: see the head of the file. */
+struct push {
+    struct str topic;
+    struct message message;
+    enum durability durability;
+};
+
+/* Why a request is no push. */
+struct push_refusal {
+    int status;                       /* 400, 413, 414, 415 */
+    char detail[RECORDER_DETAIL_MAX]; /* which field, and what is wrong */
+};
+
+struct recorder_options {
+    enum durability durability; /* of a push that does not say */
+    /* Whether a target's host is allowed at all; NULL: all are. Names are
+     * checked again, by address, when connected to. */
+    bool (*target_allowed)(void *context, struct str host);
+    void *context; /* borrowed */
+};
+
+/* Make a recorder. Gives: `*out`, for recorder_destroy(). Errors: ERR_NOMEM */
+MUST_CHECK enum err recorder_create(const struct recorder_options *options,
+                                    struct recorder **out);
+
+/* Free it. Accepts NULL. */
+void recorder_destroy(struct recorder *recorder);
+
+/* Read a push of any form.
+ *
+ * Borrows: head and body, as long as `*out_push` is used.
+ * Errors:  ERR_INVALID  it is none; `*out_refusal` says why
+ *          ERR_NOMEM
+ */
+MUST_CHECK enum err recorder_read(struct recorder *recorder,
+                                  const struct http_head *head,
+                                  struct str body,
+                                  uint64_t now_ms,
+                                  struct push *out_push,
+                                  struct push_refusal *out_refusal);
+
+/* Read a push from one JSON object. `head` gives nothing but the defaults of
+ * control values, in its Opq- headers and query.
+ * Borrows and errors: as recorder_read() */
+MUST_CHECK enum err recorder_read_item(struct recorder *recorder,
+                                       const struct http_head *head,
+                                       struct str json,
+                                       uint64_t now_ms,
+                                       struct push *out_push,
+                                       struct push_refusal *out_refusal);
+
+/* Read the fields of a form request, query parameters included; a JSON object
+ * of strings and numbers counts as one, too. For /opq/replay.
+ *
+ * Gives:   the recorder's scratch form, until its next call.
+ * Borrows: head and body, as long as the form is used.
+ * Errors:  ERR_INVALID, ERR_NOMEM
+ */
+MUST_CHECK enum err recorder_read_form(struct recorder *recorder,
+                                       const struct http_head *head,
+                                       struct str body,
+                                       const struct form **out_form,
+                                       struct push_refusal *out_refusal);
+
+#endif

@@ -1,0 +1,83 @@
+/* What the files of the recorder share.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_QUEUE_RECORDER_INTERNAL_H
+#define OPQ_QUEUE_RECORDER_INTERNAL_H
+
+#include "base/buf.h"
+#include "http/form.h"
+#include "queue/recorder.h"
+
+/* Scratch memory for one push at a time. */
+struct recorder {
+    struct recorder_options options;
+    struct push push;                       /* being read */
+    struct form form;                       /* owned */
+    struct form query;                      /* owned */
+    struct pair fields[MESSAGE_PAIRS_MAX];  /* of push.message */
+    struct pair headers[MESSAGE_PAIRS_MAX]; /* of push.message */
+    struct buf memory;                      /* owned: decoded JSON strings */
+};
+
+/* Forget the push before, and set the defaults of the next. */
+void recorder_begin(struct recorder *recorder, uint64_t now_ms);
+
+/* Check topic and url, whatever form they came in, and give the push.
+ * Errors: ERR_INVALID */
+MUST_CHECK enum err recorder_finish(struct recorder *recorder,
+                                    struct push *out_push,
+                                    struct push_refusal *refusal);
+
+/* Say why a request is refused: "<what> <why>". Returns ERR_INVALID. */
+enum err recorder_refuse(struct push_refusal *refusal,
+                         int status,
+                         const char *what,
+                         const char *why);
+
+/* Set a control value by its name, without a prefix.
+ * Errors: ERR_NOT_FOUND  there is none of that name
+ *         ERR_INVALID    its value has no sense */
+MUST_CHECK enum err recorder_control(struct push *push,
+                                     struct str name,
+                                     struct str value,
+                                     struct push_refusal *refusal);
+
+/* Tell whether a field name begins with a prefix, without regard to case. */
+bool recorder_has_prefix(struct str name, struct str prefix);
+
+/* Add a header that the producer names for the delivery.
+ * Errors: ERR_INVALID  malformed, one that OPQ sets, or too many */
+MUST_CHECK enum err recorder_add_header(struct recorder *recorder,
+                                        struct str name,
+                                        struct str value,
+                                        struct push_refusal *refusal);
+
+/* Take control values and forwarded fields from a request's head; with
+ * `verbatim` its end-to-end fields, too.
+ * Errors: ERR_INVALID */
+MUST_CHECK enum err recorder_take_head(struct recorder *recorder,
+                                       const struct http_head *head,
+                                       bool verbatim,
+                                       struct push_refusal *refusal);
+
+/* Take control values from the query; unknown names are refused.
+ * Errors: ERR_INVALID, ERR_NOMEM */
+MUST_CHECK enum err recorder_take_query(struct recorder *recorder,
+                                        const struct http_head *head,
+                                        struct push_refusal *refusal);
+
+/* Read a push from one JSON object, with the head's control values.
+ * Errors: ERR_INVALID, ERR_NOMEM */
+MUST_CHECK enum err recorder_read_json(struct recorder *recorder,
+                                       const struct http_head *head,
+                                       struct str json,
+                                       struct push_refusal *refusal);
+
+/* Read the members of a JSON object, strings and numbers, as fields.
+ * Errors: ERR_INVALID, ERR_NOMEM */
+MUST_CHECK enum err recorder_read_members(struct recorder *recorder,
+                                          struct str json,
+                                          struct push_refusal *refusal);
+
+#endif

@@ -1,0 +1,274 @@
+/* Pushes in JSON: one object, alone or as an item of a batch.
+ *
+ * Members: topic, url, message or message_base64, headers, and the control
+ * values. `message` is delivered as it was written: a string as its text
+ * (text/plain), anything else as the JSON that stands there, byte for byte
+ * (application/json). An unknown member is refused, so that a mistyped option
+ * is noticed when it is set, not when it was needed.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/recorder_internal.h"
+
+#include "base/json_scan.h"
+
+/* The bytes of base64 text (RFC 4648, 4), decoded behind what `memory` has.
+ *
+ * Errors: ERR_INVALID  not base64, or padded wrongly
+ *         ERR_NOMEM
+ */
+static enum err
+decode_base64(struct str text, struct buf *memory, struct str *out_bytes)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                 "abcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t padding = 0;
+
+    if (text.size % 4 != 0) {
+        return ERR_INVALID;
+    }
+    while (padding < 2 && padding < text.size &&
+           text.data[text.size - 1 - padding] == '=') {
+        padding++;
+    }
+    size_t start = memory->size;
+    uint32_t bits = 0;
+    for (size_t index = 0; index < text.size - padding; index++) {
+        size_t digit = str_find((struct str){digits, 64}, text.data[index]);
+        if (digit == 64) {
+            return ERR_INVALID;
+        }
+        bits = bits << 6 | (uint32_t)digit;
+        if (index % 4 != 0) {
+            /* After 2, 3 and 4 digits a further byte is complete. */
+            buf_append_byte(memory,
+                            (char)(bits >> (6 - 2 * (index % 4)) & 0xff));
+        }
+    }
+    if (buf_err(memory) != ERR_OK) {
+        return ERR_NOMEM;
+    }
+    *out_bytes = str_cut(buf_str(memory), start, memory->size - start);
+    return ERR_OK;
+}
+
+static enum err read_headers(struct recorder *recorder,
+                             const struct json_scan_value *object,
+                             struct push_refusal *refusal)
+{
+    struct json_scan_value name;
+    struct json_scan_value value;
+
+    if (object->type != JSON_SCAN_OBJECT) {
+        return recorder_refuse(refusal, 400, "headers", "must be an object");
+    }
+    struct json_scan scan = json_scan_enter(object);
+    while (json_scan_member(&scan, &name, &value) == ERR_OK) {
+        struct str key;
+        struct str text;
+        if (value.type != JSON_SCAN_STRING ||
+            json_scan_string(&name, &recorder->memory, &key) != ERR_OK ||
+            json_scan_string(&value, &recorder->memory, &text) != ERR_OK) {
+            return recorder_refuse(refusal, 400, "headers",
+                                   "must have strings as values");
+        }
+        enum err err = recorder_add_header(recorder, key, text, refusal);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err read_message(struct recorder *recorder,
+                             const struct json_scan_value *value,
+                             struct push_refusal *refusal)
+{
+    struct message *message = &recorder->push.message;
+    struct str type = STR("application/json");
+
+    if (message->body.data != NULL) {
+        return recorder_refuse(refusal, 400, "message", "is given twice");
+    }
+    if (value->type == JSON_SCAN_STRING) {
+        type = STR("text/plain; charset=utf-8");
+        if (json_scan_string(value, &recorder->memory, &message->body) !=
+            ERR_OK) {
+            return recorder_refuse(refusal, 400, "message",
+                                   "has half of a surrogate pair");
+        }
+    } else {
+        message->body = value->text;
+    }
+    if (message->content_type.size == 0) {
+        message->content_type = type;
+    }
+    return ERR_OK;
+}
+
+static enum err read_base64(struct recorder *recorder,
+                            const struct json_scan_value *value,
+                            struct push_refusal *refusal)
+{
+    struct message *message = &recorder->push.message;
+    struct str text;
+
+    if (message->body.data != NULL) {
+        return recorder_refuse(refusal, 400, "message", "is given twice");
+    }
+    if (value->type != JSON_SCAN_STRING ||
+        json_scan_string(value, &recorder->memory, &text) != ERR_OK ||
+        decode_base64(text, &recorder->memory, &message->body) != ERR_OK) {
+        return recorder_refuse(refusal, 400, "message_base64",
+                               "must be base64");
+    }
+    if (message->content_type.size == 0) {
+        message->content_type = STR("application/octet-stream");
+    }
+    return ERR_OK;
+}
+
+/* A control value: a string, a number or a word, as text. */
+static enum err value_text(struct recorder *recorder,
+                           const struct json_scan_value *value,
+                           struct str *out_text)
+{
+    if (value->type == JSON_SCAN_STRING) {
+        return json_scan_string(value, &recorder->memory, out_text);
+    }
+    if (value->type == JSON_SCAN_OBJECT || value->type == JSON_SCAN_ARRAY) {
+        return ERR_INVALID;
+    }
+    *out_text = value->text;
+    return ERR_OK;
+}
+
+static enum err read_member(struct recorder *recorder,
+                            const struct json_scan_value *name,
+                            const struct json_scan_value *value,
+                            struct push_refusal *refusal)
+{
+    struct str key = str_cut(name->text, 1, name->text.size - 2);
+    struct str text;
+
+    if (str_equal(key, STR("message"))) {
+        return read_message(recorder, value, refusal);
+    }
+    if (str_equal(key, STR("message_base64"))) {
+        return read_base64(recorder, value, refusal);
+    }
+    if (str_equal(key, STR("headers"))) {
+        return read_headers(recorder, value, refusal);
+    }
+    if (value_text(recorder, value, &text) != ERR_OK) {
+        return recorder_refuse(refusal, 400, "a member", "must be a string");
+    }
+    enum err err = recorder_control(&recorder->push, key, text, refusal);
+    if (err == ERR_NOT_FOUND) {
+        return recorder_refuse(refusal, 400, "a member", "is not known");
+    }
+    return err;
+}
+
+/* Read one value, which must be an object with nothing behind it, and make
+ * room for all its strings, so that slices of the memory stay valid. */
+static enum err read_object(struct recorder *recorder,
+                            struct str json,
+                            struct json_scan *out_members,
+                            struct push_refusal *refusal)
+{
+    struct json_scan scan = json_scan_of(json);
+    struct json_scan_value object;
+    struct json_scan_value more;
+
+    if (json_scan_next(&scan, &object) != ERR_OK ||
+        json_scan_next(&scan, &more) != ERR_NOT_FOUND) {
+        return recorder_refuse(refusal, 400, "body", "is not valid JSON");
+    }
+    if (object.type != JSON_SCAN_OBJECT) {
+        return recorder_refuse(refusal, 400, "body", "must be a JSON object");
+    }
+    /* Decoding never makes a string longer; base64 is decoded once more. */
+    if (buf_reserve(&recorder->memory, 2 * json.size) != ERR_OK) {
+        return ERR_NOMEM;
+    }
+    *out_members = json_scan_enter(&object);
+    return ERR_OK;
+}
+
+enum err recorder_read_json(struct recorder *recorder,
+                            const struct http_head *head,
+                            struct str json,
+                            struct push_refusal *refusal)
+{
+    struct json_scan members;
+    struct json_scan_value name;
+    struct json_scan_value value;
+
+    recorder->push.message.kind = MESSAGE_KIND_RAW;
+    enum err err = recorder_take_head(recorder, head, false, refusal);
+    if (err == ERR_OK) {
+        err = recorder_take_query(recorder, head, refusal);
+    }
+    if (err == ERR_OK) {
+        err = read_object(recorder, json, &members, refusal);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    /* The head's Content-Type is that of the push, not of the message. */
+    while (json_scan_member(&members, &name, &value) == ERR_OK) {
+        err = read_member(recorder, &name, &value, refusal);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    if (recorder->push.message.body.data == NULL) {
+        recorder->push.message.body = STR("");
+    }
+    return ERR_OK;
+}
+
+enum err recorder_read_item(struct recorder *recorder,
+                            const struct http_head *head,
+                            struct str json,
+                            uint64_t now_ms,
+                            struct push *out_push,
+                            struct push_refusal *out_refusal)
+{
+    recorder_begin(recorder, now_ms);
+    enum err err = recorder_read_json(recorder, head, json, out_refusal);
+    if (err != ERR_OK) {
+        return err;
+    }
+    return recorder_finish(recorder, out_push, out_refusal);
+}
+
+enum err recorder_read_members(struct recorder *recorder,
+                               struct str json,
+                               struct push_refusal *refusal)
+{
+    struct form *form = &recorder->form;
+    struct json_scan members;
+    struct json_scan_value name;
+    struct json_scan_value value;
+
+    enum err err = read_object(recorder, json, &members, refusal);
+    if (err != ERR_OK) {
+        return err;
+    }
+    while (json_scan_member(&members, &name, &value) == ERR_OK) {
+        struct str text;
+        if (form->field_count == FORM_FIELDS_MAX) {
+            return recorder_refuse(refusal, 400, "body", "has too much");
+        }
+        if (value_text(recorder, &value, &text) != ERR_OK) {
+            return recorder_refuse(refusal, 400, "a member",
+                                   "must be a string or a number");
+        }
+        form->fields[form->field_count] = (struct form_field){
+            .name = str_cut(name.text, 1, name.text.size - 2), .value = text};
+        form->field_count++;
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,147 @@
+/* Calls between shards, and the topics of one.
+ *
+ * A call travels as a posted task: the loop of the other shard is woken once
+ * for any number of them. The bound is counted where the call comes from, so
+ * no shared counter is touched.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/shard.h"
+
+#include "base/check.h"
+
+static void call_returned(struct io_task *task)
+{
+    struct shard_call *call = CONTAINER_OF(task, struct shard_call, task);
+
+    CHECK(call->home->calls > 0);
+    call->home->calls--;
+    call->returned(call);
+}
+
+static void call_arrived(struct io_task *task)
+{
+    struct shard_call *call = CONTAINER_OF(task, struct shard_call, task);
+
+    call->run(call, call->there);
+}
+
+enum err
+shard_send(struct shard *home, struct shard *there, struct shard_call *call)
+{
+    if (home->calls >= SHARD_CALLS_MAX) {
+        return ERR_BUSY;
+    }
+    home->calls++;
+    call->home = home;
+    call->there = there;
+    call->task.run = call_arrived;
+    io_post(there->io, &call->task);
+    return ERR_OK;
+}
+
+void shard_call_return(struct shard_call *call)
+{
+    call->task.run = call_returned;
+    io_post(call->home->io, &call->task);
+}
+
+struct shard *shard_owner(const struct shard *shard, struct str topic)
+{
+    const struct shard_group *group = shard->group;
+    uint32_t index = group->owner(group->context, topic);
+
+    CHECK(index < group->count);
+    return group->shards[index];
+}
+
+/* Give a store's topic its place in the pipeline. */
+static enum err attach(struct shard *shard, struct store_topic *stored)
+{
+    struct topic *topic = NULL;
+    enum err err = topic_create(stored, &topic);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = shard->topic_added(shard, topic);
+    if (err != ERR_OK) {
+        topic_destroy(topic);
+        return err;
+    }
+    shard->topic_count++;
+    return ERR_OK;
+}
+
+static void detach(struct shard *shard, struct topic *topic)
+{
+    CHECK(shard->topic_count > 0);
+    shard->topic_count--;
+    shard->topic_removed(shard, topic);
+    topic_destroy(topic);
+}
+
+enum err shard_topic(struct shard *shard,
+                     struct str name,
+                     bool create,
+                     struct topic **out)
+{
+    struct store_topic *stored = NULL;
+    enum err err = store_topic_open(shard->store, name, create, &stored);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (topic_of(stored) == NULL) {
+        err = attach(shard, stored);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    *out = topic_of(stored);
+    return ERR_OK;
+}
+
+struct attach_walk {
+    struct shard *shard;
+    enum err err; /* the first failure */
+};
+
+static void attach_one(void *context, struct store_topic *stored)
+{
+    struct attach_walk *walk = context;
+
+    if (walk->err == ERR_OK && topic_of(stored) == NULL) {
+        walk->err = attach(walk->shard, stored);
+    }
+}
+
+enum err shard_attach_topics(struct shard *shard)
+{
+    struct attach_walk walk = {.shard = shard, .err = ERR_OK};
+
+    store_topic_each(shard->store, attach_one, &walk);
+    return walk.err;
+}
+
+static void detach_one(void *context, struct store_topic *stored)
+{
+    struct shard *shard = context;
+
+    if (topic_of(stored) != NULL) {
+        detach(shard, topic_of(stored));
+    }
+}
+
+void shard_detach_topics(struct shard *shard)
+{
+    store_topic_each(shard->store, detach_one, shard);
+}
+
+void shard_topic_delete(struct shard *shard,
+                        struct topic *topic,
+                        struct store_op *op)
+{
+    struct store_topic *stored = topic->store;
+
+    detach(shard, topic);
+    store_topic_delete(stored, op);
+}

@@ -1,0 +1,104 @@
+/* One shard as its parts see it: a loop, a store, its topics, and the way to
+ * the other shards.
+ *
+ * Shards share nothing. What concerns a topic is done on the shard that owns
+ * it; a request that came to another is carried over by shard_send(), and its
+ * answer back the same way: one wake-up per batch, bounded. pipeline.h puts the
+ * parts together.
+ *
+ * Threads: each function from the shard's own thread.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_QUEUE_SHARD_H
+#define OPQ_QUEUE_SHARD_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "queue/topic.h"
+#include "store/store.h"
+#include "sys/io.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    SHARDS_MAX = 64,
+    SHARD_CALLS_MAX = 8192, /* calls under way from one shard: ERR_BUSY */
+};
+
+struct shard;
+
+/* All shards of a process; fixed before their threads start, but `drained`. */
+struct shard_group {
+    uint32_t count;
+    atomic_uint drained;              /* shards that take nothing any more */
+    struct shard *shards[SHARDS_MAX]; /* borrowed */
+    /* The index of the shard that a topic belongs to. */
+    uint32_t (*owner)(void *context, struct str topic);
+    void *context; /* borrowed */
+};
+
+/* Embedded in the pipeline, which fills it in. */
+struct shard {
+    uint32_t index;
+    struct shard_group *group; /* borrowed */
+    struct io *io;             /* borrowed from the pipeline */
+    struct store *store;       /* borrowed from the pipeline */
+    /* A topic came into being (or was found at start): begin its delivery. */
+    enum err (*topic_added)(struct shard *shard, struct topic *topic);
+    /* A topic goes: end its delivery. */
+    void (*topic_removed)(struct shard *shard, struct topic *topic);
+    uint32_t topic_count;
+    uint32_t calls; /* under way from here */
+    bool stopping;  /* nothing new is taken */
+};
+
+/* Something to do on another shard; embedded in the caller's object. */
+struct shard_call {
+    /* On the other shard. It ends with shard_call_return(), now or later. */
+    void (*run)(struct shard_call *call, struct shard *there);
+    /* Back home. May free the call. */
+    void (*returned)(struct shard_call *call);
+    struct io_task task; /* private, as all below */
+    struct shard *home;
+    struct shard *there;
+};
+
+/* Run `call->run` on shard `there` (which may be `home`: then in its next
+ * turn), in the order of the calls.
+ *
+ * Borrows: call, until returned().
+ * Errors:  ERR_BUSY  SHARD_CALLS_MAX are under way
+ */
+MUST_CHECK enum err
+shard_send(struct shard *home, struct shard *there, struct shard_call *call);
+
+/* End a call: returned() will run where it came from. */
+void shard_call_return(struct shard_call *call);
+
+/* The shard that owns a topic; may be `shard` itself. */
+struct shard *shard_owner(const struct shard *shard, struct str topic);
+
+/* Find a topic of this shard, or make it if `create`.
+ * Errors: as store_topic_open() */
+MUST_CHECK enum err shard_topic(struct shard *shard,
+                                struct str name,
+                                bool create,
+                                struct topic **out);
+
+/* Attach the topics that the store has, at start.
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err shard_attach_topics(struct shard *shard);
+
+/* Detach all topics, before the store closes. */
+void shard_detach_topics(struct shard *shard);
+
+/* Delete a topic of this shard; it is gone for everybody at once, and durably
+ * when `op` is done. Borrows: op. */
+void shard_topic_delete(struct shard *shard,
+                        struct topic *topic,
+                        struct store_op *op);
+
+#endif

@@ -1,0 +1,188 @@
+/* The listening sockets of all shards.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "server/listen.h"
+
+#include "base/check.h"
+#include "sys/file.h"
+#include "sys/net.h"
+
+#include <string.h>
+
+static bool is_loopback(const struct net_address *address)
+{
+    struct net_block v4;
+    struct net_block v6;
+    enum err v4_err = net_block_parse(STR("127.0.0.0/8"), &v4);
+    enum err v6_err = net_block_parse(STR("::1/128"), &v6);
+
+    CHECK(v4_err == ERR_OK && v6_err == ERR_OK);
+    return address->any.sa_family == AF_UNIX ||
+           net_block_contains(&v4, address) || net_block_contains(&v6, address);
+}
+
+static enum err
+complain(struct buf *errors, struct str address, const char *why, enum err err)
+{
+    buf_append_format(errors, "cannot listen on %.*s: %s\n", STR_ARG(address),
+                      why);
+    return err;
+}
+
+static void note_bound(struct listen_set *set, const struct net_address *bound)
+{
+    char text[NET_TEXT_MAX];
+
+    net_format(bound, text);
+    buf_append_format(&set->text, "%s%s\n",
+                      bound->any.sa_family == AF_UNIX ? "" : "http://", text);
+}
+
+/* The port to bind next: the one asked for, or the one the kernel gave. */
+static void keep_port(const struct net_address *bound, uint16_t *port)
+{
+    if (bound->any.sa_family == AF_INET) {
+        *port = ntohs(bound->v4.sin_port);
+    } else if (bound->any.sa_family == AF_INET6) {
+        *port = ntohs(bound->v6.sin6_port);
+    }
+}
+
+/* Bind one address for all shards that are to have it. */
+static enum err bind_address(struct listen_set *set,
+                             struct str text,
+                             uint16_t *port,
+                             uint32_t shard_count,
+                             struct buf *errors)
+{
+    struct net_address address;
+
+    if (net_parse(text, *port, &address) != ERR_OK) {
+        return complain(errors, text, "no IP address", ERR_INVALID);
+    }
+    bool local = address.any.sa_family == AF_UNIX;
+    for (uint32_t shard = 0; shard < (local ? 1 : shard_count); shard++) {
+        int *fd = &set->fds[shard][set->count];
+        enum err err = net_listen(&address, !local && shard_count > 1, fd);
+        if (err != ERR_OK) {
+            return err == ERR_UNSUPPORTED
+                       ? err
+                       : complain(errors, text,
+                                  err == ERR_EXISTS ? "the address is in use"
+                                                    : err_text(err),
+                                  err);
+        }
+        if (shard == 0) {
+            err = net_bound(*fd, &address);
+            if (err != ERR_OK) {
+                return complain(errors, text, err_text(err), err);
+            }
+            keep_port(&address, port);
+            note_bound(set, &address);
+        }
+    }
+    set->count++;
+    return ERR_OK;
+}
+
+static enum err
+check_open(const struct config *config, struct str text, struct buf *errors)
+{
+    struct net_address address;
+
+    if (net_parse(text, 0, &address) != ERR_OK) {
+        return complain(errors, text, "no IP address", ERR_INVALID);
+    }
+    if (!config->insecure_open && !is_loopback(&address)) {
+        return complain(errors, text,
+                        "others can reach it, and nobody is asked who he is; "
+                        "--insecure-open allows it",
+                        ERR_INVALID);
+    }
+    return ERR_OK;
+}
+
+static enum err bind_list(const struct config *config,
+                          uint32_t shard_count,
+                          struct listen_set *set,
+                          struct buf *errors)
+{
+    struct str left = str_from(config->listen);
+    uint16_t port = (uint16_t)config->port;
+
+    while (left.size > 0) {
+        size_t end = str_find(left, ',');
+        struct str text = str_trim(str_cut(left, 0, end));
+        left = str_cut(left, end + 1, left.size);
+        if (text.size == 0) {
+            continue;
+        }
+        if (set->count == LISTEN_ADDRESSES_MAX - 1) {
+            return complain(errors, text, "too many addresses", ERR_INVALID);
+        }
+        enum err err = check_open(config, text, errors);
+        if (err == ERR_OK) {
+            err = bind_address(set, text, &port, shard_count, errors);
+        }
+        if (err != ERR_OK && err != ERR_UNSUPPORTED) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err bind_local(const struct config *config,
+                           struct listen_set *set,
+                           struct buf *errors)
+{
+    struct buf text = {0};
+    uint16_t port = 0;
+
+    if (config->unix[0] == '\0') {
+        return ERR_OK;
+    }
+    buf_append_format(&text, "unix:%s", config->unix);
+    enum err err = buf_err(&text);
+    if (err == ERR_OK) {
+        err = bind_address(set, buf_str(&text), &port, 1, errors);
+    }
+    buf_fini(&text);
+    return err;
+}
+
+enum err listen_open(const struct config *config,
+                     uint32_t shard_count,
+                     struct listen_set *out,
+                     struct buf *errors)
+{
+    memset(out, 0, sizeof(*out));
+    for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) {
+        for (uint32_t index = 0; index < LISTEN_ADDRESSES_MAX; index++) {
+            out->fds[shard][index] = -1;
+        }
+    }
+    enum err err = bind_list(config, shard_count, out, errors);
+    if (err == ERR_OK) {
+        err = bind_local(config, out, errors);
+    }
+    if (err == ERR_OK && out->count == 0) {
+        buf_append_c(errors, "no address to listen on\n");
+        err = ERR_INVALID;
+    }
+    if (err != ERR_OK) {
+        listen_close(out);
+    }
+    return err;
+}
+
+void listen_close(struct listen_set *set)
+{
+    for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) {
+        for (uint32_t index = 0; index < LISTEN_ADDRESSES_MAX; index++) {
+            file_close(set->fds[shard][index]);
+            set->fds[shard][index] = -1;
+        }
+    }
+    buf_fini(&set->text);
+}

@@ -1,0 +1,44 @@
+/* The listening sockets of all shards, bound before any thread starts, so that
+ * a port in use is found out at once.
+ *
+ * Each shard has its own socket for each address (SO_REUSEPORT), so that the
+ * kernel spreads connections; a Unix socket belongs to the first shard.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_SERVER_LISTEN_H
+#define OPQ_SERVER_LISTEN_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "queue/shard.h"
+#include "server/config.h"
+
+#include <stdint.h>
+
+enum { LISTEN_ADDRESSES_MAX = 16 };
+
+struct listen_set {
+    uint32_t count;                            /* of sockets of each shard */
+    int fds[SHARDS_MAX][LISTEN_ADDRESSES_MAX]; /* owned; -1: handed over, or
+                                                  none for this shard */
+    struct buf text; /* owned: "http://127.0.0.1:8999", a line each */
+};
+
+/* Bind what the settings say, for `shard_count` shards. With port 0 the first
+ * address takes a free one and the others follow it. A family that the machine
+ * lacks is passed over while another address is left.
+ *
+ * Gives:  `*out`, for listen_close().
+ * Errors: ERR_INVALID (an address; or one that needs insecure_open), ERR_EXISTS
+ *         (in use), ERR_DENIED, ERR_BUSY, ERR_IO; `errors` has a line
+ */
+MUST_CHECK enum err listen_open(const struct config *config,
+                                uint32_t shard_count,
+                                struct listen_set *out,
+                                struct buf *errors);
+
+/* Close what was not handed over. */
+void listen_close(struct listen_set *set);
+
+#endif

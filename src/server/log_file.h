@@ -1,0 +1,29 @@
+/* The log file behind diagnostics: opened at start, opened anew on SIGUSR1.
+ *
+ * Threads: lines from any; open, reopen and close from one.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_SERVER_LOG_FILE_H
+#define OPQ_SERVER_LOG_FILE_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+/* Send diagnostics to a file (made with its folder), and with `also_stderr` to
+ * standard error, too.
+ * Errors: ERR_FULL, ERR_IO; diagnostics then go to standard error alone */
+MUST_CHECK enum err log_file_open(const char *path, bool also_stderr);
+
+/* Send diagnostics to standard error, while there is no file. */
+void log_file_stderr(void);
+
+/* Open the path again, after someone has renamed the file. When that fails
+ * lines go on to the old file, and one says so. */
+void log_file_reopen(void);
+
+/* Close the file; diagnostics are dropped from now on. */
+void log_file_close(void);
+
+#endif

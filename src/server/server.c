@@ -1,0 +1,538 @@
+/* The serving process.
+ *
+ * What happens: log, guard, data directory, listening sockets, one thread per
+ * shard that opens its part (recovery) and reports; when all are open they are
+ * told to listen and deliver, and the supervisor that we are ready. Then this
+ * thread waits for signals. What can fail: settings (78), the data directory
+ * (69 in use, 73), the port (69), a shard's disk (74). Policy: before readiness
+ * any failure ends the process with its code and a line that says why; after
+ * it, a shard that cannot go on safely ends the process without a word to the
+ * disk, for recovery to find out what it holds.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "server/server.h"
+
+#include "admin/api.h"
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/diag.h"
+#include "queue/pipeline.h"
+#include "server/guard.h"
+#include "server/listen.h"
+#include "server/log_file.h"
+#include "store/store_local.h"
+#include "sys/dir.h"
+#include "sys/process.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct server;
+
+/* One shard's thread and where it stands. */
+struct worker {
+    struct server *server;
+    struct pipeline *pipeline;     /* owned */
+    struct process_thread *thread; /* owned */
+    uint32_t index;
+    enum err err; /* of opening, once it has reported */
+};
+
+struct server {
+    const struct config *config;
+    struct guard *guard;           /* owned */
+    struct store_local_data *data; /* owned */
+    struct api *api;               /* owned */
+    struct listen_set listen;      /* sockets per shard, until handed over */
+    struct shard_group group;
+    uint32_t count; /* of shards */
+    struct worker workers[SHARDS_MAX];
+    struct process_gate *gate; /* owned: all shards and this thread */
+    atomic_bool failed;        /* a shard could not open */
+    atomic_uint ended;         /* shards whose loop has stopped */
+};
+
+/* --- options of the parts
+ * -------------------------------------------------------- */
+
+static void store_failed(void *context, enum err err)
+{
+    (void)context;
+    DIAG_ERROR("store_failed", "err=%s; ending at once, start again to recover",
+               err_text(err));
+    process_exit(SERVER_EXIT_IO);
+}
+
+static void
+recovery_progress(void *context, uint64_t done_bytes, uint64_t all_bytes)
+{
+    (void)context;
+    DIAG_INFO("recovery_progress", "done_mib=%llu all_mib=%llu",
+              (unsigned long long)(done_bytes >> 20),
+              (unsigned long long)(all_bytes >> 20));
+}
+
+static struct store_local_options store_options(struct server *server)
+{
+    const struct config *config = server->config;
+    struct store_local_options options;
+
+    store_local_options_init(&options);
+    options.directory = config->data;
+    options.shard_count = server->count;
+    options.journal_size = config->journal_size;
+    options.journal_file_size = config->journal_file_size;
+    options.batch_size_max = config->batch_size_max;
+    options.memory_size_max = config->memory;
+    options.segment_size_max = config->segment_size;
+    options.segment_count_max = config->segment_count;
+    options.disk_reserve = config->disk_reserve;
+    options.topics_max = (uint32_t)config->topics_max;
+    options.files_open_max = (uint32_t)config->files_open;
+    options.checkpoint_interval_ms = (uint32_t)config->checkpoint_interval;
+    options.cursor_interval_ms = (uint32_t)config->cursor_interval;
+    options.sync_inline_max_us = (uint32_t)config->sync_inline_max * 1000;
+    options.direct = config->direct;
+    options.fatal = store_failed;
+    options.progress = recovery_progress;
+    options.context = server;
+    return options;
+}
+
+static enum err
+store_open(void *context, struct io *io, uint32_t index, struct store **out)
+{
+    struct server *server = context;
+
+    return store_local_open(server->data, io, index, out);
+}
+
+static uint32_t topic_owner(void *context, struct str topic)
+{
+    const struct server *server = context;
+
+    return store_local_shard(server->data, topic);
+}
+
+static bool address_allowed(void *context, const struct net_address *address)
+{
+    return guard_allows(context, address);
+}
+
+static bool host_allowed(void *context, struct str host)
+{
+    return guard_allows_host(context, host);
+}
+
+static enum io_backend backend(const struct config *config)
+{
+    if (strcmp(config->io, "epoll") == 0) {
+        return IO_BACKEND_EPOLL;
+    }
+    return strcmp(config->io, "uring") == 0 ? IO_BACKEND_URING
+                                            : IO_BACKEND_AUTO;
+}
+
+static enum durability durability(const struct config *config)
+{
+    return strcmp(config->sync, "none") == 0 ? DURABILITY_NONE
+                                             : DURABILITY_DISK;
+}
+
+static struct http_server_options http_options(const struct config *config)
+{
+    return (struct http_server_options){
+        .limits = {.head_size_max = (size_t)config->head_size_max,
+                   .target_size_max = (size_t)config->target_size_max},
+        .body_size_max = config->body_size_max,
+        .body_memory_max = config->body_memory,
+        .connections_max = (uint32_t)config->connections_max,
+        .head_timeout_ms = (uint32_t)config->head_timeout,
+        .body_timeout_ms = (uint32_t)config->body_timeout,
+        .body_rate_min = (uint32_t)config->body_rate_min,
+        .idle_timeout_ms = (uint32_t)config->idle_timeout,
+        .send_timeout_ms = (uint32_t)config->send_timeout,
+        .server_name = "OPQ/" OPQ_VERSION,
+    };
+}
+
+static struct http_client_options client_options(const struct server *server)
+{
+    const struct config *config = server->config;
+
+    return (struct http_client_options){
+        .connect_timeout_ms = (uint32_t)config->connect_timeout,
+        .idle_timeout_ms = (uint32_t)config->target_idle_timeout,
+        .endpoint_connections_max = (uint32_t)config->endpoint_connections,
+        .connections_max = (uint32_t)config->target_connections,
+        .keep_size_max = (size_t)16 * 1024,
+        .drop_size_max = (size_t)1024 * 1024,
+        .ca_file = config->ca_file[0] != '\0' ? config->ca_file : NULL,
+        .allowed = address_allowed,
+        .context = server->guard,
+    };
+}
+
+static struct deliverer_options deliverer_options(const struct config *config)
+{
+    return (struct deliverer_options){
+        .in_flight_max = (uint32_t)config->in_flight,
+        .timeout_ms = (uint32_t)config->timeout,
+        .retry_first_ms = (uint32_t)config->retry_first,
+        .retry_max_ms = (uint32_t)config->retry_max,
+        .retry_after_max_ms = config->retry_after_max,
+        .user_agent = "OPQ/" OPQ_VERSION,
+    };
+}
+
+static struct pipeline_options pipeline_options(struct server *server,
+                                                uint32_t index)
+{
+    const struct config *config = server->config;
+    /* A connection in, one out, and a few files: the kernel's limit rules. */
+    uint64_t sockets = config->connections_max + config->target_connections;
+
+    return (struct pipeline_options){
+        .index = index,
+        .group = &server->group,
+        .io = {.backend = backend(config),
+               .sockets_max =
+                   sockets < UINT32_MAX ? (uint32_t)sockets : UINT32_MAX},
+        .http = http_options(config),
+        .client = client_options(server),
+        .deliverer = deliverer_options(config),
+        .listener = {.recorder = {.durability = durability(config),
+                                  .target_allowed = host_allowed,
+                                  .context = server->guard},
+                     .batch_count_max = (uint32_t)config->batch_count_max,
+                     .pending_max = (uint32_t)config->pending_max},
+        .store_open = store_open,
+        .store_context = server,
+        .handle_other = api_handle,
+        .other_context = server->api,
+    };
+}
+
+static enum err make_api(struct server *server)
+{
+    const struct config *config = server->config;
+    const struct api_options options = {
+        .version = OPQ_VERSION,
+        .admin = config->admin,
+        .body_size_max = config->body_size_max,
+        .head_size_max = config->head_size_max,
+        .target_size_max = config->target_size_max,
+        .message_size_max = config->batch_size_max,
+        .batch_count_max = (uint32_t)config->batch_count_max,
+        .shard_count = server->count,
+        .durability = config->sync,
+        .data = config->data,
+    };
+
+    return api_create(&options, &server->api);
+}
+
+/* --- shards
+ * ------------------------------------------------------------------------- */
+
+/* What a shard's thread waits for between opening and serving: all others. */
+static enum err begin_serving(struct worker *worker)
+{
+    struct server *server = worker->server;
+    enum err err = ERR_OK;
+
+    for (uint32_t index = 0; err == ERR_OK && index < server->listen.count;
+         index++) {
+        int *fd = &server->listen.fds[worker->index][index];
+        if (*fd >= 0) {
+            err = pipeline_listen(worker->pipeline, *fd);
+            *fd = err == ERR_OK ? -1 : *fd;
+        }
+    }
+    return err == ERR_OK ? pipeline_deliver(worker->pipeline) : err;
+}
+
+static void worker_main(void *context)
+{
+    struct worker *worker = context;
+    struct server *server = worker->server;
+
+    worker->err = pipeline_open(worker->pipeline);
+    process_gate_pass(server->gate);
+    if (!atomic_load(&server->failed) && worker->err == ERR_OK) {
+        worker->err = begin_serving(worker);
+    }
+    if (worker->err != ERR_OK) {
+        atomic_store(&server->failed, true);
+    }
+    process_gate_pass(server->gate);
+    if (!atomic_load(&server->failed)) {
+        pipeline_run(worker->pipeline);
+    }
+    atomic_fetch_add(&server->ended, 1);
+}
+
+static enum err make_workers(struct server *server)
+{
+    for (uint32_t index = 0; index < server->count; index++) {
+        struct worker *worker = &server->workers[index];
+        struct pipeline_options options = pipeline_options(server, index);
+        worker->server = server;
+        worker->index = index;
+        enum err err = pipeline_create(&options, &worker->pipeline);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err start_workers(struct server *server)
+{
+    for (uint32_t index = 0; index < server->count; index++) {
+        struct worker *worker = &server->workers[index];
+        enum err err =
+            process_thread_start(worker_main, worker, &worker->thread);
+        if (err != ERR_OK) {
+            /* Those that run wait at the gate for ever: only an exit helps. */
+            DIAG_ERROR("thread_failed", "err=%s", err_text(err));
+            process_exit(SERVER_EXIT_SOFTWARE);
+        }
+    }
+    process_gate_pass(server->gate); /* all are open, or one has failed */
+    process_gate_pass(server->gate); /* all are about to run */
+    return atomic_load(&server->failed) ? ERR_IO : ERR_OK;
+}
+
+static int report_workers(const struct server *server)
+{
+    enum err first = ERR_OK;
+
+    for (uint32_t index = 0; index < server->count; index++) {
+        enum err err = server->workers[index].err;
+        if (err != ERR_OK) {
+            DIAG_ERROR("shard_open_failed", "shard=%u err=%s", index,
+                       err_text(err));
+            first = first == ERR_OK ? err : first;
+        }
+    }
+    return first == ERR_NOMEM ? SERVER_EXIT_SOFTWARE : SERVER_EXIT_DATA;
+}
+
+/* --- serving
+ * ---------------------------------------------------------------------------
+ */
+
+static void say_listening(struct server *server)
+{
+    struct str left = buf_str(&server->listen.text);
+
+    while (left.size > 0) {
+        size_t end = str_find(left, '\n');
+        struct str line = str_cut(left, 0, end);
+        left = str_cut(left, end + 1, left.size);
+        DIAG_INFO("listening", "url=%.*s", STR_ARG(line));
+        (void)printf("opq " OPQ_VERSION " listening on %.*s\n", STR_ARG(line));
+    }
+    (void)fflush(stdout);
+}
+
+static void stop_all(struct server *server, uint32_t drain_ms)
+{
+    for (uint32_t index = 0; index < server->count; index++) {
+        pipeline_stop(server->workers[index].pipeline, drain_ms);
+    }
+}
+
+/* Until a signal says stop. */
+static void serve(void)
+{
+    for (;;) {
+        switch (process_wait_signal(-1)) {
+        case PROCESS_SIGNAL_STOP:
+            return;
+        case PROCESS_SIGNAL_REOPEN:
+            log_file_reopen();
+            break;
+        case PROCESS_SIGNAL_RELOAD:
+            DIAG_WARN("signal_ignored",
+                      "signal=SIGHUP; this version restarts by SIGTERM and a "
+                      "new start");
+            break;
+        case PROCESS_SIGNAL_NONE:
+            break;
+        }
+    }
+}
+
+/* Until all shards have closed; another signal ends the drain. */
+static void drain(struct server *server)
+{
+    enum { LOOK_MS = 20 };
+
+    api_set_ready(server->api, false);
+    process_notify("STOPPING=1");
+    DIAG_INFO("stopping", "drain_ms=%llu",
+              (unsigned long long)server->config->drain);
+    stop_all(server, (uint32_t)server->config->drain);
+    while (atomic_load(&server->ended) < server->count) {
+        if (process_wait_signal(LOOK_MS) == PROCESS_SIGNAL_STOP) {
+            DIAG_WARN("drain_hurried", "by=signal");
+            stop_all(server, 0);
+        }
+    }
+    DIAG_INFO("stopped", "pid=%u", process_id());
+}
+
+static int run_shards(struct server *server)
+{
+    if (process_gate_create(server->count + 1, &server->gate) != ERR_OK) {
+        return SERVER_EXIT_SOFTWARE;
+    }
+    enum err err = make_workers(server);
+    if (err != ERR_OK) {
+        DIAG_ERROR("loop_failed", "io=%s err=%s", server->config->io,
+                   err_text(err));
+        return SERVER_EXIT_SOFTWARE;
+    }
+    if (start_workers(server) != ERR_OK) {
+        return report_workers(server);
+    }
+    say_listening(server);
+    api_set_ready(server->api, true);
+    process_notify("READY=1");
+    serve();
+    drain(server);
+    for (uint32_t index = 0; index < server->count; index++) {
+        process_thread_join(server->workers[index].thread);
+        pipeline_destroy(server->workers[index].pipeline);
+    }
+    return SERVER_EXIT_OK;
+}
+
+/* --- start and end
+ * ----------------------------------------------------------------------- */
+
+static int exit_of(enum err err)
+{
+    switch (err) {
+    case ERR_BUSY:
+    case ERR_EXISTS:
+    case ERR_DENIED:
+        return SERVER_EXIT_UNAVAILABLE;
+    case ERR_INVALID:
+        return SERVER_EXIT_CONFIG;
+    case ERR_NOMEM:
+        return SERVER_EXIT_SOFTWARE;
+    default:
+        return SERVER_EXIT_DATA;
+    }
+}
+
+/* Say it where it is seen: in the log, and to who started us. */
+static void complain(struct str lines)
+{
+    while (lines.size > 0) {
+        size_t end = str_find(lines, '\n');
+        struct str line = str_cut(lines, 0, end);
+        lines = str_cut(lines, end + 1, lines.size);
+        DIAG_ERROR("start_failed", "%.*s", STR_ARG(line));
+        (void)fprintf(stderr, "opq: %.*s\n", STR_ARG(line));
+    }
+}
+
+static enum err take_data(struct server *server, struct buf *errors)
+{
+    struct store_local_options options = store_options(server);
+    enum err err = store_local_prepare(&options, &server->data);
+
+    if (err != ERR_OK) {
+        buf_append_format(errors, "data directory %s: %s\n", options.directory,
+                          err == ERR_BUSY ? "another process has it"
+                                          : err_text(err));
+    }
+    return err;
+}
+
+static enum err open_log(const struct config *config)
+{
+    char path[DIR_PATH_MAX];
+
+    if (strchr(config->syslog, '/') != NULL) {
+        (void)snprintf(path, sizeof(path), "%s", config->syslog);
+    } else {
+        (void)snprintf(path, sizeof(path), "%s/logs/%s", config->data,
+                       config->syslog);
+    }
+    diag_set_level(config->debug ? DIAG_LEVEL_DEBUG : DIAG_LEVEL_INFO);
+    diag_set_json(strcmp(config->log_format, "json") == 0);
+    return log_file_open(path, config->debug);
+}
+
+/* All that can fail before there are threads. */
+static enum err prepare(struct server *server, struct buf *errors)
+{
+    const struct config *config = server->config;
+
+    enum err err = guard_create(
+        str_from(config->allow_net), str_from(config->deny_net),
+        strcmp(config->targets, "public") == 0, errors, &server->guard);
+    if (err == ERR_OK) {
+        err = take_data(server, errors);
+    }
+    if (err == ERR_OK) {
+        err = listen_open(config, server->count, &server->listen, errors);
+    }
+    return err == ERR_OK ? make_api(server) : err;
+}
+
+static void server_fini(struct server *server)
+{
+    api_destroy(server->api);
+    listen_close(&server->listen);
+    store_local_release(server->data);
+    guard_destroy(server->guard);
+    process_gate_destroy(server->gate);
+}
+
+int server_run(const struct config *config)
+{
+    struct server *server = calloc(1, sizeof(*server));
+    struct buf errors = {0};
+    int code;
+
+    if (server == NULL) {
+        return SERVER_EXIT_SOFTWARE;
+    }
+    server->config = config;
+    server->count =
+        config->shards != 0 ? (uint32_t)config->shards : process_cores();
+    server->count = server->count > SHARDS_MAX ? SHARDS_MAX : server->count;
+    server->group.count = server->count;
+    server->group.owner = topic_owner;
+    server->group.context = server;
+    process_block_signals();
+    (void)process_raise_files();
+    enum err err = open_log(config);
+    if (err != ERR_OK) {
+        DIAG_ERROR("log_open_failed", "syslog=%s err=%s", config->syslog,
+                   err_text(err));
+    }
+    DIAG_INFO("starting", "version=" OPQ_VERSION " pid=%u data=%s shards=%u",
+              process_id(), config->data, server->count);
+    err = prepare(server, &errors);
+    if (err == ERR_OK) {
+        code = run_shards(server);
+    } else {
+        complain(buf_str(&errors));
+        code = exit_of(err);
+    }
+    buf_fini(&errors);
+    server_fini(server);
+    log_file_close();
+    free(server);
+    return code;
+}

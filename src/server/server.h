@@ -1,0 +1,33 @@
+/* The serving process: data directory, shards and their threads, signals.
+ *
+ *     read settings -> prepare data -> listen -> shards open (recover)
+ *         -> ready -> signals -> drain -> closed
+ *
+ * Signals: SIGTERM and SIGINT drain and end; a second one ends the drain.
+ * SIGUSR1 opens the log file anew. SIGPIPE is ignored.
+ *
+ * Threads: one per shard; this one waits for signals.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_SERVER_SERVER_H
+#define OPQ_SERVER_SERVER_H
+
+#include "server/config.h"
+
+/* Exit codes, those of sysexits.h where it has one. */
+enum {
+    SERVER_EXIT_OK = 0,
+    SERVER_EXIT_USAGE = 64,       /* the command line is wrong */
+    SERVER_EXIT_UNAVAILABLE = 69, /* port or data directory is in use */
+    SERVER_EXIT_SOFTWARE = 70,    /* no memory, no event loop */
+    SERVER_EXIT_DATA = 73,        /* the data directory cannot be used */
+    SERVER_EXIT_IO = 74,          /* the disk failed; start again to recover */
+    SERVER_EXIT_CONFIG = 78,      /* a setting is wrong */
+};
+
+/* Serve until a signal. Returns the exit code; what went wrong is in the log
+ * and, before there is a log, on standard error. */
+int server_run(const struct config *config);
+
+#endif
