@@ -1,0 +1,900 @@
+/* The back end on io_uring.
+ *
+ * What happens: a listener has one multishot accept, a socket one multishot
+ * receive, both armed once. Received bytes come in buffers of a ring that all
+ * sockets share and that the kernel takes from only when there are bytes; a
+ * buffer goes back when received() returns. Sends, closes and file operations
+ * are written to the submission ring, and the next turn's wait submits all of
+ * them: one system call a turn.
+ *
+ * What can go wrong:
+ * - The ring of buffers is empty: a receive ends with ENOBUFS and is armed
+ *   again, when buffers have come back.
+ * - The submission ring is full: it is submitted and gone on with.
+ * - The completion ring is full: the kernel keeps the rest (NODROP); receives
+ *   and accepts end, and are armed again.
+ *
+ * Pausing costs nothing: what then comes is copied out of its buffer (so that
+ * paused sockets never hold buffers that others need), the receive is
+ * cancelled, and the rest stays with the kernel. Starting hands out the copies
+ * first.
+ *
+ * A pointer to a socket, listener or file operation is with the kernel until
+ * its last completion: `pending` counts them, and closed() waits for it. A
+ * listener may be freed a turn after it is stopped, so the wait of that turn
+ * lasts until the accept has ended.
+ *
+ * Only completions that were there when dispatch() began are handed out, so
+ * that what a callback starts ends in a later turn even when the submission
+ * ring was full.
+ *
+ * Files go to the helper thread when tests have put other functions under
+ * sys/file.h.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "base/check.h"
+#include "sys/file.h"
+#include "sys/io_private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    URING_ENTRIES = 1024,     /* of the submission ring, a turn's worth */
+    URING_COMPLETIONS = 4096, /* of the completion ring, a turn's worth */
+    URING_BUFFERS_MIN = 16,
+    URING_BUFFERS_MAX = 256, /* 4 MiB; used one by one, so all are touched */
+    URING_GROUP = 0,         /* of buffers: there is one */
+    URING_SUBMIT_TRIES = 1000,
+};
+
+/* What user_data points to, in its lowest bits. */
+enum {
+    URING_TAG_RECEIVE = 0,
+    URING_TAG_SEND = 1,
+    URING_TAG_CONNECT = 2,
+    URING_TAG_CLOSE = 3,
+    URING_TAG_ACCEPT = 4,
+    URING_TAG_FILE = 5,
+    URING_TAG_CANCEL = 6,
+    URING_TAG_WAKE = 7,
+    URING_TAG_MASK = 7,
+};
+
+/* Bytes that came while a socket was paused. */
+struct io_held {
+    struct io_held *next; /* owned */
+    size_t size;
+    char data[];
+};
+
+struct uring {
+    struct io *io; /* borrowed */
+    struct io_uring ring;
+    struct io_uring_buf_ring *buffers; /* owned, mapped */
+    char *memory;                      /* owned, mapped: the buffers */
+    uint32_t buffer_count;
+    int returned;      /* buffers that the kernel is not told of yet */
+    uint32_t stopping; /* accepts that are being cancelled */
+    bool enabled;      /* this thread is the one that submits */
+    struct list ready; /* sockets with held bytes or a known end */
+};
+
+static struct uring *uring_of(const struct io *io)
+{
+    return io->backend;
+}
+
+/* --- submitting
+ * ----------------------------------------------------------------- */
+
+/* The ring belongs to the thread that first runs the loop, which need not be
+ * the one that created it. */
+static void enable(struct uring *uring)
+{
+    if (!uring->enabled) {
+        uring->enabled = true;
+        if ((uring->ring.flags & IORING_SETUP_R_DISABLED) != 0) {
+            /* liburing 2.3 declares io_uring_enable_rings() but lacks it. */
+            CHECK(io_uring_register((unsigned)uring->ring.ring_fd,
+                                    IORING_REGISTER_ENABLE_RINGS, NULL,
+                                    0) == 0);
+        }
+        /* Saves looking up the descriptor; not there before 5.18. */
+        (void)io_uring_register_ring_fd(&uring->ring);
+    }
+}
+
+/* Let the kernel have the buffers that came back. */
+static void give_buffers(struct uring *uring)
+{
+    if (uring->returned > 0) {
+        io_uring_buf_ring_advance(uring->buffers, uring->returned);
+        uring->returned = 0;
+    }
+}
+
+/* Make room in a submission ring that is full. */
+static struct io_uring_sqe *sqe_by_force(struct uring *uring)
+{
+    struct io_uring_sqe *sqe = NULL;
+    enable(uring);
+    give_buffers(uring);
+    for (int i = 0; i < URING_SUBMIT_TRIES && sqe == NULL; i++) {
+        (void)io_uring_submit(&uring->ring); /* an error shows in the next */
+        sqe = io_uring_get_sqe(&uring->ring);
+    }
+    CHECK(sqe != NULL); /* the kernel takes nothing any more */
+    return sqe;
+}
+
+static struct io_uring_sqe *next_sqe(struct uring *uring)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+    return sqe != NULL ? sqe : sqe_by_force(uring);
+}
+
+static void set_data(struct io_uring_sqe *sqe, const void *object, unsigned tag)
+{
+    sqe->user_data = (uintptr_t)object | tag;
+}
+
+static void cancel(struct uring *uring, const void *object, unsigned tag)
+{
+    struct io_uring_sqe *sqe = next_sqe(uring);
+    io_uring_prep_cancel64(sqe, (uintptr_t)object | tag, 0);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    set_data(sqe, NULL, URING_TAG_CANCEL);
+}
+
+static void watch_wake(struct uring *uring)
+{
+    struct io_uring_sqe *sqe = next_sqe(uring);
+    io_uring_prep_poll_multishot(sqe, uring->io->wake_fd, POLLIN);
+    set_data(sqe, NULL, URING_TAG_WAKE);
+}
+
+/* --- life
+ * ----------------------------------------------------------------------- */
+
+static enum err setup_err(int error_number)
+{
+    switch (error_number) {
+    case ENOMEM:
+        return ERR_NOMEM;
+    case EMFILE:
+    case ENFILE:
+        return ERR_BUSY;
+    default: /* ENOSYS, EPERM, EACCES, EINVAL: not here */
+        return ERR_UNSUPPORTED;
+    }
+}
+
+/* Set up a ring, with what makes it fast where the kernel knows it. */
+static enum err
+setup_ring(struct io_uring *ring, unsigned entries, unsigned more_flags)
+{
+    static const unsigned choices[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN,
+        IORING_SETUP_COOP_TASKRUN,
+        0,
+    };
+    int rc = -EINVAL;
+    for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++) {
+        struct io_uring_params params;
+        memset(&params, 0, sizeof(params));
+        params.flags = choices[i] | more_flags | IORING_SETUP_SUBMIT_ALL |
+                       IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+        params.cq_entries = entries * (URING_COMPLETIONS / URING_ENTRIES);
+        rc = io_uring_queue_init_params(entries, ring, &params);
+        if (rc == 0 && (params.features & IORING_FEAT_NODROP) != 0 &&
+            (params.features & IORING_FEAT_EXT_ARG) != 0) {
+            return ERR_OK;
+        }
+        if (rc == 0) {
+            io_uring_queue_exit(ring);
+            return ERR_UNSUPPORTED;
+        }
+        if (rc != -EINVAL) {
+            break;
+        }
+    }
+    return setup_err(-rc);
+}
+
+static void *map_memory(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void add_buffer(struct uring *uring, uint32_t index)
+{
+    io_uring_buf_ring_add(uring->buffers,
+                          uring->memory + (size_t)index * IO_RECEIVE_SIZE,
+                          IO_RECEIVE_SIZE, (unsigned short)index,
+                          (int)uring->buffer_count - 1, uring->returned);
+    uring->returned++;
+}
+
+static size_t ring_size(const struct uring *uring)
+{
+    return uring->buffer_count * sizeof(struct io_uring_buf);
+}
+
+static void unmap_buffers(struct uring *uring)
+{
+    if (uring->buffers != NULL) {
+        (void)munmap(uring->buffers, ring_size(uring));
+    }
+    if (uring->memory != NULL) {
+        (void)munmap(uring->memory,
+                     (size_t)uring->buffer_count * IO_RECEIVE_SIZE);
+    }
+}
+
+/* Map `buffer_count` buffers and register them. */
+static enum err setup_buffers(struct uring *uring)
+{
+    uring->returned = 0;
+    uring->memory = map_memory((size_t)uring->buffer_count * IO_RECEIVE_SIZE);
+    uring->buffers = map_memory(ring_size(uring));
+    if (uring->memory == NULL || uring->buffers == NULL) {
+        unmap_buffers(uring);
+        return ERR_NOMEM;
+    }
+    struct io_uring_buf_reg reg;
+    memset(&reg, 0, sizeof(reg));
+    reg.ring_addr = (uintptr_t)uring->buffers;
+    reg.ring_entries = uring->buffer_count;
+    reg.bgid = URING_GROUP;
+    int rc = io_uring_register_buf_ring(&uring->ring, &reg, 0);
+    if (rc != 0) {
+        unmap_buffers(uring);
+        return setup_err(-rc);
+    }
+    io_uring_buf_ring_init(uring->buffers);
+    for (uint32_t i = 0; i < uring->buffer_count; i++) {
+        add_buffer(uring, i);
+    }
+    give_buffers(uring);
+    return ERR_OK;
+}
+
+/* Receive one byte the way that the loop does, over a pair of sockets. */
+static bool probe_receive(struct uring *probe, const int pair[2])
+{
+    struct io_uring_cqe *cqe = NULL;
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&probe->ring);
+    if (sqe == NULL || write(pair[1], "x", 1) != 1) {
+        return false;
+    }
+    io_uring_prep_recv_multishot(sqe, pair[0], NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = URING_GROUP;
+    if (io_uring_submit_and_wait(&probe->ring, 1) < 0 ||
+        io_uring_peek_cqe(&probe->ring, &cqe) != 0) {
+        return false;
+    }
+    return cqe->res == 1 && (cqe->flags & IORING_CQE_F_BUFFER) != 0 &&
+           (cqe->flags & IORING_CQE_F_MORE) != 0;
+}
+
+/* Try what has no feature flag. On a ring of its own, since only the loop's
+ * thread may submit to the loop's. */
+static enum err probe_kernel(void)
+{
+    struct uring probe;
+    int pair[2];
+    memset(&probe, 0, sizeof(probe));
+    probe.buffer_count = 1;
+    enum err err = setup_ring(&probe.ring, 4, 0);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = setup_buffers(&probe);
+    if (err != ERR_OK) {
+        goto fail_buffers;
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+        err = setup_err(errno);
+        goto fail_pair;
+    }
+    err = probe_receive(&probe, pair) ? ERR_OK : ERR_UNSUPPORTED;
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+fail_pair:
+    io_uring_queue_exit(&probe.ring);
+    unmap_buffers(&probe);
+    return err;
+
+fail_buffers:
+    io_uring_queue_exit(&probe.ring);
+    return err;
+}
+
+static uint32_t choose_buffer_count(uint32_t sockets_max)
+{
+    uint32_t count = URING_BUFFERS_MIN;
+    while (count < URING_BUFFERS_MAX && count < sockets_max) {
+        count *= 2;
+    }
+    return count;
+}
+
+static enum err uring_create(struct io *io, uint32_t sockets_max)
+{
+    enum err err = probe_kernel();
+    if (err != ERR_OK) {
+        return err;
+    }
+    struct uring *uring = calloc(1, sizeof(*uring));
+    if (uring == NULL) {
+        return ERR_NOMEM;
+    }
+    uring->io = io;
+    uring->buffer_count = choose_buffer_count(sockets_max);
+    list_init(&uring->ready);
+    err = setup_ring(&uring->ring, URING_ENTRIES, IORING_SETUP_R_DISABLED);
+    if (err != ERR_OK) {
+        goto fail_ring;
+    }
+    err = setup_buffers(uring);
+    if (err != ERR_OK) {
+        goto fail_buffers;
+    }
+    watch_wake(uring);
+    io->backend = uring;
+    return ERR_OK;
+
+fail_buffers:
+    io_uring_queue_exit(&uring->ring);
+fail_ring:
+    free(uring);
+    return err;
+}
+
+static void uring_destroy(struct io *io)
+{
+    struct uring *uring = uring_of(io);
+    io_uring_queue_exit(&uring->ring);
+    unmap_buffers(uring);
+    free(uring);
+    io->backend = NULL;
+}
+
+/* --- listeners
+ * ------------------------------------------------------------------ */
+
+static void uring_listener_start(struct io_listener *listener)
+{
+    if ((listener->state & IO_LISTENER_ARMED) != 0) {
+        return; /* or is being cancelled: its end arms it again */
+    }
+    struct io_uring_sqe *sqe = next_sqe(uring_of(listener->io));
+    io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL,
+                                   SOCK_NONBLOCK | SOCK_CLOEXEC);
+    set_data(sqe, listener, URING_TAG_ACCEPT);
+    listener->state |= IO_LISTENER_ARMED;
+}
+
+static void uring_listener_stop(struct io_listener *listener)
+{
+    struct uring *uring = uring_of(listener->io);
+    const uint32_t both = IO_LISTENER_ARMED | IO_LISTENER_CANCELLING;
+    if ((listener->state & both) == IO_LISTENER_ARMED) {
+        listener->state |= IO_LISTENER_CANCELLING;
+        uring->stopping++;
+        cancel(uring, listener, URING_TAG_ACCEPT);
+    }
+}
+
+static void accept_done(struct uring *uring,
+                        struct io_listener *listener,
+                        int res,
+                        bool more)
+{
+    if (!more && (listener->state & IO_LISTENER_CANCELLING) != 0) {
+        uring->stopping--;
+    }
+    if (!more) {
+        listener->state &=
+            ~(uint32_t)(IO_LISTENER_ARMED | IO_LISTENER_CANCELLING);
+    }
+    if (res >= 0) {
+        uring->io->stats.accepted++;
+        listener->accepted(listener, ERR_OK, res);
+    } else if ((listener->state & IO_LISTENER_ACTIVE) != 0) {
+        enum err err = io_accept_err(-res);
+        if (err != ERR_OK) {
+            io_listener_failed(listener, err);
+            return;
+        }
+    }
+    if (!more && (listener->state & IO_LISTENER_ACTIVE) != 0 &&
+        !io_timer_running(&listener->pause)) {
+        uring_listener_start(listener);
+    }
+}
+
+/* --- receiving
+ * ------------------------------------------------------------------ */
+
+static void arm_receive(struct uring *uring, struct io_socket *socket)
+{
+    struct io_uring_sqe *sqe = next_sqe(uring);
+    io_uring_prep_recv_multishot(sqe, socket->fd, NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = URING_GROUP;
+    set_data(sqe, socket, URING_TAG_RECEIVE);
+    socket->state |= IO_SOCKET_ARMED;
+    socket->pending++;
+}
+
+static void cancel_receive(struct uring *uring, struct io_socket *socket)
+{
+    const uint32_t both = IO_SOCKET_ARMED | IO_SOCKET_CANCELLING;
+    if ((socket->state & both) == IO_SOCKET_ARMED) {
+        socket->state |= IO_SOCKET_CANCELLING;
+        cancel(uring, socket, URING_TAG_RECEIVE);
+    }
+}
+
+/* Arm the receive if the caller wants it and nothing is in the way. */
+static void rearm_receive(struct uring *uring, struct io_socket *socket)
+{
+    const uint32_t looked_at = IO_SOCKET_RECEIVING | IO_SOCKET_ARMED |
+                               IO_SOCKET_END_KNOWN | IO_SOCKET_CLOSING;
+    if ((socket->state & looked_at) == IO_SOCKET_RECEIVING) {
+        arm_receive(uring, socket);
+    }
+}
+
+static void uring_receive_start(struct io_socket *socket)
+{
+    struct uring *uring = uring_of(socket->io);
+    if (socket->held_first != NULL ||
+        (socket->state & IO_SOCKET_END_KNOWN) != 0) {
+        if (!list_linked(&socket->ready)) {
+            list_append(&uring->ready, &socket->ready);
+        }
+    }
+    rearm_receive(uring, socket);
+}
+
+/* Keep a copy of what came for a socket that is paused. */
+static void hold(struct io_socket *socket, const char *data, size_t size)
+{
+    struct io_held *held = malloc(sizeof(*held) + size);
+    if (held == NULL) {
+        socket->receive_err = ERR_NOMEM; /* a hole: the connection is over */
+        socket->state |= IO_SOCKET_END_KNOWN;
+        return;
+    }
+    held->next = NULL;
+    held->size = size;
+    memcpy(held->data, data, size);
+    if (socket->held_first == NULL) {
+        socket->held_first = held;
+    } else {
+        socket->held_last->next = held;
+    }
+    socket->held_last = held;
+}
+
+static struct io_held *take_held(struct io_socket *socket)
+{
+    struct io_held *held = socket->held_first;
+    if (held != NULL) {
+        socket->held_first = held->next;
+    }
+    return held;
+}
+
+static void report_end(struct io_socket *socket)
+{
+    socket->state |= IO_SOCKET_ENDED;
+    socket->state &= ~(uint32_t)(IO_SOCKET_RECEIVING | IO_SOCKET_END_KNOWN);
+    socket->ops->ended(socket, socket->receive_err);
+}
+
+/* Hand out what was held, as long as the caller wants it. */
+static void hand_out_held(struct io_socket *socket)
+{
+    while ((socket->state & IO_SOCKET_RECEIVING) != 0) {
+        struct io_held *held = take_held(socket);
+        if (held == NULL) {
+            break;
+        }
+        socket->ops->received(socket, held->data, held->size);
+        free(held);
+    }
+    const uint32_t both = IO_SOCKET_RECEIVING | IO_SOCKET_END_KNOWN;
+    if ((socket->state & both) == both) {
+        report_end(socket);
+    }
+}
+
+/* Hand out or hold received bytes. */
+static void received_bytes(struct uring *uring,
+                           struct io_socket *socket,
+                           const char *data,
+                           size_t size)
+{
+    const uint32_t looked_at = IO_SOCKET_RECEIVING | IO_SOCKET_END_KNOWN;
+    uring->io->stats.received_bytes += size;
+    if ((socket->state & looked_at) == IO_SOCKET_RECEIVING &&
+        socket->held_first == NULL) {
+        socket->ops->received(socket, data, size);
+    } else if ((socket->state & (IO_SOCKET_CLOSING | IO_SOCKET_END_KNOWN)) ==
+               0) {
+        hold(socket, data, size);
+        if ((socket->state & looked_at) != IO_SOCKET_RECEIVING) {
+            cancel_receive(uring, socket);
+        }
+    }
+}
+
+/* A receive is over: the stream's end, a failure, or something that is no
+ * matter of the caller's. */
+static void receive_over(struct uring *uring, struct io_socket *socket, int res)
+{
+    bool end = res <= 0 && res != -ECANCELED && res != -ENOBUFS &&
+               res != -EINTR && res != -EAGAIN;
+    if (end && (socket->state & IO_SOCKET_END_KNOWN) == 0) {
+        socket->receive_err = res == 0 ? ERR_CLOSED : io_stream_err(-res);
+        socket->state |= IO_SOCKET_END_KNOWN;
+    }
+    const uint32_t both = IO_SOCKET_RECEIVING | IO_SOCKET_END_KNOWN;
+    if ((socket->state & both) == both && socket->held_first == NULL) {
+        report_end(socket);
+    }
+    rearm_receive(uring, socket);
+}
+
+static void receive_done(struct uring *uring,
+                         struct io_socket *socket,
+                         int res,
+                         uint32_t flags)
+{
+    bool more = (flags & IORING_CQE_F_MORE) != 0;
+    if (!more) {
+        socket->pending--;
+        socket->state &= ~(uint32_t)(IO_SOCKET_ARMED | IO_SOCKET_CANCELLING);
+    }
+    if ((flags & IORING_CQE_F_BUFFER) != 0) {
+        uint32_t index = flags >> IORING_CQE_BUFFER_SHIFT;
+        CHECK(index < uring->buffer_count);
+        if (res > 0) {
+            received_bytes(uring, socket,
+                           uring->memory + (size_t)index * IO_RECEIVE_SIZE,
+                           (size_t)res);
+        }
+        add_buffer(uring, index);
+    }
+    if (!more && (socket->state & IO_SOCKET_CLOSING) == 0) {
+        receive_over(uring, socket, res);
+    }
+}
+
+/* --- sending, connecting, closing
+ * ------------------------------------------------ */
+
+static void uring_send(struct io_socket *socket)
+{
+    /* WAITALL: the kernel goes on with a short send by itself. */
+    const unsigned flags = MSG_NOSIGNAL | MSG_WAITALL;
+    struct io_uring_sqe *sqe = next_sqe(uring_of(socket->io));
+    struct iovec *part = &socket->parts[socket->part_index];
+    uint32_t left = socket->part_count - socket->part_index;
+    if (left == 1) {
+        io_uring_prep_send(sqe, socket->fd, part->iov_base, part->iov_len,
+                           (int)flags);
+    } else {
+        socket->message.msg_iov = part;
+        socket->message.msg_iovlen = left;
+        io_uring_prep_sendmsg(sqe, socket->fd, &socket->message, flags);
+    }
+    set_data(sqe, socket, URING_TAG_SEND);
+    socket->pending++;
+}
+
+static void send_done(struct io_socket *socket, int res)
+{
+    socket->pending--;
+    if ((socket->state & IO_SOCKET_CLOSING) != 0) {
+        return;
+    }
+    bool again = res == -EINTR || res == -EAGAIN;
+    if (res >= 0) {
+        again = io_socket_advance(socket, (size_t)res);
+    }
+    if (again) {
+        uring_send(socket);
+        return;
+    }
+    socket->state &= ~(uint32_t)IO_SOCKET_SENDING;
+    socket->ops->sent(socket, res >= 0 ? ERR_OK : io_stream_err(-res));
+}
+
+static void uring_connect(struct io_socket *socket,
+                          const struct sockaddr *address,
+                          socklen_t address_size)
+{
+    /* The address stays until it is submitted where the parts of a send will
+     * be; there is no send yet. */
+    static_assert(sizeof(socket->parts) >= sizeof(struct sockaddr_storage),
+                  "an address fits the parts");
+    struct sockaddr *copy = (struct sockaddr *)(void *)socket->parts;
+    memcpy(copy, address, address_size);
+    struct io_uring_sqe *sqe = next_sqe(uring_of(socket->io));
+    io_uring_prep_connect(sqe, socket->fd, copy, address_size);
+    set_data(sqe, socket, URING_TAG_CONNECT);
+    socket->pending++;
+}
+
+static void connect_done(struct io_socket *socket, int res)
+{
+    socket->pending--;
+    if ((socket->state & IO_SOCKET_CLOSING) == 0) {
+        socket->state &= ~(uint32_t)IO_SOCKET_CONNECTING;
+        socket->ops->connected(socket,
+                               res == 0 ? ERR_OK : io_connect_err(-res));
+    }
+}
+
+static void uring_close(struct io_socket *socket)
+{
+    struct uring *uring = uring_of(socket->io);
+    struct io_held *held;
+    while ((held = take_held(socket)) != NULL) {
+        free(held);
+    }
+    cancel_receive(uring, socket);
+    if ((socket->state & IO_SOCKET_SENDING) != 0) {
+        cancel(uring, socket, URING_TAG_SEND);
+    }
+    if ((socket->state & IO_SOCKET_CONNECTING) != 0) {
+        cancel(uring, socket, URING_TAG_CONNECT);
+    }
+    /* In order behind these; what they leave has the file, not its number. */
+    struct io_uring_sqe *sqe = next_sqe(uring);
+    io_uring_prep_close(sqe, socket->fd);
+    set_data(sqe, socket, URING_TAG_CLOSE);
+    socket->pending++;
+    socket->fd = -1;
+}
+
+/* --- files
+ * ------------------------------------------------------------------------ */
+
+static void file_submit(struct uring *uring, struct io_file_op *op)
+{
+    struct io_uring_sqe *sqe = next_sqe(uring);
+    uint64_t offset = op->offset + op->moved;
+    switch (op->kind) {
+    case IO_FILE_WRITE:
+        io_uring_prep_writev2(sqe, op->fd, op->parts, op->part_count, offset,
+                              op->durable ? RWF_DSYNC : 0);
+        break;
+    case IO_FILE_READ:
+        io_uring_prep_readv(sqe, op->fd, op->parts, op->part_count, offset);
+        break;
+    default:
+        io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
+        break;
+    }
+    set_data(sqe, op, URING_TAG_FILE);
+}
+
+static void uring_file(struct io *io, struct io_file_op *op)
+{
+    if (file_current_calls() != file_kernel_calls()) {
+        io_work_file(io, op);
+        return;
+    }
+    file_submit(uring_of(io), op);
+}
+
+/* Step over what was moved. Returns whether something is left. */
+static bool file_advance(struct io_file_op *op, size_t size)
+{
+    op->moved += size;
+    for (uint32_t i = 0; i < op->part_count; i++) {
+        struct iovec *part = &op->parts[i];
+        size_t step = size < part->iov_len ? size : part->iov_len;
+        part->iov_base = (char *)part->iov_base + step;
+        part->iov_len -= step;
+        size -= step;
+        if (part->iov_len > 0) {
+            return true;
+        }
+    }
+    CHECK(size == 0);
+    return false;
+}
+
+static void file_done(struct uring *uring, struct io_file_op *op, int res)
+{
+    if (res == -EINTR || res == -EAGAIN) {
+        file_submit(uring, op);
+        return;
+    }
+    if (res == -EOPNOTSUPP) {
+        io_work_file(uring->io, op); /* knows another way */
+        return;
+    }
+    if (res < 0) {
+        bool full = err_from_errno(-res) == ERR_FULL || res == -EFBIG;
+        io_file_done(op, full ? ERR_FULL : ERR_IO);
+        return;
+    }
+    if (op->kind == IO_FILE_SYNC || !file_advance(op, (size_t)res)) {
+        io_file_done(op, ERR_OK);
+    } else if (res > 0) {
+        file_submit(uring, op);
+    } else {
+        io_file_done(op, op->kind == IO_FILE_READ ? ERR_OK : ERR_IO);
+    }
+}
+
+/* --- the turn
+ * --------------------------------------------------------------------- */
+
+static bool uring_ready(const struct io *io)
+{
+    const struct uring *uring = uring_of(io);
+    return !list_empty(&uring->ready) || io_uring_cq_ready(&uring->ring) > 0;
+}
+
+/* How many of the accepts that are being cancelled have ended, by completions
+ * that wait. */
+static uint32_t count_stopped(struct uring *uring)
+{
+    uint32_t count = 0;
+    unsigned head;
+    struct io_uring_cqe *cqe;
+    io_uring_for_each_cqe(&uring->ring, head, cqe)
+    {
+        uint64_t data = cqe->user_data;
+        if ((data & URING_TAG_MASK) == URING_TAG_ACCEPT &&
+            (cqe->flags & IORING_CQE_F_MORE) == 0) {
+            const struct io_listener *listener =
+                (void *)(uintptr_t)(data & ~(uint64_t)URING_TAG_MASK);
+            count += (listener->state & IO_LISTENER_CANCELLING) != 0 ? 1 : 0;
+        }
+    }
+    return count;
+}
+
+/* Wait until all stopped listeners are free. It takes no time to speak of. */
+static void wait_stopped(struct uring *uring)
+{
+    while (count_stopped(uring) < uring->stopping) {
+        unsigned waiting = io_uring_cq_ready(&uring->ring);
+        CHECK(waiting < uring->ring.cq.ring_entries);
+        (void)io_uring_submit_and_wait(&uring->ring, waiting + 1);
+    }
+}
+
+static void uring_wait(struct io *io, int64_t wait_ns)
+{
+    struct uring *uring = uring_of(io);
+    enable(uring);
+    /* Errors: EINTR, ETIME; EBUSY and EAGAIN until completions are taken. */
+    if (wait_ns == 0) {
+        (void)io_uring_submit_and_get_events(&uring->ring);
+    } else {
+        struct io_uring_cqe *cqe;
+        struct __kernel_timespec span = {
+            .tv_sec = wait_ns / 1000000000,
+            .tv_nsec = wait_ns % 1000000000,
+        };
+        (void)io_uring_submit_and_wait_timeout(
+            &uring->ring, &cqe, 1, wait_ns < 0 ? NULL : &span, NULL);
+    }
+    if (uring->stopping > 0) {
+        wait_stopped(uring);
+    }
+}
+
+/* Hand out one completion. */
+static void complete(struct uring *uring, const struct io_uring_cqe *cqe)
+{
+    uint64_t data = cqe->user_data;
+    void *object = (void *)(uintptr_t)(data & ~(uint64_t)URING_TAG_MASK);
+    struct io_socket *socket = object;
+    bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
+    switch (data & URING_TAG_MASK) {
+    case URING_TAG_RECEIVE:
+        receive_done(uring, socket, cqe->res, cqe->flags);
+        break;
+    case URING_TAG_SEND:
+        send_done(socket, cqe->res);
+        break;
+    case URING_TAG_CONNECT:
+        connect_done(socket, cqe->res);
+        break;
+    case URING_TAG_CLOSE:
+        socket->pending--;
+        break;
+    case URING_TAG_ACCEPT:
+        accept_done(uring, object, cqe->res, more);
+        return;
+    case URING_TAG_FILE:
+        file_done(uring, object, cqe->res);
+        return;
+    case URING_TAG_WAKE:
+        if (!more) {
+            watch_wake(uring);
+        }
+        return;
+    default: /* a cancel that came too late */
+        return;
+    }
+    if (socket->pending == 0 && (socket->state & IO_SOCKET_CLOSING) != 0) {
+        io_socket_closed(socket);
+    }
+}
+
+static void dispatch_ready(struct uring *uring)
+{
+    struct list *last = uring->ready.prev;
+    struct list *node = NULL;
+    while (node != last && !list_empty(&uring->ready)) {
+        node = list_take_first(&uring->ready);
+        hand_out_held(CONTAINER_OF(node, struct io_socket, ready));
+    }
+}
+
+static void uring_dispatch(struct io *io)
+{
+    struct uring *uring = uring_of(io);
+    if (!list_empty(&uring->ready)) {
+        dispatch_ready(uring);
+    }
+    unsigned count = io_uring_cq_ready(&uring->ring);
+    for (unsigned i = 0; i < count; i++) {
+        struct io_uring_cqe *cqe = NULL;
+        if (io_uring_peek_cqe(&uring->ring, &cqe) != 0) {
+            break;
+        }
+        struct io_uring_cqe copy = *cqe;
+        io_uring_cq_advance(&uring->ring, 1);
+        complete(uring, &copy);
+    }
+    give_buffers(uring);
+}
+
+static void uring_flush(struct io *io)
+{
+    struct uring *uring = uring_of(io);
+    enable(uring);
+    (void)io_uring_submit(&uring->ring); /* what stays is submitted later */
+}
+
+const struct io_ops io_uring_ops = {
+    .name = "io_uring",
+    .create = uring_create,
+    .destroy = uring_destroy,
+    .ready = uring_ready,
+    .wait = uring_wait,
+    .dispatch = uring_dispatch,
+    .flush = uring_flush,
+    .listener_start = uring_listener_start,
+    .listener_stop = uring_listener_stop,
+    .connect = uring_connect,
+    .receive_start = uring_receive_start,
+    .send = uring_send,
+    .close = uring_close,
+    .file = uring_file,
+};

@@ -1,0 +1,89 @@
+/* Addresses and sockets before they belong to a loop.
+ *
+ * Threads: any.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_SYS_NET_H
+#define OPQ_SYS_NET_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum { NET_TEXT_MAX = 128 }; /* bytes of an address as text, NUL included */
+
+struct net_address {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+        struct sockaddr_un local;
+        struct sockaddr_storage storage;
+    };
+    socklen_t size;
+};
+
+/* Read a numeric IPv4 or IPv6 address (without brackets) and a port, or
+ * "unix:PATH" (the port is not used).
+ *
+ * Errors: ERR_INVALID    neither of these
+ *         ERR_TOO_LARGE  the path does not fit a socket address
+ */
+MUST_CHECK enum err
+net_parse(struct str text, uint16_t port, struct net_address *out_address);
+
+/* Write "192.0.2.1:80", "[2001:db8::1]:80" or "unix:/path", terminated. */
+void net_format(const struct net_address *address, char text[NET_TEXT_MAX]);
+
+/* Make a listening socket, close-on-exec, non-blocking. `shared`: with
+ * SO_REUSEPORT, for a socket per shard on one port. IPv6 sockets take IPv6
+ * only. A stale file of a Unix socket is removed; one that answers is not.
+ *
+ * Gives:  `*out_fd`, for close by file_close().
+ * Errors: ERR_EXISTS  the address is in use
+ *         ERR_DENIED  no right to it
+ *         ERR_BUSY (descriptors), ERR_UNSUPPORTED (no such family), ERR_IO
+ */
+MUST_CHECK enum err
+net_listen(const struct net_address *address, bool shared, int *out_fd);
+
+/* The address a socket is bound to (its port when 0 was asked for).
+ * Errors: ERR_IO */
+MUST_CHECK enum err net_bound(int fd, struct net_address *out_address);
+
+/* The address of the other end of a connected socket.
+ * Errors: ERR_IO  among others, when the peer has gone */
+MUST_CHECK enum err net_peer(int fd, struct net_address *out_address);
+
+/* Make a stream socket for connecting: close-on-exec, non-blocking,
+ * TCP_NODELAY. Gives:  `*out_fd`. Errors: ERR_BUSY (descriptors),
+ * ERR_UNSUPPORTED, ERR_IO */
+MUST_CHECK enum err net_socket(int family, int *out_fd);
+
+/* Set TCP_NODELAY on an accepted socket; a no-op on Unix sockets. */
+void net_set_nodelay(int fd);
+
+/* One rule of a guard: a network in CIDR form. IPv4 is kept mapped into IPv6,
+ * so that v4-mapped addresses meet the rules of IPv4. */
+struct net_block {
+    uint8_t prefix[16];
+    uint8_t bits; /* 0 to 128 */
+};
+
+/* Read "10.0.0.0/8", "fe80::/10", or a single address.
+ * Errors: ERR_INVALID */
+MUST_CHECK enum err net_block_parse(struct str text,
+                                    struct net_block *out_block);
+
+/* Tell whether an IP address lies in a block. False for Unix sockets. */
+bool net_block_contains(const struct net_block *block,
+                        const struct net_address *address);
+
+#endif
