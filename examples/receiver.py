@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""A receiver that accepts each message once.
+
+OPQ delivers at least once and in order per topic, so remembering the last
+sequence number of each topic is enough to leave repeats out.
+"""
+import http.server
+import sys
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    newest = {}  # topic -> last sequence number; keep it with your data
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        topic = self.headers["Opq-Topic"]
+        sequence = int(self.headers["Opq-Seq"])
+        if sequence > self.newest.get(topic, -1):
+            print(topic, sequence, body.decode(errors="replace"), flush=True)
+            self.newest[topic] = sequence
+        self.send_response(204)  # any 2xx: done; anything else: again later
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+if __name__ == "__main__":
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
+    http.server.ThreadingHTTPServer(("127.0.0.1", port), Receiver).serve_forever()
