@@ -1,0 +1,90 @@
+/* A topic as the pipeline sees it: its settings, and who works on it.
+ *
+ * The store keeps the messages and the cursor; this is what hangs on the
+ * store's handle (`store_topic->user`). The input side (listener, recorder) and
+ * the output side (deliverer) meet here and nowhere else.
+ *
+ * Threads: the loop's of the shard that owns the topic.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_QUEUE_TOPIC_H
+#define OPQ_QUEUE_TOPIC_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct delivery; /* the deliverer's state of a topic */
+
+/* What can be set per topic. Kept in the store as "name value" lines. */
+struct topic_settings {
+    bool paused;
+    uint32_t timeout_ms; /* of an attempt; 0: the server's */
+    struct store_retention retention;
+};
+
+struct topic_stats {
+    uint64_t delivered;       /* since start */
+    uint64_t attempts;        /* since start */
+    uint64_t attempts_failed; /* since start */
+};
+
+struct topic {
+    struct store_topic *store; /* borrowed; lives as long as the topic */
+    struct topic_settings settings;
+    struct topic_stats stats;
+    struct delivery *delivery; /* the deliverer's; NULL: not attached */
+    /* Called by topic_changed(); set by the deliverer; NULL: not attached. */
+    void (*changed)(struct topic *topic);
+    char id_prefix[24]; /* "msg_<topic id, 16 hex digits>-", NUL */
+};
+
+/* Attach a topic to a store handle that has none, reading its settings.
+ *
+ * Gives:  `*out`, for topic_destroy(), also as `store->user`.
+ * Errors: ERR_NOMEM
+ */
+MUST_CHECK enum err topic_create(struct store_topic *store, struct topic **out);
+
+/* Free it, and take it off the store's handle. Accepts NULL. The delivery is
+ * detached. */
+void topic_destroy(struct topic *topic);
+
+/* The topic of a store handle. */
+static inline struct topic *topic_of(const struct store_topic *store)
+{
+    return store->user;
+}
+
+/* Say that the cursor was moved or that settings changed, so that whoever
+ * delivers the topic looks again. */
+static inline void topic_changed(struct topic *topic)
+{
+    if (topic->changed != NULL) {
+        topic->changed(topic);
+    }
+}
+
+/* Write settings as the store keeps them. */
+void topic_settings_write(const struct topic_settings *settings,
+                          struct buf *to);
+
+/* Read settings as the store keeps them; unknown lines are skipped, so that an
+ * older program starts on a newer directory.
+ *
+ * Errors: ERR_CORRUPT  a known line has no sense; what went before is read
+ */
+MUST_CHECK enum err topic_settings_read(struct str text,
+                                        struct topic_settings *out_settings);
+
+/* Append the id of a message: letters, digits, '_' and '-' only. */
+void topic_message_id(const struct topic *topic,
+                      uint64_t sequence,
+                      struct buf *to);
+
+#endif
