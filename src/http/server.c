@@ -1,0 +1,220 @@
+/* The life of a server: made, listening, drained, gone.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "http/server.h"
+
+#include "base/check.h"
+#include "base/diag.h"
+#include "http/server_internal.h"
+#include "sys/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUIET_TURNS = 2 }; /* before drained() */
+
+/* --- turns --------------------------------------------------------------- */
+
+/* Send what was answered in this turn. */
+static void turn(struct io_hook *hook)
+{
+    struct http_server *server = CONTAINER_OF(hook, struct http_server, hook);
+    struct list *node;
+    while ((node = list_take_first(&server->dirty)) != NULL) {
+        server_flush(CONTAINER_OF(node, struct http_connection, dirty));
+    }
+}
+
+static void tell_drained(struct http_server *server)
+{
+    void (*drained)(void *context) = server->drained;
+    if (drained == NULL || !list_empty(&server->connections)) {
+        return;
+    }
+    /* The loop may know stopped listeners up to the end of the next turn. */
+    server->quiet_turns++;
+    if (server->quiet_turns <= QUIET_TURNS) {
+        server_post(server);
+        return;
+    }
+    server->drained = NULL;
+    drained(server->drained_context); /* may destroy the server */
+}
+
+static void run_task(struct io_task *task)
+{
+    struct http_server *server = CONTAINER_OF(task, struct http_server, task);
+    struct list *node;
+    server->task_posted = false;
+    while ((node = list_take_first(&server->resumes)) != NULL) {
+        server_resume(CONTAINER_OF(node, struct http_connection, resume));
+    }
+    tell_drained(server);
+}
+
+void server_post(struct http_server *server)
+{
+    if (!server->task_posted) {
+        server->task_posted = true;
+        io_post(server->io, &server->task);
+    }
+}
+
+/* --- life-cycle ---------------------------------------------------------- */
+
+enum err http_server_create(const struct http_server_options *options,
+                            struct http_server **out)
+{
+    struct http_server *server = calloc(1, sizeof(*server));
+    CHECK(options->handle != NULL);
+    CHECK(options->server_name == NULL ||
+          strlen(options->server_name) < SERVER_COMMON_SIZE_MAX / 2);
+    if (server == NULL) {
+        return ERR_NOMEM;
+    }
+    server->options = *options;
+    server->io = options->io;
+    list_init(&server->listeners);
+    list_init(&server->connections);
+    list_init(&server->dirty);
+    list_init(&server->resumes);
+    list_init(&server->orphans);
+    list_init(&server->spare_connections);
+    list_init(&server->spare_exchanges);
+    server->task.run = run_task;
+    server->hook.turn = turn;
+    server_deadline_init(server);
+    io_hook_add(server->io, &server->hook);
+    *out = server;
+    return ERR_OK;
+}
+
+static void free_exchanges(struct http_server *server, struct list *exchanges)
+{
+    struct list *node;
+    while ((node = list_take_first(exchanges)) != NULL) {
+        server_give_exchange(server,
+                             CONTAINER_OF(node, struct http_exchange, link));
+    }
+}
+
+/* Free a connection that the loop will not touch any more. */
+static void free_connection(struct http_connection *connection)
+{
+    struct http_server *server = connection->server;
+    free_exchanges(server, &connection->exchanges);
+    if (connection->state != SERVER_CLOSED) {
+        file_close(connection->socket.fd);
+    }
+    buf_fini(&connection->input);
+    buf_fini(&connection->request);
+    buf_fini(&connection->output);
+    buf_fini(&connection->sending);
+    free(connection);
+}
+
+static void stop_listener(struct server_listener *listener)
+{
+    if (!listener->stopped) {
+        listener->stopped = true;
+        io_listener_stop(&listener->listener);
+        file_close(listener->listener.fd);
+    }
+}
+
+static void stop_listeners(struct http_server *server)
+{
+    struct list *node = server->listeners.next;
+    for (; node != &server->listeners; node = node->next) {
+        stop_listener(CONTAINER_OF(node, struct server_listener, link));
+    }
+}
+
+void http_server_destroy(struct http_server *server)
+{
+    struct list *node;
+    if (server == NULL) {
+        return;
+    }
+    stop_listeners(server);
+    while ((node = list_take_first(&server->connections)) != NULL) {
+        free_connection(CONTAINER_OF(node, struct http_connection, link));
+    }
+    while ((node = list_take_first(&server->listeners)) != NULL) {
+        free(CONTAINER_OF(node, struct server_listener, link));
+    }
+    io_hook_remove(server->io, &server->hook);
+    io_timer_stop(server->io, &server->sweep);
+    free_exchanges(server, &server->orphans);
+    server_free_pools(server);
+    free(server);
+}
+
+/* --- listening ----------------------------------------------------------- */
+
+static void accepted(struct io_listener *io_listener, enum err err, int fd)
+{
+    struct server_listener *listener =
+        CONTAINER_OF(io_listener, struct server_listener, listener);
+    struct http_server *server = listener->server;
+    if (err != ERR_OK) {
+        DIAG_WARN("accept_failed", "err=%s", err_name(err));
+        return;
+    }
+    uint64_t open = server->stats.connections_open;
+    uint64_t open_max = server->options.connections_max;
+    if (open >= open_max + SERVER_REFUSED_MAX) {
+        server->stats.connections_refused++;
+        file_close(fd);
+        return;
+    }
+    server_open(server, fd, open >= open_max);
+}
+
+enum err http_server_listen(struct http_server *server, int fd)
+{
+    struct server_listener *listener = calloc(1, sizeof(*listener));
+    CHECK(!server->draining);
+    if (listener == NULL) {
+        return ERR_NOMEM;
+    }
+    listener->server = server;
+    listener->listener.fd = fd;
+    listener->listener.accepted = accepted;
+    list_append(&server->listeners, &listener->link);
+    io_listener_start(server->io, &listener->listener);
+    return ERR_OK;
+}
+
+/* --- the end ------------------------------------------------------------- */
+
+void http_server_drain(struct http_server *server,
+                       void (*drained)(void *context),
+                       void *context)
+{
+    server->draining = true;
+    server->drained = drained;
+    server->drained_context = context;
+    stop_listeners(server);
+    /* The end of the turn looks at each: idle ones are closed there. */
+    struct list *node = server->connections.next;
+    for (; node != &server->connections; node = node->next) {
+        server_mark_dirty(CONTAINER_OF(node, struct http_connection, link));
+    }
+    server_post(server);
+}
+
+void http_server_cut(struct http_server *server)
+{
+    struct list *node = server->connections.next;
+    for (; node != &server->connections; node = node->next) {
+        server_close(CONTAINER_OF(node, struct http_connection, link));
+    }
+}
+
+const struct http_server_stats *
+http_server_stats(const struct http_server *server)
+{
+    return &server->stats;
+}

@@ -1,0 +1,175 @@
+/* An HTTP/1.1 server on one loop, without any notion of queues.
+ *
+ *     start -> { connection: head -> body -> handler -> answer }* -> stop
+ *
+ * A request is handed to the handler when it is whole. Head and body are
+ * slices of the receive buffer where possible, so they are borrowed only until
+ * the handler returns; the exchange lives on until it is answered, at once or
+ * later. Answers of one connection leave in the order of its requests,
+ * whenever they are given. Answers given in one turn leave in one send per
+ * connection, at the end of the turn: http_server_create() adds a turn hook,
+ * so hooks that answer are added before it.
+ *
+ * Limits and deadlines: see the options. Malformed requests are answered (400,
+ * 408, 413, 414, 417, 431, 501, 503, 505; application/problem+json) and the
+ * connection closed; the close is in order (send, shut down, drain a little)
+ * so that the answer arrives. When the client has gone, answering does nothing.
+ * A client that ended its side only is answered what it asked for before.
+ *
+ * An idle connection holds no buffers. A connection whose client does not read
+ * its answers is not read from either.
+ *
+ * Threads: the loop's.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_HTTP_SERVER_H
+#define OPQ_HTTP_SERVER_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "http/parse.h"
+#include "sys/io.h"
+#include "sys/net.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct http_server;
+
+enum {
+    HTTP_PIPELINE_MAX = 64, /* requests of a connection not yet answered;
+                               past it receiving pauses */
+};
+
+/* One request and its answer. Owned by the server. */
+struct http_exchange {
+    /* The request; valid until the handler returns. */
+    const struct http_head *head; /* borrowed */
+    struct str body;              /* borrowed; whole, without chunking */
+    /* For the handler's use until the exchange is answered. */
+    void *context;
+    /* Called when the client has gone, or has ended its side, before the
+     * answer, so that the handler can stop waiting; NULL: the handler does not
+     * care. The exchange must still be answered, then or later. */
+    void (*abandoned)(struct http_exchange *exchange);
+    /* Private, as all below. */
+    struct http_server *server;
+    struct http_connection *connection; /* NULL when the client has gone */
+    struct list link;
+    struct buf answer; /* given, while others before it are not */
+    bool answered;
+    bool head_only;  /* HEAD: no body is sent */
+    bool keep_alive; /* the request allows it */
+    bool minor_zero; /* HTTP/1.0 */
+    bool chunked;    /* a stream that is sent in chunks */
+    bool streaming;
+};
+
+struct http_server_options {
+    struct io *io; /* borrowed */
+    struct http_limits limits;
+    uint64_t body_size_max;   /* 413 past it */
+    uint64_t body_memory_max; /* of all that was received and is not a whole
+                                 request yet: 503 */
+    uint32_t connections_max; /* past it: 503 and close */
+    /* Deadlines; 0: none. They are kept up to a sixteenth late. */
+    uint32_t head_timeout_ms; /* first byte of a head to its end: 408 */
+    uint32_t body_timeout_ms; /* without progress in a body: 408 */
+    uint32_t body_rate_min;   /* bytes/s a body must come at in the long
+                                 run; 0: none; 408 */
+    uint32_t idle_timeout_ms; /* between requests: closed silently */
+    uint32_t send_timeout_ms; /* an answer not taken: closed */
+    const char *server_name;  /* for the Server field; NULL: none */
+    /* A whole request is there. Answer it now or later. */
+    void (*handle)(void *context, struct http_exchange *exchange);
+    void *context; /* borrowed */
+};
+
+struct http_server_stats {
+    uint64_t connections_open;
+    uint64_t connections_total;
+    uint64_t connections_refused; /* past connections_max */
+    uint64_t requests;            /* given to the handler */
+    uint64_t refused;             /* answered by the server itself */
+    uint64_t timeouts;            /* cut by a deadline, but for idle ones */
+};
+
+/* Make a server without listeners.
+ *
+ * Gives:  `*out`, for http_server_destroy().
+ * Errors: ERR_NOMEM
+ */
+MUST_CHECK enum err
+http_server_create(const struct http_server_options *options,
+                   struct http_server **out);
+
+/* Free it. Accepts NULL. It is drained, or the loop will not run again. */
+void http_server_destroy(struct http_server *server);
+
+/* Accept connections from a listening socket.
+ *
+ * Takes:  fd, closed when the server stops.
+ * Errors: ERR_NOMEM
+ */
+MUST_CHECK enum err http_server_listen(struct http_server *server, int fd);
+
+/* Stop in order: close the listeners, close idle connections, let running
+ * requests be answered (with Connection: close); `drained` is called from the
+ * loop when the last connection has gone. http_server_cut() hurries it. */
+void http_server_drain(struct http_server *server,
+                       void (*drained)(void *context),
+                       void *context);
+
+/* Close what is still open, answered or not. */
+void http_server_cut(struct http_server *server);
+
+/* Figures so far; borrowed, living as long as the server. */
+const struct http_server_stats *
+http_server_stats(const struct http_server *server);
+
+/* Answer. `headers` are added to Date, Content-Length, Connection and Server;
+ * controls in their values become blanks. A HEAD request gets no body.
+ * Everything is copied. Exactly once for each exchange; the exchange is gone
+ * afterwards. */
+void http_exchange_answer(struct http_exchange *exchange,
+                          int status,
+                          const struct http_header *headers,
+                          uint32_t header_count,
+                          struct str body);
+
+/* Answer with bytes that are complete but for Date, Server and Connection:
+ * status line, fields each ended by CRLF, Content-Length among them, without
+ * the empty line; and the body. For answers rendered beforehand on the hot
+ * path. */
+void http_exchange_answer_raw(struct http_exchange *exchange,
+                              struct str head,
+                              struct str body);
+
+/* Answer 200 with a body of unknown size, chunked (to HTTP/1.0: until close):
+ * first this, then pieces, then http_exchange_stream_end(). For event streams.
+ * `headers` as for http_exchange_answer(). */
+void http_exchange_stream_begin(struct http_exchange *exchange,
+                                const struct http_header *headers,
+                                uint32_t header_count);
+
+/* Send a piece, copied.
+ * Errors: ERR_BUSY    the client takes too slowly: more than 1 MiB waits
+ *         ERR_CLOSED  the client has gone */
+MUST_CHECK enum err http_exchange_stream_send(struct http_exchange *exchange,
+                                              struct str piece);
+
+/* End the body; the exchange is gone afterwards. */
+void http_exchange_stream_end(struct http_exchange *exchange);
+
+/* The peer's address as text, for audit lines: "192.0.2.7:4711"; "-" when it
+ * has gone. */
+void http_exchange_peer(const struct http_exchange *exchange,
+                        char text[NET_TEXT_MAX]);
+
+/* Tell whether the peer speaks through a loopback address or Unix socket;
+ * false when it has gone. */
+bool http_exchange_is_local(const struct http_exchange *exchange);
+
+#endif
