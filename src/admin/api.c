@@ -1,0 +1,241 @@
+/* The calls that look in and change topics: which there are.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "admin/api.h"
+
+#include "admin/api_internal.h"
+#include "base/check.h"
+#include "queue/answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { SEGMENTS_MAX = 2 };
+
+struct route {
+    const char *path; /* {} stands for a segment; the first is a topic */
+    enum http_method method;
+    bool always; /* served even without `admin` */
+    void (*handle)(const struct api_request *request);
+    const char *word;
+};
+
+#define TOPIC "/opq/topics/{}"
+
+static const struct route routes[] = {
+    {"/healthz", HTTP_METHOD_GET, true, api_info_health, NULL},
+    {"/readyz", HTTP_METHOD_GET, true, api_info_ready, NULL},
+    {"/openapi.json", HTTP_METHOD_GET, true, api_info_openapi, NULL},
+    {"/opq/info", HTTP_METHOD_GET, true, api_info_get, NULL},
+    {"/opq/topics", HTTP_METHOD_GET, false, api_list_get, NULL},
+    {TOPIC, HTTP_METHOD_GET, false, api_topic_get, NULL},
+    {TOPIC, HTTP_METHOD_PUT, false, api_topic_put, NULL},
+    {TOPIC, HTTP_METHOD_DELETE, false, api_topic_delete, NULL},
+    {TOPIC "/pause", HTTP_METHOD_POST, false, api_topic_pause, "yes"},
+    {TOPIC "/resume", HTTP_METHOD_POST, false, api_topic_pause, "no"},
+    {TOPIC "/purge", HTTP_METHOD_POST, false, api_topic_purge, NULL},
+    {TOPIC "/messages", HTTP_METHOD_GET, false, api_messages_list, NULL},
+    {TOPIC "/messages/{}", HTTP_METHOD_GET, false, api_messages_one, NULL},
+};
+
+enum { ROUTE_COUNT = sizeof(routes) / sizeof(routes[0]) };
+
+enum err api_create(const struct api_options *options, struct api **out)
+{
+    CHECK(options->shard_count <= SHARDS_MAX);
+
+    struct api *api = calloc(1, sizeof(*api));
+    if (api == NULL) {
+        return ERR_NOMEM;
+    }
+    api->options = *options;
+    atomic_init(&api->phase, API_STARTING);
+    *out = api;
+    return ERR_OK;
+}
+
+void api_destroy(struct api *api)
+{
+    free(api);
+}
+
+void api_set_ready(struct api *api, bool ready)
+{
+    atomic_store(&api->phase, ready ? API_READY : API_STOPPING);
+}
+
+/* Match a path; `{}` takes one segment that is not empty. */
+static bool
+match(const char *pattern, struct str path, struct str segments[SEGMENTS_MAX])
+{
+    unsigned count = 0;
+
+    while (*pattern != '\0') {
+        if (*pattern == '{') {
+            size_t size = str_find(path, '/');
+            if (size == 0) {
+                return false;
+            }
+            segments[count] = str_cut(path, 0, size);
+            count++;
+            path = str_cut(path, size, path.size);
+            pattern += 2;
+            continue;
+        }
+        if (path.size == 0 || path.data[0] != *pattern) {
+            return false;
+        }
+        path = str_cut(path, 1, path.size);
+        pattern++;
+    }
+    return path.size == 0;
+}
+
+static const char *method_names(enum http_method method)
+{
+    switch (method) {
+    case HTTP_METHOD_GET:
+        return "GET, HEAD";
+    case HTTP_METHOD_POST:
+        return "POST";
+    case HTTP_METHOD_PUT:
+        return "PUT";
+    default:
+        return "DELETE";
+    }
+}
+
+static bool method_fits(enum http_method route, enum http_method asked)
+{
+    return route == asked ||
+           (route == HTTP_METHOD_GET && asked == HTTP_METHOD_HEAD);
+}
+
+/* Look the path and method up. Without a route, `allow` gets the methods that
+ * the path has; empty: none. */
+static const struct route *
+find_route(struct api_request *request, char *allow, size_t allow_size)
+{
+    const struct http_head *head = request->exchange->head;
+    size_t used = 0;
+
+    allow[0] = '\0';
+    for (unsigned index = 0; index < ROUTE_COUNT; index++) {
+        const struct route *route = &routes[index];
+        struct str segments[SEGMENTS_MAX] = {{NULL, 0}, {NULL, 0}};
+        if ((!route->always && !request->api->options.admin) ||
+            !match(route->path, head->path, segments)) {
+            continue;
+        }
+        if (method_fits(route->method, head->method)) {
+            request->segments[0] = segments[0];
+            request->segments[1] = segments[1];
+            request->word = route->word;
+            return route;
+        }
+        int size = snprintf(allow + used, allow_size - used, "%s%s",
+                            used > 0 ? ", " : "", method_names(route->method));
+        CHECK(size > 0 && used + (size_t)size < allow_size);
+        used += (size_t)size;
+    }
+    return NULL;
+}
+
+void api_handle(void *context,
+                struct pipeline *pipeline,
+                struct http_exchange *exchange)
+{
+    struct api_request request = {
+        .api = context,
+        .pipeline = pipeline,
+        .exchange = exchange,
+    };
+    char allow[64];
+    const struct route *route = find_route(&request, allow, sizeof(allow));
+
+    if (route == NULL && allow[0] != '\0') {
+        answer_method(exchange, allow);
+    } else if (route == NULL) {
+        answer_problem(exchange, 404, "there is nothing at this path", NULL);
+    } else if (request.segments[0].size > 0 &&
+               !store_topic_name_valid(request.segments[0])) {
+        answer_problem(exchange, 400,
+                       "a topic is 1 to 128 of A-Z a-z 0-9 . _ - and not . or "
+                       "..",
+                       NULL);
+    } else {
+        route->handle(&request);
+    }
+}
+
+/* --- queries
+ * ------------------------------------------------------------------------ */
+
+/* Find what is wrong with a query's names: NULL or a field. */
+static const struct form_field *
+find_unknown(const struct form *form, const char *const *known, bool *out_twice)
+{
+    for (uint32_t index = 0; index < form->field_count; index++) {
+        const struct form_field *field = &form->fields[index];
+        const char *const *name = known;
+        while (*name != NULL && !str_equal(str_from(*name), field->name)) {
+            name++;
+        }
+        *out_twice = form_find(form, field->name) != field;
+        if (*name == NULL || *out_twice) {
+            return field;
+        }
+    }
+    return NULL;
+}
+
+bool api_query(const struct api_request *request,
+               const char *const *known,
+               struct form *form)
+{
+    struct buf detail = {0};
+    bool twice = false;
+    enum err err = form_parse_urlencoded(form, request->exchange->head->query);
+
+    if (err != ERR_OK) {
+        answer_problem(request->exchange, answer_status(err),
+                       "the query is malformed or too long", NULL);
+        return false;
+    }
+    const struct form_field *wrong = find_unknown(form, known, &twice);
+    if (wrong == NULL) {
+        return true;
+    }
+    buf_append_c(&detail, twice ? "given twice: " : "unknown parameter: ");
+    buf_append_str(&detail, str_cut(wrong->name, 0, 64));
+    buf_append_byte(&detail, '\0');
+    answer_problem(request->exchange, 400,
+                   detail.failed ? "unknown parameter" : detail.data, NULL);
+    buf_fini(&detail);
+    return false;
+}
+
+bool api_query_number(const struct api_request *request,
+                      const struct form *form,
+                      const char *name,
+                      uint64_t max,
+                      uint64_t *value)
+{
+    const struct form_field *field = form_find(form, str_from(name));
+    uint64_t number = 0;
+    char detail[96];
+
+    if (field == NULL) {
+        return true;
+    }
+    enum err err = str_to_u64(field->value, &number);
+    if (err == ERR_OK && number <= max) {
+        *value = number;
+        return true;
+    }
+    (void)snprintf(detail, sizeof(detail), "%s must be a number from 0 to %llu",
+                   name, (unsigned long long)max);
+    answer_problem(request->exchange, 400, detail, NULL);
+    return false;
+}

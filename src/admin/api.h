@@ -1,0 +1,56 @@
+/* The calls that look in and change topics: everything under /opq/ that is not
+ * the listener's, and /healthz, /readyz, /openapi.json.
+ *
+ * What concerns one topic runs on the shard that owns it; what concerns all of
+ * them visits shard after shard.
+ *
+ * Threads: a request's from its shard's; api_create() once at start, for all.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_ADMIN_API_H
+#define OPQ_ADMIN_API_H
+
+#include "base/err.h"
+#include "http/server.h"
+#include "queue/pipeline.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct api;
+
+/* What /opq/info tells of the process; limits are shown as they are set. */
+struct api_options {
+    const char *version; /* "0.1.0"; borrowed, all texts */
+    bool admin;          /* serve the calls that read and change topics;
+                            else 404 but for info and health */
+    uint64_t body_size_max;
+    uint64_t head_size_max;
+    uint64_t target_size_max;
+    uint64_t message_size_max;
+    uint32_t batch_count_max;
+    uint32_t shard_count;
+    const char *durability; /* the default: "disk" or "none" */
+    const char *data;       /* the directory */
+};
+
+/* Make the API.
+ * Gives:  `*out`, for api_destroy().
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err api_create(const struct api_options *options,
+                               struct api **out);
+
+/* Free it. Accepts NULL. No request is under way. */
+void api_destroy(struct api *api);
+
+/* Say that all shards are open: /readyz turns 200. Threads: any. */
+void api_set_ready(struct api *api, bool ready);
+
+/* Take a request; the shape of pipeline_options.handle_other. Answers 404 for
+ * what it does not know. */
+void api_handle(void *context,
+                struct pipeline *pipeline,
+                struct http_exchange *exchange);
+
+#endif

@@ -1,0 +1,194 @@
+/* What the files of the API share.
+ *
+ * A request becomes a call: an object that owns all that goes with it, travels
+ * to the shards that it concerns, and is answered where it came from. Only one
+ * thread has a call at a time.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_ADMIN_API_INTERNAL_H
+#define OPQ_ADMIN_API_INTERNAL_H
+
+#include "admin/api.h"
+#include "base/buf.h"
+#include "base/list.h"
+#include "http/form.h"
+#include "queue/shard.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    API_PAGE_DEFAULT = 100,         /* topics or messages of an answer, */
+    API_PAGE_MAX = 1000,            /* and how many may be asked for */
+    API_BYTES_MAX = 1024 * 1024,    /* after which a page of messages ends, so
+                                       that a shard is not held up for long */
+    API_WAIT_MS_MAX = 60 * 1000,    /* of a long poll */
+    API_SETTINGS_SIZE_MAX = 0x4000, /* of a PUT's body */
+};
+
+enum api_phase { API_STARTING, API_READY, API_STOPPING };
+
+/* What of the API lives on one shard; its thread's. */
+struct api_shard {
+    struct list readings; /* of struct api_reading, open */
+    struct io_hook hook;  /* added while there are readings */
+    struct shard *shard;  /* borrowed */
+};
+
+struct api {
+    struct api_options options;
+    atomic_int phase; /* enum api_phase */
+    struct api_shard shards[SHARDS_MAX];
+};
+
+/* A request as the routes see it; during the call of a handler. */
+struct api_request {
+    struct api *api;
+    struct pipeline *pipeline;
+    struct http_exchange *exchange;
+    struct str segments[2]; /* what stood for {} in the route */
+    const char *word;       /* of the route, for handlers of several */
+};
+
+/* --- calls ---------------------------------------------------------------- */
+
+struct api_call {
+    struct shard_call call;
+    struct api *api;                /* borrowed */
+    struct shard *home;             /* borrowed */
+    struct http_exchange *exchange; /* borrowed; NULL once answered */
+    /* Run on a shard; ends with api_call_end(), now or later. */
+    void (*run)(struct api_call *call, struct shard *there);
+    /* Back home, before the answer; NULL: nothing to do. */
+    void (*finish)(struct api_call *call);
+    /* Free what the call has beside this struct; NULL: nothing. */
+    void (*release)(struct api_call *call);
+    bool walking;        /* visits all shards, in order of their index */
+    bool kept;           /* something else is under way: api_call_drop() */
+    uint32_t walk_index; /* the shard that it is at */
+    char topic[TOPIC_NAME_MAX + 1];
+    int status;         /* of the answer; 0: 200 */
+    struct buf detail;  /* owned: of a problem, terminated */
+    struct buf members; /* owned: JSON members of a problem, terminated */
+    struct buf body;    /* owned: of the answer */
+};
+
+/* Make a call of `size` bytes that begins with a struct api_call. When there
+ * is no memory, the request is answered and NULL returned. */
+struct api_call *api_call_create(const struct api_request *request,
+                                 size_t size,
+                                 void (*run)(struct api_call *call,
+                                             struct shard *there));
+
+/* Send it to the shard that owns call->topic. */
+void api_call_send(struct api_call *call);
+
+/* Send it to all shards, one after the other. */
+void api_call_walk(struct api_call *call);
+
+/* It is done on this shard. */
+void api_call_end(struct api_call *call);
+
+/* Make the answer a problem. `detail` is copied. */
+void api_call_problem(struct api_call *call, int status, const char *detail);
+
+/* Make the answer a problem for a code; `subject` begins its text. */
+void api_call_err(struct api_call *call, enum err err, const char *subject);
+
+/* Free a call that was `kept` and is not any more; or one that was never
+ * sent. */
+void api_call_drop(struct api_call *call);
+
+/* --- readings ---------------------------------------------------------------
+ */
+
+/* A reader on a shard, known to it, so that deleting the topic or stopping the
+ * shard can end it. */
+struct api_reading {
+    struct store_reader *reader; /* owned; NULL: not open */
+    struct api_shard *place;     /* borrowed */
+    /* Bytes are there: read again. */
+    void (*ready)(struct api_reading *reading);
+    /* It was closed, for the topic goes. */
+    void (*gone)(struct api_reading *reading);
+    /* The shard stops: end waiting. Called each turn while it does. */
+    void (*stopping)(struct api_reading *reading);
+    struct list link; /* in place->readings */
+    bool busy;        /* bytes are being read: ready() follows */
+};
+
+/* Open a reading. The callbacks are set before.
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err api_reading_open(struct api_reading *reading,
+                                     struct api *api,
+                                     struct shard *shard,
+                                     struct topic *topic);
+
+/* Read a message: store_reader_next(), but for ERR_AGAIN while bytes are being
+ * read. Borrows, Errors: as there */
+MUST_CHECK enum err api_reading_next(struct api_reading *reading,
+                                     uint64_t sequence,
+                                     struct record *out_record);
+
+/* Close it; idempotent. */
+void api_reading_close(struct api_reading *reading);
+
+/* Close the readings of a topic, saying so to each. */
+void api_reading_forget(struct api *api,
+                        struct shard *shard,
+                        const struct topic *topic);
+
+/* --- requests ---------------------------------------------------------------
+ */
+
+/* Read the query into `form`, which is empty; refuses names that are not in
+ * `known` (ended by NULL) and names given twice. When that is so the request
+ * is answered, and false returned. */
+bool api_query(const struct api_request *request,
+               const char *const *known,
+               struct form *form);
+
+/* Read a number of the query, up to `max`; `*value` stays when it is not
+ * given. Answers and returns false when it is wrong. */
+bool api_query_number(const struct api_request *request,
+                      const struct form *form,
+                      const char *name,
+                      uint64_t max,
+                      uint64_t *value);
+
+/* --- handlers ---------------------------------------------------------------
+ */
+
+/* GET /healthz. */
+void api_info_health(const struct api_request *request);
+/* GET /readyz. */
+void api_info_ready(const struct api_request *request);
+/* GET /opq/info. */
+void api_info_get(const struct api_request *request);
+/* GET /openapi.json. */
+void api_info_openapi(const struct api_request *request);
+/* GET /opq/topics. */
+void api_list_get(const struct api_request *request);
+/* GET /opq/topics/{}. */
+void api_topic_get(const struct api_request *request);
+/* PUT /opq/topics/{}. */
+void api_topic_put(const struct api_request *request);
+/* DELETE /opq/topics/{}. */
+void api_topic_delete(const struct api_request *request);
+/* POST /opq/topics/{}/pause and resume. */
+void api_topic_pause(const struct api_request *request);
+/* POST /opq/topics/{}/purge. */
+void api_topic_purge(const struct api_request *request);
+/* GET /opq/topics/{}/messages. */
+void api_messages_list(const struct api_request *request);
+/* GET /opq/topics/{}/messages/{}. */
+void api_messages_one(const struct api_request *request);
+
+/* The description of the API, embedded at build. */
+extern const char api_openapi_json[];
+extern const size_t api_openapi_json_size;
+
+#endif

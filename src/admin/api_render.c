@@ -1,0 +1,411 @@
+/* Topics and messages as the API shows them.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "admin/api_render.h"
+
+#include "admin/api_settings.h"
+#include "admin/api_time.h"
+
+#include <stddef.h>
+
+/* --- bytes in JSON
+ * ------------------------------------------------------------------ */
+
+/* Bytes of the UTF-8 sequence at the beginning; 0 when there is none. */
+static size_t sequence_size(struct str text)
+{
+    unsigned char first = (unsigned char)text.data[0];
+    size_t size = first < 0x80   ? 1
+                  : first < 0xc2 ? 0
+                  : first < 0xe0 ? 2
+                  : first < 0xf0 ? 3
+                  : first < 0xf5 ? 4
+                                 : 0;
+
+    if (size == 0 || size > text.size) {
+        return 0;
+    }
+    for (size_t at = 1; at < size; at++) {
+        if (((unsigned char)text.data[at] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    unsigned char second = size > 1 ? (unsigned char)text.data[1] : 0;
+    bool overlong =
+        (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+    bool outside = (first == 0xed && second > 0x9f) || /* surrogates */
+                   (first == 0xf4 && second > 0x8f);
+    return overlong || outside ? 0 : size;
+}
+
+bool api_render_is_text(struct str text)
+{
+    while (text.size > 0) {
+        size_t size = text.data[0] == '\0' ? 0 : sequence_size(text);
+        if (size == 0) {
+            return false;
+        }
+        text = str_cut(text, size, text.size);
+    }
+    return true;
+}
+
+void api_render_base64(struct buf *to, struct str bytes)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                 "abcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    if (buf_reserve(to, (bytes.size + 2) / 3 * 4) != ERR_OK) {
+        return; /* `failed` is set, and checked with all else */
+    }
+    for (size_t at = 0; at < bytes.size; at += 3) {
+        struct str rest = str_cut(bytes, at, 3);
+        uint32_t group = 0;
+        for (size_t i = 0; i < 3; i++) {
+            unsigned char byte =
+                i < rest.size ? (unsigned char)rest.data[i] : 0;
+            group = group << 8 | byte;
+        }
+        char text[4];
+        for (size_t i = 0; i < 4; i++) {
+            text[i] = i <= rest.size ? digits[group >> (18 - 6 * i) & 63] : '=';
+        }
+        buf_append(to, text, sizeof(text));
+    }
+}
+
+/* Append ,"name":"..." or ,"name_base64":"...". */
+static void append_bytes(struct buf *to, const char *name, struct str bytes)
+{
+    bool text = api_render_is_text(bytes);
+
+    buf_append_format(to, ",\"%s%s\":\"", name, text ? "" : "_base64");
+    if (text) {
+        buf_append_json(to, bytes);
+    } else {
+        api_render_base64(to, bytes);
+    }
+    buf_append_byte(to, '"');
+}
+
+static void append_text(struct buf *to, const char *name, struct str text)
+{
+    buf_append_format(to, ",\"%s\":\"", name);
+    buf_append_json(to, text);
+    buf_append_byte(to, '"');
+}
+
+static void append_number(struct buf *to, const char *name, uint64_t value)
+{
+    buf_append_format(to, ",\"%s\":", name);
+    buf_append_u64(to, value);
+}
+
+static void append_time(struct buf *to, const char *name, uint64_t unix_ms)
+{
+    buf_append_format(to, ",\"%s\":\"", name);
+    api_time_write(to, unix_ms);
+    buf_append_byte(to, '"');
+}
+
+static void append_pairs(struct buf *to,
+                         const char *name,
+                         const struct pair *pairs,
+                         uint32_t count)
+{
+    buf_append_format(to, ",\"%s\":[", name);
+    for (uint32_t index = 0; index < count; index++) {
+        buf_append_c(to, index > 0 ? ",{\"name\":\"" : "{\"name\":\"");
+        buf_append_json(to, pairs[index].key);
+        buf_append_byte(to, '"');
+        append_bytes(to, "value", pairs[index].value);
+        buf_append_byte(to, '}');
+    }
+    buf_append_byte(to, ']');
+}
+
+/* --- messages
+ * ----------------------------------------------------------------------- */
+
+void api_render_message(const struct topic *topic,
+                        const struct record *record,
+                        struct buf *to)
+{
+    const struct message *message = &record->message;
+
+    buf_append_c(to, "\"seq\":");
+    buf_append_u64(to, record->sequence);
+    buf_append_c(to, ",\"id\":\"");
+    topic_message_id(topic, record->sequence, to);
+    buf_append_byte(to, '"');
+    append_time(to, "pushed_at", message->pushed_at_ms);
+    append_text(to, "url", message->url);
+    append_text(to, "method",
+                message->method.size > 0 ? message->method : STR("POST"));
+    append_number(to, "size", record->size);
+    if (message->timeout_ms > 0) {
+        append_number(to, "timeout_ms", message->timeout_ms);
+    }
+    append_pairs(to, "headers", message->headers, message->header_count);
+    if (message->kind == MESSAGE_KIND_FORM) {
+        append_text(to, "kind", STR("form"));
+        append_text(to, "content_type",
+                    STR("application/x-www-form-urlencoded"));
+        append_pairs(to, "fields", message->fields, message->field_count);
+        return;
+    }
+    append_text(to, "kind", STR("raw"));
+    append_text(to, "content_type", message->content_type);
+    append_bytes(to, "body", message->body);
+}
+
+/* --- why
+ * ----------------------------------------------------------------------------
+ */
+
+static void append_endpoint(const struct delivery_view *view, struct buf *to)
+{
+    buf_append_c(to, view->endpoint[0] != '\0' ? view->endpoint : "its target");
+}
+
+/* "3 attempts failed, the last with http_5xx 503 (detail)" */
+static void append_failure(const struct delivery_view *view, struct buf *to)
+{
+    buf_append_u64(to, view->attempts);
+    buf_append_c(to,
+                 view->attempts == 1 ? " attempt failed" : " attempts failed");
+    if (view->last_class == NULL) {
+        return;
+    }
+    buf_append_c(to, view->attempts == 1 ? " with " : ", the last with ");
+    buf_append_c(to, view->last_class);
+    if (view->last_status != 0) {
+        buf_append_format(to, " %d", view->last_status);
+    }
+    if (view->last_detail[0] != '\0') {
+        buf_append_format(to, " (%s)", view->last_detail);
+    }
+}
+
+static void append_until(const struct delivery_view *view,
+                         const char *before,
+                         struct buf *to)
+{
+    if (view->until_ms > 0) {
+        buf_append_c(to, before);
+        api_time_write(to, view->until_ms);
+    }
+}
+
+static void append_doing(const struct delivery_view *view, struct buf *to)
+{
+    switch (view->state) {
+    case DELIVERY_IDLE:
+        buf_append_c(to, "is delivered");
+        break;
+    case DELIVERY_READY:
+        buf_append_c(to, "is about to be sent");
+        break;
+    case DELIVERY_WAITING:
+        buf_append_c(to, "waits for its turn at ");
+        append_endpoint(view, to);
+        break;
+    case DELIVERY_SENDING:
+        buf_append_c(to, "is being sent to ");
+        append_endpoint(view, to);
+        break;
+    case DELIVERY_BACKOFF:
+        buf_append_c(to, "is tried again");
+        append_until(view, " at ", to);
+        break;
+    case DELIVERY_HELD:
+        buf_append_c(to, "waits, since ");
+        append_endpoint(view, to);
+        buf_append_c(to, " asked for a pause");
+        append_until(view, " until ", to);
+        break;
+    case DELIVERY_PAUSED:
+        buf_append_c(to, "waits, since the topic is paused");
+        break;
+    case DELIVERY_STOPPED:
+        buf_append_c(to, "waits, since the server is stopping");
+        break;
+    }
+}
+
+void api_render_because(const struct delivery_view *view, struct buf *to)
+{
+    append_doing(view, to);
+    if (view->attempts > 0) {
+        buf_append_c(to, ": ");
+        append_failure(view, to);
+    }
+}
+
+/* Append the fields of a delivery: until, attempts, endpoint, last_error. */
+static void append_view(const struct delivery_view *view, struct buf *to)
+{
+    if (view->until_ms > 0) {
+        append_time(to, "until", view->until_ms);
+    }
+    append_number(to, "attempts", view->attempts);
+    if (view->endpoint[0] != '\0') {
+        append_text(to, "endpoint", str_from(view->endpoint));
+    }
+    if (view->last_class == NULL) {
+        return;
+    }
+    buf_append_format(to, ",\"last_error\":{\"class\":\"%s\"",
+                      view->last_class);
+    if (view->last_status != 0) {
+        append_number(to, "status", (uint64_t)view->last_status);
+    }
+    append_text(to, "detail", str_from(view->last_detail));
+    buf_append_byte(to, '}');
+}
+
+static void append_because(struct buf *to, struct buf *words)
+{
+    append_text(to, "because", buf_str(words));
+    to->failed = to->failed || words->failed;
+    buf_fini(words);
+}
+
+static bool is_delivered(const struct store_cursor *cursor, uint64_t sequence)
+{
+    if (sequence < cursor->next) {
+        return true;
+    }
+    for (uint32_t index = 0; index < cursor->range_count; index++) {
+        if (sequence >= cursor->ranges[index].first &&
+            sequence < cursor->ranges[index].end) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The state of the message that a delivery is about. */
+static const char *head_state(const struct delivery_view *view)
+{
+    switch (view->state) {
+    case DELIVERY_SENDING:
+        return "in_flight";
+    case DELIVERY_PAUSED:
+        return "paused";
+    default:
+        return view->attempts > 0 ? "retrying" : "waiting";
+    }
+}
+
+void api_render_state(const struct topic *topic,
+                      uint64_t sequence,
+                      struct buf *to)
+{
+    struct delivery_view view;
+    struct buf words = {0};
+
+    if (is_delivered(&topic->store->cursor, sequence)) {
+        buf_append_c(to, "\"state\":\"delivered\",\"because\":\"its target "
+                         "accepted it, or the cursor was moved past it\"");
+        return;
+    }
+    deliverer_view(topic, &view);
+    if (sequence == view.sequence) {
+        buf_append_format(to, "\"state\":\"%s\"", head_state(&view));
+        api_render_because(&view, &words);
+        append_because(to, &words);
+        append_view(&view, to);
+        return;
+    }
+    buf_append_format(to, "\"state\":\"%s\"",
+                      view.state == DELIVERY_PAUSED ? "paused" : "waiting");
+    buf_append_format(&words, "waits behind message %llu, which ",
+                      (unsigned long long)view.sequence);
+    api_render_because(&view, &words);
+    append_because(to, &words);
+    append_number(to, "behind", view.sequence);
+    append_view(&view, to);
+}
+
+/* --- topics
+ * ------------------------------------------------------------------------- */
+
+uint64_t api_render_lag(const struct store_topic *stored)
+{
+    const struct store_cursor *cursor = &stored->cursor;
+    uint64_t lag = stored->bounds.end > cursor->next
+                       ? stored->bounds.end - cursor->next
+                       : 0;
+
+    for (uint32_t index = 0; index < cursor->range_count; index++) {
+        uint64_t size = cursor->ranges[index].end - cursor->ranges[index].first;
+        lag -= size < lag ? size : lag;
+    }
+    return lag;
+}
+
+static const char *state_name(enum delivery_state state)
+{
+    static const char *const names[] = {
+        [DELIVERY_IDLE] = "idle",       [DELIVERY_READY] = "ready",
+        [DELIVERY_WAITING] = "waiting", [DELIVERY_SENDING] = "sending",
+        [DELIVERY_BACKOFF] = "backoff", [DELIVERY_HELD] = "held",
+        [DELIVERY_PAUSED] = "paused",   [DELIVERY_STOPPED] = "stopped",
+    };
+
+    return names[state];
+}
+
+/* Append `state`, `because` and what goes with them. */
+static void append_delivery(const struct topic *topic, struct buf *to)
+{
+    struct delivery_view view;
+    struct buf words = {0};
+
+    deliverer_view(topic, &view);
+    append_text(to, "state", str_from(state_name(view.state)));
+    if (api_render_lag(topic->store) == 0 && view.state != DELIVERY_SENDING) {
+        buf_append_c(&words, view.state == DELIVERY_PAUSED
+                                 ? "the topic is paused; nothing waits"
+                                 : "everything is delivered");
+    } else {
+        buf_append_format(&words, "message %llu ",
+                          (unsigned long long)view.sequence);
+        api_render_because(&view, &words);
+    }
+    append_because(to, &words);
+    append_number(to, "in_flight", view.state == DELIVERY_SENDING ? 1 : 0);
+    append_view(&view, to);
+}
+
+void api_render_topic(const struct topic *topic,
+                      uint64_t age_ms,
+                      struct buf *to)
+{
+    const struct store_topic *stored = topic->store;
+    const struct topic_stats *stats = &topic->stats;
+
+    buf_append_format(to, "{\"name\":\"%s\"", stored->name);
+    append_number(to, "oldest", stored->bounds.oldest);
+    append_number(to, "end", stored->bounds.end);
+    append_number(to, "delivered", stored->cursor.next);
+    append_number(to, "lag", api_render_lag(stored));
+    append_number(to, "bytes", stored->bounds.bytes);
+    if (age_ms != API_AGE_NONE) {
+        append_number(to, "oldest_undelivered_age_ms", age_ms);
+    } else {
+        buf_append_c(to, ",\"oldest_undelivered_age_ms\":null");
+    }
+    append_delivery(topic, to);
+    buf_append_c(to, ",\"paused\":");
+    buf_append_c(to, topic->settings.paused ? "true" : "false");
+    buf_append_c(to, ",\"since_start\":{\"delivered\":");
+    buf_append_u64(to, stats->delivered);
+    append_number(to, "attempts", stats->attempts);
+    append_number(to, "failed", stats->attempts_failed);
+    buf_append_c(to, "},\"settings\":");
+    api_settings_json(&topic->settings, to);
+    buf_append_byte(to, '}');
+}

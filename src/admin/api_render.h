@@ -1,0 +1,50 @@
+/* Topics and messages as the API shows them: in fields and in words.
+ *
+ * Threads: that of the topic's shard.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_ADMIN_API_RENDER_H
+#define OPQ_ADMIN_API_RENDER_H
+
+#include "base/buf.h"
+#include "queue/deliverer.h"
+#include "queue/topic.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* An age that is not known. */
+#define API_AGE_NONE UINT64_MAX
+
+/* Messages of a topic that are not delivered. */
+uint64_t api_render_lag(const struct store_topic *stored);
+
+/* Append a topic as a JSON object. `age_ms` is that of its oldest message that
+ * is not delivered, or API_AGE_NONE. */
+void api_render_topic(const struct topic *topic,
+                      uint64_t age_ms,
+                      struct buf *to);
+
+/* Append the members of a message, without braces. */
+void api_render_message(const struct topic *topic,
+                        const struct record *record,
+                        struct buf *to);
+
+/* Append the members that tell where a message of `topic` stands, `state` and
+ * `because` first, without braces. The message is stored. */
+void api_render_state(const struct topic *topic,
+                      uint64_t sequence,
+                      struct buf *to);
+
+/* What a delivery is doing as a phrase that goes on after "message 7 ". */
+void api_render_because(const struct delivery_view *view, struct buf *to);
+
+/* Tell whether text is UTF-8 without NUL, so that JSON shows it as it is. */
+bool api_render_is_text(struct str text);
+
+/* Append base64 with padding (RFC 4648, 4). */
+void api_render_base64(struct buf *to, struct str bytes);
+
+#endif
