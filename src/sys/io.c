@@ -63,6 +63,7 @@ enum err io_create(const struct io_options *options, struct io **out)
         return ERR_NOMEM;
     }
     memset(io, 0, sizeof(*io));
+    io->poll_fd = -1;
     list_init(&io->hooks);
     io->hook_next = &io->hooks;
     atomic_init(&io->posted, NULL);
@@ -103,6 +104,7 @@ void io_destroy(struct io *io)
     CHECK(io->file_ops == 0);
     io_worker_fini(&io->worker);
     io->ops->destroy(io);
+    io_poll_fini(io);
     (void)close(io->wake_fd);
     free(io);
 }
@@ -117,7 +119,7 @@ const struct io_stats *io_stats(const struct io *io)
     return &io->stats;
 }
 
-/* --- the turn ------------------------------------------------------------- */
+/* --- the turn ------------------------------------------------------------ */
 
 /* How long this turn may wait: see io_ops.wait(). */
 static int64_t wait_span(struct io *io, int wait_ms)
@@ -235,8 +237,7 @@ uint64_t io_wall_ms(const struct io *io)
     return io->wall_ms;
 }
 
-/* --- hooks and tasks --------------------------------------------------------
- */
+/* --- hooks and tasks ----------------------------------------------------- */
 
 void io_hook_add(struct io *io, struct io_hook *hook)
 {
@@ -271,8 +272,7 @@ void io_post(struct io *io, struct io_task *task)
     }
 }
 
-/* --- listeners
- * ---------------------------------------------------------------- */
+/* --- listeners ----------------------------------------------------------- */
 
 static void pause_expired(struct io_timer *timer)
 {
@@ -327,8 +327,7 @@ enum err io_accept_err(int error_number)
     }
 }
 
-/* --- sockets
- * -------------------------------------------------------------------- */
+/* --- sockets ------------------------------------------------------------- */
 
 enum err io_stream_err(int error_number)
 {
@@ -433,6 +432,12 @@ bool io_sending(const struct io_socket *socket)
     return (socket->state & IO_SOCKET_SENDING) != 0;
 }
 
+bool io_send_complete(const struct io_socket *socket)
+{
+    return (socket->state & IO_SOCKET_SENDING) == 0 ||
+           socket->part_index == socket->part_count;
+}
+
 bool io_socket_advance(struct io_socket *socket, size_t size)
 {
     socket->io->stats.sent_bytes += size;
@@ -476,8 +481,7 @@ void io_socket_closed(struct io_socket *socket)
     socket->ops->closed(socket);
 }
 
-/* --- files
- * ------------------------------------------------------------------------ */
+/* --- files --------------------------------------------------------------- */
 
 static void file_start(struct io *io, struct io_file_op *op, int kind)
 {
@@ -504,6 +508,23 @@ void io_read_at(struct io *io, struct io_file_op *op)
 void io_sync(struct io *io, struct io_file_op *op)
 {
     file_start(io, op, IO_FILE_SYNC);
+}
+
+bool io_file_advance(struct io_file_op *op, size_t size)
+{
+    op->moved += size;
+    for (uint32_t i = 0; i < op->part_count; i++) {
+        struct iovec *part = &op->parts[i];
+        size_t step = size < part->iov_len ? size : part->iov_len;
+        part->iov_base = (char *)part->iov_base + step;
+        part->iov_len -= step;
+        size -= step;
+        if (part->iov_len > 0) {
+            return true;
+        }
+    }
+    CHECK(size == 0);
+    return false;
 }
 
 void io_file_done(struct io_file_op *op, enum err err)

@@ -38,6 +38,7 @@ struct io_timer;
 struct io_listener;
 struct io_socket;
 struct io_file_op;
+struct io_poll;
 
 enum io_backend {
     IO_BACKEND_AUTO, /* io_uring where it works, epoll otherwise */
@@ -237,7 +238,7 @@ void io_receive_start(struct io_socket *socket);
 void io_receive_pause(struct io_socket *socket);
 
 /* Send all parts in order; ends with sent(). One send at a time.
- * Borrows: the bytes (not `parts`), until sent() or closed(). */
+ * Borrows: the bytes (not `parts`), until sent() or io_close(). */
 void io_send(struct io_socket *socket,
              const struct iovec *parts,
              uint32_t part_count);
@@ -245,12 +246,44 @@ void io_send(struct io_socket *socket,
 /* Tell whether a send is running, so that io_send() must wait for sent(). */
 bool io_sending(const struct io_socket *socket);
 
+/* Tell whether the bytes of the running send are all with the kernel and not
+ * borrowed any more, so that only sent() is to come; true when none runs. */
+bool io_send_complete(const struct io_socket *socket);
+
 /* End our side after what was sent (FIN); receiving goes on. For a polite end
  * when the peer may still be sending. No send is running. */
 void io_shutdown(struct io_socket *socket);
 
 /* Stop everything; ends with closed(). No other callback comes. Idempotent. */
 void io_close(struct io_socket *socket);
+
+/* --- readiness of descriptors that others own ---------------------------- */
+
+enum {
+    IO_POLL_READ = 1 << 0,
+    IO_POLL_WRITE = 1 << 1,
+};
+
+struct io_poll {
+    /* `fd` is ready for some of `events`, or broken, which counts as ready
+     * for all. Called again and again as long as that lasts. May stop and
+     * free any poll, its own too. */
+    void (*ready)(struct io_poll *poll, uint32_t events);
+    int fd;          /* set by the caller; stays its own */
+    uint32_t events; /* set by the caller: IO_POLL_READ, IO_POLL_WRITE */
+    struct io *io;   /* private; NULL: not watched */
+};
+
+/* Watch a descriptor; again, with other events, changes what is watched.
+ * Borrows: poll, until io_poll_stop().
+ * Errors:  ERR_BUSY (descriptors), ERR_NOMEM
+ *          ERR_IO  among others, the descriptor cannot be watched
+ */
+MUST_CHECK enum err io_poll_start(struct io *io, struct io_poll *poll);
+
+/* Stop watching, before the descriptor is closed. ready() does not come any
+ * more and the struct may be freed. Nothing happens when it is not watched. */
+void io_poll_stop(struct io_poll *poll);
 
 /* --- work that blocks ----------------------------------------------------- */
 

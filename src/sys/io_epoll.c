@@ -43,6 +43,7 @@ enum {
     EPOLL_TAG_SOCKET = 0,
     EPOLL_TAG_LISTENER = 1,
     EPOLL_TAG_WAKE = 2,
+    EPOLL_TAG_POLLS = 3,
     EPOLL_TAG_MASK = 3,
 };
 
@@ -81,8 +82,7 @@ static uint64_t tagged(const void *object, unsigned tag)
     return (uintptr_t)object | tag;
 }
 
-/* --- life
- * --------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------- */
 
 static enum err epoll_backend_create(struct io *io, uint32_t sockets_max)
 {
@@ -120,8 +120,7 @@ static void epoll_backend_destroy(struct io *io)
     io->backend = NULL;
 }
 
-/* --- listeners
- * ---------------------------------------------------------------- */
+/* --- listeners ----------------------------------------------------------- */
 
 static void epoll_listener_start(struct io_listener *listener)
 {
@@ -173,8 +172,7 @@ static void listener_event(struct io_listener *listener)
     }
 }
 
-/* --- sockets
- * -------------------------------------------------------------------- */
+/* --- sockets ------------------------------------------------------------- */
 
 /* Register a socket, or watch more of it. What is there already makes an
  * edge. Returns 0 or an errno. */
@@ -403,8 +401,7 @@ static void socket_ready(struct io_socket *socket)
     }
 }
 
-/* --- the turn
- * ------------------------------------------------------------------- */
+/* --- the turn ------------------------------------------------------------ */
 
 static bool epoll_ready(const struct io *io)
 {
@@ -444,6 +441,16 @@ static void take_list(struct list *from, struct list *to)
     }
 }
 
+static enum err epoll_poll_watch(struct io *io)
+{
+    int rc = control(epoll_of(io), EPOLL_CTL_ADD, io->poll_fd, EPOLLIN,
+                     tagged(io, EPOLL_TAG_POLLS));
+    if (rc != 0) {
+        return rc == ENOMEM || rc == ENOSPC ? ERR_NOMEM : ERR_IO;
+    }
+    return ERR_OK;
+}
+
 static void dispatch_events(struct epoll *epoll)
 {
     for (int i = 0; i < epoll->event_count; i++) {
@@ -455,6 +462,9 @@ static void dispatch_events(struct epoll *epoll)
             break;
         case EPOLL_TAG_LISTENER:
             listener_event(object);
+            break;
+        case EPOLL_TAG_POLLS:
+            io_poll_dispatch(object);
             break;
         default:
             break; /* woken: what was posted is seen by the front */
@@ -499,4 +509,5 @@ const struct io_ops io_epoll_ops = {
     .send = epoll_send,
     .close = epoll_close,
     .file = io_work_file,
+    .poll_watch = epoll_poll_watch,
 };

@@ -1,6 +1,6 @@
 /* What the parts of the event loop share: io.c is its front, io_timer.c the
- * wheel, io_work.c the helper thread, io_epoll.c and io_uring.c the back ends.
- * Nothing outside of these includes this.
+ * wheel, io_work.c the helper thread, io_poll.c watches, io_epoll.c and
+ * io_uring.c the back ends. Nothing outside of these includes this.
  *
  * Threads: as io.h.
  *
@@ -55,8 +55,7 @@ void io_wheel_advance(struct io_wheel *wheel, uint64_t now_ms);
  * then; UINT64_MAX when no timer runs. */
 uint64_t io_wheel_next_ms(struct io_wheel *wheel);
 
-/* --- the helper thread -----------------------------------------------------
- */
+/* --- the helper thread --------------------------------------------------- */
 
 struct io_worker {
     pthread_mutex_t lock; /* of all below */
@@ -76,8 +75,7 @@ void io_worker_fini(struct io_worker *worker);
 /* Do a file operation on the helper thread, through the table of file.h. */
 void io_work_file(struct io *io, struct io_file_op *op);
 
-/* --- the loop ---------------------------------------------------------------
- */
+/* --- the loop ------------------------------------------------------------ */
 
 /* Flags of io_socket.state. */
 enum {
@@ -137,6 +135,9 @@ struct io_ops {
     void (*send)(struct io_socket *socket);          /* SENDING and parts are */
     void (*close)(struct io_socket *socket);         /* CLOSING is */
     void (*file)(struct io *io, struct io_file_op *op);
+    /* Call io_poll_dispatch() in each turn in which io->poll_fd is readable,
+     * until destroy(). Errors: ERR_NOMEM, ERR_IO */
+    enum err (*poll_watch)(struct io *io);
 };
 
 struct io {
@@ -146,6 +147,7 @@ struct io {
     uint64_t now_ms;
     uint64_t wall_ms;
     int wake_fd;  /* eventfd, only ever written: each write is an edge */
+    int poll_fd;  /* epoll, see io_poll.c; -1 before the first io_poll */
     bool in_turn; /* now_ns is that of this turn */
     bool stop;
     struct io_stats stats;
@@ -183,6 +185,15 @@ bool io_socket_advance(struct io_socket *socket, size_t size);
 
 /* A socket's life is over: call closed(). */
 void io_socket_closed(struct io_socket *socket);
+
+/* Call those whose descriptors are ready. */
+void io_poll_dispatch(struct io *io);
+
+/* Close poll_fd. */
+void io_poll_fini(struct io *io);
+
+/* Step over `size` moved bytes. Returns whether something is left. */
+bool io_file_advance(struct io_file_op *op, size_t size);
 
 /* A file operation is over: call done(). */
 void io_file_done(struct io_file_op *op, enum err err);

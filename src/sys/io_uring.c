@@ -64,7 +64,7 @@ enum {
     URING_TAG_ACCEPT = 4,
     URING_TAG_FILE = 5,
     URING_TAG_CANCEL = 6,
-    URING_TAG_WAKE = 7,
+    URING_TAG_WAKE = 7, /* with NULL; with the loop: polls, see io_poll.c */
     URING_TAG_MASK = 7,
 };
 
@@ -92,8 +92,7 @@ static struct uring *uring_of(const struct io *io)
     return io->backend;
 }
 
-/* --- submitting
- * ----------------------------------------------------------------- */
+/* --- submitting ---------------------------------------------------------- */
 
 /* The ring belongs to the thread that first runs the loop, which need not be
  * the one that created it. */
@@ -154,6 +153,14 @@ static void cancel(struct uring *uring, const void *object, unsigned tag)
     set_data(sqe, NULL, URING_TAG_CANCEL);
 }
 
+static enum err uring_poll_watch(struct io *io)
+{
+    struct io_uring_sqe *sqe = next_sqe(uring_of(io));
+    io_uring_prep_poll_add(sqe, io->poll_fd, POLLIN);
+    set_data(sqe, io, URING_TAG_WAKE);
+    return ERR_OK;
+}
+
 static void watch_wake(struct uring *uring)
 {
     struct io_uring_sqe *sqe = next_sqe(uring);
@@ -161,8 +168,7 @@ static void watch_wake(struct uring *uring)
     set_data(sqe, NULL, URING_TAG_WAKE);
 }
 
-/* --- life
- * ----------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------- */
 
 static enum err setup_err(int error_number)
 {
@@ -372,8 +378,7 @@ static void uring_destroy(struct io *io)
     io->backend = NULL;
 }
 
-/* --- listeners
- * ------------------------------------------------------------------ */
+/* --- listeners ----------------------------------------------------------- */
 
 static void uring_listener_start(struct io_listener *listener)
 {
@@ -426,8 +431,7 @@ static void accept_done(struct uring *uring,
     }
 }
 
-/* --- receiving
- * ------------------------------------------------------------------ */
+/* --- receiving ----------------------------------------------------------- */
 
 static void arm_receive(struct uring *uring, struct io_socket *socket)
 {
@@ -586,8 +590,7 @@ static void receive_done(struct uring *uring,
     }
 }
 
-/* --- sending, connecting, closing
- * ------------------------------------------------ */
+/* --- sending, connecting, closing ---------------------------------------- */
 
 static void uring_send(struct io_socket *socket)
 {
@@ -661,6 +664,9 @@ static void uring_close(struct io_socket *socket)
     }
     cancel_receive(uring, socket);
     if ((socket->state & IO_SOCKET_SENDING) != 0) {
+        /* Its bytes are the caller's again when this returns: what of the
+         * send is still to run must fail before it looks at them. */
+        (void)shutdown(socket->fd, SHUT_RDWR);
         cancel(uring, socket, URING_TAG_SEND);
     }
     if ((socket->state & IO_SOCKET_CONNECTING) != 0) {
@@ -674,8 +680,7 @@ static void uring_close(struct io_socket *socket)
     socket->fd = -1;
 }
 
-/* --- files
- * ------------------------------------------------------------------------ */
+/* --- files --------------------------------------------------------------- */
 
 static void file_submit(struct uring *uring, struct io_file_op *op)
 {
@@ -705,24 +710,6 @@ static void uring_file(struct io *io, struct io_file_op *op)
     file_submit(uring_of(io), op);
 }
 
-/* Step over what was moved. Returns whether something is left. */
-static bool file_advance(struct io_file_op *op, size_t size)
-{
-    op->moved += size;
-    for (uint32_t i = 0; i < op->part_count; i++) {
-        struct iovec *part = &op->parts[i];
-        size_t step = size < part->iov_len ? size : part->iov_len;
-        part->iov_base = (char *)part->iov_base + step;
-        part->iov_len -= step;
-        size -= step;
-        if (part->iov_len > 0) {
-            return true;
-        }
-    }
-    CHECK(size == 0);
-    return false;
-}
-
 static void file_done(struct uring *uring, struct io_file_op *op, int res)
 {
     if (res == -EINTR || res == -EAGAIN) {
@@ -738,7 +725,7 @@ static void file_done(struct uring *uring, struct io_file_op *op, int res)
         io_file_done(op, full ? ERR_FULL : ERR_IO);
         return;
     }
-    if (op->kind == IO_FILE_SYNC || !file_advance(op, (size_t)res)) {
+    if (op->kind == IO_FILE_SYNC || !io_file_advance(op, (size_t)res)) {
         io_file_done(op, ERR_OK);
     } else if (res > 0) {
         file_submit(uring, op);
@@ -747,8 +734,7 @@ static void file_done(struct uring *uring, struct io_file_op *op, int res)
     }
 }
 
-/* --- the turn
- * --------------------------------------------------------------------- */
+/* --- the turn ------------------------------------------------------------ */
 
 static bool uring_ready(const struct io *io)
 {
@@ -834,7 +820,10 @@ static void complete(struct uring *uring, const struct io_uring_cqe *cqe)
         file_done(uring, object, cqe->res);
         return;
     case URING_TAG_WAKE:
-        if (!more) {
+        if (object != NULL) {
+            io_poll_dispatch(uring->io);
+            (void)uring_poll_watch(uring->io); /* never fails */
+        } else if (!more) {
             watch_wake(uring);
         }
         return;
@@ -897,4 +886,5 @@ const struct io_ops io_uring_ops = {
     .send = uring_send,
     .close = uring_close,
     .file = uring_file,
+    .poll_watch = uring_poll_watch,
 };
