@@ -72,17 +72,7 @@ enum err dir_create(const char *path)
 
 enum err dir_sync(const char *path)
 {
-    const struct file_calls *calls = file_current_calls();
-    int fd = calls->open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0) {
-        return dir_err(errno);
-    }
-    int rc;
-    do {
-        rc = calls->fsync(fd);
-    } while (rc != 0 && errno == EINTR);
-    file_close(fd);
-    return rc == 0 ? ERR_OK : ERR_IO;
+    return file_sync_directory(path);
 }
 
 /* Tell whether an entry is a directory; symbolic links are not. */

@@ -9,7 +9,6 @@
 #include "sys/file.h"
 
 #include "base/check.h"
-#include "sys/dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +23,7 @@ enum {
     FILE_ZEROS_SIZE = 64 * 1024,
     FILE_ZEROS_PARTS = 16, /* so 1 MiB with one call */
     FILE_MODE = 0640,
+    FILE_PATH_MAX = 4096, /* bytes, the NUL included, as dir.h has it */
 };
 
 /* Never written, so that it stays one page of zeros in memory. */
@@ -270,21 +270,35 @@ enum err file_sync_all(int fd)
     return rc == 0 ? ERR_OK : io_err(errno);
 }
 
-enum err file_truncate(int fd, uint64_t size)
-{
-    int rc;
-    do {
-        rc = current->ftruncate(fd, (off_t)size);
-    } while (rc != 0 && errno == EINTR);
-    return rc == 0 ? ERR_OK : io_err(errno);
-}
-
 /* fsync, not fdatasync: for a new file its inode, too. */
 static enum err sync_whole(int fd)
 {
     int rc;
     do {
         rc = current->fsync(fd);
+    } while (rc != 0 && errno == EINTR);
+    return rc == 0 ? ERR_OK : io_err(errno);
+}
+
+enum err file_sync_directory(const char *path)
+{
+    int fd;
+    do {
+        fd = current->open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0) {
+        return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+    }
+    enum err err = sync_whole(fd);
+    file_close(fd);
+    return err == ERR_OK ? ERR_OK : ERR_IO;
+}
+
+enum err file_truncate(int fd, uint64_t size)
+{
+    int rc;
+    do {
+        rc = current->ftruncate(fd, (off_t)size);
     } while (rc != 0 && errno == EINTR);
     return rc == 0 ? ERR_OK : io_err(errno);
 }
@@ -407,18 +421,18 @@ file_load(const char *path, size_t size_max, char **out_data, size_t *out_size)
     return err;
 }
 
-/* Write the directory of `path` to `directory` of DIR_PATH_MAX bytes. */
+/* Write the directory of `path` to `directory` of FILE_PATH_MAX bytes. */
 static enum err parent_of(const char *path, char *directory)
 {
     const char *slash = strrchr(path, '/');
     size_t size = slash == NULL ? 0 : (size_t)(slash - path);
-    if (size >= DIR_PATH_MAX) {
+    if (size >= FILE_PATH_MAX) {
         return ERR_IO;
     }
     if (slash == NULL) {
-        strcpy(directory, ".");
+        memcpy(directory, ".", 2);
     } else if (size == 0) {
-        strcpy(directory, "/");
+        memcpy(directory, "/", 2);
     } else {
         memcpy(directory, path, size);
         directory[size] = '\0';
@@ -445,8 +459,8 @@ static enum err write_beside(const char *beside, const void *data, size_t size)
 
 enum err file_replace(const char *path, const void *data, size_t size)
 {
-    char directory[DIR_PATH_MAX];
-    char beside[DIR_PATH_MAX];
+    char directory[FILE_PATH_MAX];
+    char beside[FILE_PATH_MAX];
     if (snprintf(beside, sizeof(beside), "%s.new", path) >=
         (int)sizeof(beside)) {
         return ERR_IO;
@@ -463,6 +477,6 @@ enum err file_replace(const char *path, const void *data, size_t size)
         (void)current->unlink(beside); /* best effort: the next one truncates */
         return err == ERR_FULL ? ERR_FULL : ERR_IO;
     }
-    err = dir_sync(directory);
+    err = file_sync_directory(directory);
     return err == ERR_OK || err == ERR_FULL ? err : ERR_IO;
 }

@@ -129,6 +129,10 @@ MUST_CHECK enum err file_sync(int fd);
  * Errors: as file_sync() */
 MUST_CHECK enum err file_sync_all(int fd);
 
+/* Make the names in a directory durable.
+ * Errors: ERR_NOT_FOUND, ERR_IO */
+MUST_CHECK enum err file_sync_directory(const char *path);
+
 /* Cut or extend (with a hole) to `size`.
  * Errors: ERR_FULL, ERR_IO */
 MUST_CHECK enum err file_truncate(int fd, uint64_t size);

@@ -5,6 +5,7 @@
 #include "sys/dir.h"
 
 #include "lib/fault.h"
+#include "lib/scratch.h"
 #include "sys/file.h"
 
 #include <errno.h>
@@ -18,23 +19,20 @@
 
 #include <cmocka.h>
 
-static char root[64];
+static char root[SCRATCH_PATH_MAX];
 static char path[DIR_PATH_MAX];
 
 static int setup(void **state)
 {
     (void)state;
-    (void)snprintf(root, sizeof(root), "/tmp/test_sys_dir.XXXXXX");
-    return mkdtemp(root) != NULL ? 0 : -1;
+    return scratch_make(root);
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    char command[128];
     fault_remove();
-    (void)snprintf(command, sizeof(command), "rm -rf %s", root);
-    return system(command);
+    return scratch_remove(root);
 }
 
 /* A path under the root, in a static buffer. */

@@ -5,6 +5,7 @@
 #include "sys/file.h"
 
 #include "lib/fault.h"
+#include "lib/scratch.h"
 #include "sys/clock.h"
 
 #include <errno.h>
@@ -19,14 +20,13 @@
 
 enum { PATH_SIZE = 256 };
 
-static char directory[64];
+static char directory[SCRATCH_PATH_MAX];
 static char path[PATH_SIZE];
 
 static int setup(void **state)
 {
     (void)state;
-    (void)snprintf(directory, sizeof(directory), "/tmp/test_sys_file.XXXXXX");
-    if (mkdtemp(directory) == NULL) {
+    if (scratch_make(directory) != 0) {
         return -1;
     }
     (void)snprintf(path, sizeof(path), "%s/file", directory);
@@ -36,10 +36,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    char command[PATH_SIZE];
     fault_remove();
-    (void)snprintf(command, sizeof(command), "rm -rf %s", directory);
-    return system(command);
+    return scratch_remove(directory);
 }
 
 static int open_new(void)

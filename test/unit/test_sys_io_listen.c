@@ -99,7 +99,7 @@ static void bytes_are_echoed_over_every_family(void **state)
 {
     struct io *io = loop_of(state);
     char text[64];
-    (void)snprintf(text, sizeof(text), "unix:/tmp/test_sys_io.%ld",
+    (void)snprintf(text, sizeof(text), "unix:/tmp/opq-test.%ld",
                    (long)getpid());
     echo_over(io, "127.0.0.1");
     echo_over(io, "::1");

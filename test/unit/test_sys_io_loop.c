@@ -15,6 +15,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -150,8 +151,7 @@ static void time_is_that_of_the_turn(void **state)
     assert_int_equal(io_now_ms(io), now / 1000000);
     uint64_t wall = clock_wall_ms();
     assert_true(io_wall_ms(io) <= wall && io_wall_ms(io) + 10000 > wall);
-    io_run_turn(io, 2);
-    assert_true(io_now_ns(io) >= now + 2000000);
+    LOOP_UNTIL(io, io_now_ns(io) >= now + 2000000);
 }
 
 /* --- tasks --------------------------------------------------------------- */
@@ -236,14 +236,30 @@ static void a_task_may_post_itself_for_the_next_turn(void **state)
     assert_int_equal(io_stats(io)->waits, waits); /* it never slept */
 }
 
-static void *post_when_it_sleeps(void *context)
+enum { PINGS = 2000 };
+
+struct ping {
+    struct io_task task;
+    struct io *io;
+    sem_t taken;
+    int count;
+};
+
+static void ping_ran(struct io_task *task)
 {
-    struct hop *hop = context;
-    /* Most of these find the loop asleep; all must be seen. */
-    for (int i = 0; i < 200; i++) {
-        struct timespec pause = {.tv_nsec = 200000};
-        (void)nanosleep(&pause, NULL);
-        io_post(hop->io, &hop[i].task);
+    struct ping *ping = CONTAINER_OF(task, struct ping, task);
+    ping->count++;
+    assert_int_equal(sem_post(&ping->taken), 0);
+}
+
+/* Post just when the loop goes to sleep, again and again. */
+static void *post_pings(void *context)
+{
+    struct ping *ping = context;
+    for (int i = 0; i < PINGS; i++) {
+        io_post(ping->io, &ping->task);
+        while (sem_wait(&ping->taken) != 0) {
+        }
     }
     return NULL;
 }
@@ -251,23 +267,15 @@ static void *post_when_it_sleeps(void *context)
 static void a_post_wakes_a_loop_that_sleeps(void **state)
 {
     struct io *io = loop_of(state);
-    struct hop hops[200];
+    struct ping ping = {.io = io, .task.run = ping_ran};
     pthread_t thread;
-    memset(hops, 0, sizeof(hops));
-    for (int i = 0; i < 200; i++) {
-        hops[i].io = io;
-        hops[i].left = 1;
-        hops[i].task.run = hopped;
-    }
-    /* Two may come in one turn; that each has its own is checked elsewhere. */
-    assert_int_equal(pthread_create(&thread, NULL, post_when_it_sleeps, hops),
-                     0);
-    for (int i = 0; i < 200; i++) {
-        while (hops[i].left > 0) {
-            io_run_turn(io, -1); /* hangs if a wake-up is lost */
-        }
+    assert_int_equal(sem_init(&ping.taken, 0, 0), 0);
+    assert_int_equal(pthread_create(&thread, NULL, post_pings, &ping), 0);
+    while (ping.count < PINGS) {
+        io_run_turn(io, -1); /* hangs if a wake-up is lost */
     }
     assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(sem_destroy(&ping.taken), 0);
 }
 
 /* --- work ---------------------------------------------------------------- */
@@ -357,7 +365,7 @@ static struct operation do_file(struct io *io,
 
 static int temporary_file(void)
 {
-    char path[] = "/tmp/test_sys_io.XXXXXX";
+    char path[] = "/tmp/opq-test.XXXXXX";
     int fd = mkostemp(path, O_CLOEXEC);
     assert_true(fd >= 0);
     assert_int_equal(unlink(path), 0);

@@ -134,7 +134,7 @@ static void an_address_of_others_is_refused(void **state)
 static void only_a_stale_unix_socket_is_removed(void **state)
 {
     (void)state;
-    char directory[] = "/tmp/test_sys_net.XXXXXX";
+    char directory[] = "/tmp/opq-test.XXXXXX";
     char text[64];
     int fd = -1;
     int second = -1;
