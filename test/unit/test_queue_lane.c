@@ -16,7 +16,7 @@
 static const struct retry_policy policy = {
     .first_ms = 1000,
     .max_ms = 600 * 1000,
-    .after_max_ms = 86400 * 1000,
+    .after_max_ms = 86400000,
 };
 static struct retry_random random_numbers;
 static struct lane lane;

@@ -1,0 +1,264 @@
+/* Sends messages to their targets.
+ *
+ * The turn hook is where everything begins: first slots that came free go to
+ * those who stand in line, then deliveries that are awake look at their topics
+ * and take what slots are left, then those who were put in line just now get
+ * theirs. Deliveries that wake meanwhile have the next turn, so that no topic
+ * keeps the loop to itself.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/deliverer.h"
+
+#include "base/check.h"
+#include "base/diag.h"
+#include "queue/deliverer_delivery.h"
+#include "queue/deliverer_internal.h"
+#include "sys/clock.h"
+
+#include <stdlib.h>
+
+/* Have a turn come soon, though nothing else may happen. */
+static void kick(struct deliverer *deliverer)
+{
+    if (!io_timer_running(&deliverer->wake)) {
+        io_timer_start(deliverer->options.io, &deliverer->wake, 0);
+    }
+}
+
+static bool is_drained(const struct deliverer *deliverer)
+{
+    return deliverer->draining && deliverer->drained != NULL &&
+           list_empty(&deliverer->flying);
+}
+
+/* Its turn comes anyway; but the end of a drain is told from here, since the
+ * callee may destroy the deliverer. */
+static void woken(struct io_timer *timer)
+{
+    struct deliverer *deliverer = CONTAINER_OF(timer, struct deliverer, wake);
+
+    if (is_drained(deliverer)) {
+        void (*drained)(void *context) = deliverer->drained;
+        deliverer->drained = NULL;
+        drained(deliverer->drained_context);
+    }
+}
+
+static void fill_slots(struct deliverer *deliverer)
+{
+    uint32_t given_max = deliverer->slots.in_flight_max;
+
+    for (uint32_t given = 0; given < given_max; given++) {
+        struct endpoint_waiter *waiter = endpoint_next(&deliverer->slots);
+        if (waiter == NULL) {
+            return;
+        }
+        deliverer_delivery_slot(CONTAINER_OF(waiter, struct delivery, waiter));
+    }
+}
+
+/* Move all of a list to an empty one. */
+static void take_all(struct list *from, struct list *to)
+{
+    list_init(to);
+    while (!list_empty(from)) {
+        list_append(to, list_take_first(from));
+    }
+}
+
+static void turn(struct io_hook *hook)
+{
+    struct deliverer *deliverer = CONTAINER_OF(hook, struct deliverer, hook);
+    struct list awake;
+
+    fill_slots(deliverer);
+    take_all(&deliverer->ready, &awake);
+    while (!list_empty(&awake)) {
+        struct list *link = list_take_first(&awake);
+        deliverer_delivery_work(CONTAINER_OF(link, struct delivery, ready));
+    }
+    fill_slots(deliverer);
+    if (!list_empty(&deliverer->ready) || is_drained(deliverer)) {
+        kick(deliverer);
+    }
+}
+
+static enum err make_flights(struct deliverer *deliverer)
+{
+    uint32_t count = deliverer->options.in_flight_max;
+
+    deliverer->flights = calloc(count, sizeof(*deliverer->flights));
+    if (deliverer->flights == NULL) {
+        return ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        list_append(&deliverer->free, &deliverer->flights[i].link);
+    }
+    return ERR_OK;
+}
+
+enum err deliverer_create(const struct deliverer_options *options,
+                          struct deliverer **out)
+{
+    struct deliverer *deliverer = calloc(1, sizeof(*deliverer));
+
+    if (deliverer == NULL) {
+        return ERR_NOMEM;
+    }
+    deliverer->options = *options;
+    deliverer->policy = (struct retry_policy){
+        .first_ms = options->retry_first_ms,
+        .max_ms = options->retry_max_ms,
+        .after_max_ms = options->retry_after_max_ms,
+    };
+    list_init(&deliverer->deliveries);
+    list_init(&deliverer->ready);
+    list_init(&deliverer->starved);
+    list_init(&deliverer->free);
+    list_init(&deliverer->flying);
+    list_init(&deliverer->readers.list);
+    deliverer->readers.count_max = DELIVERER_READERS_MAX;
+    list_init(&deliverer->readers_idle.list);
+    deliverer->readers_idle.count_max = DELIVERER_READERS_IDLE_MAX;
+    endpoint_set_init(&deliverer->slots, options->in_flight_max,
+                      options->endpoint_in_flight_max);
+    if (make_flights(deliverer) != ERR_OK) {
+        free(deliverer);
+        return ERR_NOMEM;
+    }
+    deliverer->random.state = options->seed;
+    if (options->seed == 0) {
+        clock_random(&deliverer->random.state, sizeof(uint64_t));
+    }
+    deliverer->wake.expired = woken;
+    deliverer->hook.turn = turn;
+    io_hook_add(options->io, &deliverer->hook);
+    *out = deliverer;
+    return ERR_OK;
+}
+
+void deliverer_destroy(struct deliverer *deliverer)
+{
+    if (deliverer == NULL) {
+        return;
+    }
+    CHECK(list_empty(&deliverer->deliveries));
+    CHECK(list_empty(&deliverer->flying));
+    io_hook_remove(deliverer->options.io, &deliverer->hook);
+    io_timer_stop(deliverer->options.io, &deliverer->wake);
+    deliverer_target_clear(deliverer);
+    for (uint32_t i = 0; i < deliverer->options.in_flight_max; i++) {
+        outgoing_fini(&deliverer->flights[i].outgoing);
+    }
+    free(deliverer->flights);
+    free(deliverer);
+}
+
+enum err deliverer_attach(struct deliverer *deliverer, struct topic *topic)
+{
+    CHECK(topic->delivery == NULL);
+    enum err err =
+        deliverer_delivery_create(deliverer, topic, &topic->delivery);
+    if (err != ERR_OK) {
+        return err;
+    }
+    topic->changed = deliverer_topic_changed;
+    kick(deliverer);
+    return ERR_OK;
+}
+
+void deliverer_detach(struct topic *topic)
+{
+    struct delivery *delivery = topic->delivery;
+
+    if (delivery == NULL) {
+        return;
+    }
+    struct deliverer *deliverer = delivery->deliverer;
+    topic->delivery = NULL;
+    topic->changed = NULL;
+    deliverer_delivery_destroy(delivery);
+    kick(deliverer); /* a slot may have come free */
+}
+
+void deliverer_topic_changed(struct topic *topic)
+{
+    if (topic->delivery != NULL) {
+        deliverer_delivery_change(topic->delivery);
+        kick(topic->delivery->deliverer);
+    }
+}
+
+void deliverer_drain(struct deliverer *deliverer,
+                     void (*drained)(void *context),
+                     void *context)
+{
+    deliverer->draining = true;
+    deliverer->drained = drained;
+    deliverer->drained_context = context;
+    for (struct list *link = deliverer->deliveries.next;
+         link != &deliverer->deliveries; link = link->next) {
+        deliverer_delivery_stop(CONTAINER_OF(link, struct delivery, link));
+    }
+    DIAG_INFO("deliverer_draining", "in_flight=%u",
+              (unsigned)deliverer->stats.in_flight);
+    kick(deliverer);
+}
+
+void deliverer_cut(struct deliverer *deliverer)
+{
+    while (!list_empty(&deliverer->flying)) {
+        struct flight *flight =
+            CONTAINER_OF(deliverer->flying.next, struct flight, link);
+        deliverer_delivery_give_up(flight->delivery);
+    }
+    kick(deliverer);
+}
+
+const struct deliverer_stats *deliverer_stats(const struct deliverer *deliverer)
+{
+    return &deliverer->stats;
+}
+
+static const char *class_of_status(int status)
+{
+    switch (status / 100) {
+    case 2:
+        return "delivered";
+    case 3:
+        return "http_3xx";
+    case 4:
+        return "http_4xx";
+    case 5:
+        return "http_5xx";
+    default:
+        return "protocol_error";
+    }
+}
+
+const char *deliverer_class(enum err err, int status)
+{
+    switch (err) {
+    case ERR_OK:
+        return class_of_status(status);
+    case ERR_DNS:
+        return "dns_error";
+    case ERR_REFUSED:
+        return "connection_refused";
+    case ERR_RESET:
+    case ERR_CLOSED:
+        return "connection_reset";
+    case ERR_TLS:
+        return "tls_error";
+    case ERR_TIMEOUT:
+        return "timeout";
+    case ERR_DENIED:
+        return "blocked_address";
+    case ERR_PROTOCOL:
+    case ERR_INVALID:
+        return "protocol_error";
+    default:
+        return "local_error"; /* no memory, no descriptors: ours */
+    }
+}

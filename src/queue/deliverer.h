@@ -1,0 +1,132 @@
+/* Sends messages to their targets, in order per lane, until accepted.
+ *
+ *     attach -> { idle -> reading -> waiting for a slot -> sending
+ *                 -> done | back-off -> ... }* -> detach
+ *
+ * A topic has one lane: one message in flight. The lane (lane.h) decides: event
+ * in, decision out, no I/O. The deliverer performs: reads records through a
+ * store_reader, renders the request (outgoing.h), sends it (http/client.h),
+ * classifies the outcome, notes the cursor in the store.
+ *
+ * Fairness: topics that could send wait in line per endpoint; endpoints take
+ * turns. A dead or slow endpoint holds only its own line: its topics back off
+ * by timers and take no connection meanwhile. How slots are shared: endpoint.h.
+ *
+ * The base rule: a message that fails is tried again for ever, with back-off,
+ * never dropped, and the topic waits behind it.
+ *
+ * What is in memory is bounded by in_flight_max requests.
+ *
+ * Threads: the loop's of the shard.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_QUEUE_DELIVERER_H
+#define OPQ_QUEUE_DELIVERER_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/histogram.h"
+#include "http/client.h"
+#include "queue/topic.h"
+#include "sys/io.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct deliverer;
+
+struct deliverer_options {
+    struct io *io;                   /* borrowed */
+    struct http_client *client;      /* borrowed */
+    uint32_t in_flight_max;          /* requests under way in all */
+    uint32_t endpoint_in_flight_max; /* to one endpoint; 0: a quarter of it */
+    uint32_t timeout_ms;             /* of an attempt */
+    uint32_t retry_first_ms;         /* back-off after the first failure, */
+    uint32_t retry_max_ms;           /* doubling up to this */
+    uint64_t retry_after_max_ms;     /* Retry-After beyond it is cut to it */
+    const char *user_agent;          /* "OPQ/1.0"; borrowed */
+    uint64_t seed;                   /* of the jitter; 0: a random one */
+};
+
+struct deliverer_stats {
+    uint64_t delivered;
+    uint64_t attempts;
+    uint64_t failed_by_status[6]; /* by first digit of the status */
+    uint64_t failed_by_err[ERR_COUNT];
+    uint64_t in_flight;
+    uint64_t backing_off;        /* topics that wait for a retry */
+    struct histogram attempt_us; /* of attempts that ended */
+};
+
+/* Why a topic's next message is not delivered yet. */
+enum delivery_state {
+    DELIVERY_IDLE,    /* nothing to deliver */
+    DELIVERY_READY,   /* about to be read or sent */
+    DELIVERY_WAITING, /* for a slot: the endpoint's or the deliverer's */
+    DELIVERY_SENDING, /* in flight */
+    DELIVERY_BACKOFF, /* after a failure, until `until_ms` */
+    DELIVERY_HELD,    /* the endpoint asked for a pause, until `until_ms` */
+    DELIVERY_PAUSED,  /* by an operator */
+    DELIVERY_STOPPED, /* the server is draining */
+};
+
+/* What is known of a topic's delivery, for people. */
+struct delivery_view {
+    enum delivery_state state;
+    uint64_t until_ms;      /* wall clock; 0: not known */
+    uint64_t sequence;      /* of the message it is about */
+    uint32_t attempts;      /* failed ones at that message */
+    const char *last_class; /* "http_5xx", "connection_refused", ...; NULL */
+    int last_status;        /* 0: none came */
+    char last_detail[128];  /* for people; terminated */
+    char endpoint[300];     /* "http://127.0.0.1:9000"; terminated; empty */
+};
+
+/* Make a deliverer.
+ * Gives:  `*out`, for deliverer_destroy().
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err deliverer_create(const struct deliverer_options *options,
+                                     struct deliverer **out);
+
+/* Free it. Accepts NULL. All topics are detached. */
+void deliverer_destroy(struct deliverer *deliverer);
+
+/* Deliver a topic from its cursor on, and whatever comes; watches its end, and
+ * sets topic->changed.
+ * Borrows: topic, until deliverer_detach().
+ * Errors:  ERR_NOMEM */
+MUST_CHECK enum err deliverer_attach(struct deliverer *deliverer,
+                                     struct topic *topic);
+
+/* Stop delivering a topic; a request in flight is given up. */
+void deliverer_detach(struct topic *topic);
+
+/* The cursor was moved (replay, purge), or settings changed (pause, resume):
+ * look again. A request in flight for another place is finished, its outcome
+ * not noted. Back-off is forgotten. */
+void deliverer_topic_changed(struct topic *topic);
+
+/* What a topic's delivery is doing. */
+void deliverer_view(const struct topic *topic, struct delivery_view *out_view);
+
+/* Send nothing new; `drained` is called from the loop when nothing is in
+ * flight any more. deliverer_cut() gives up what is. */
+void deliverer_drain(struct deliverer *deliverer,
+                     void (*drained)(void *context),
+                     void *context);
+
+/* Give up what is in flight. */
+void deliverer_cut(struct deliverer *deliverer);
+
+/* Figures so far; borrowed, living as long as the deliverer. */
+const struct deliverer_stats *
+deliverer_stats(const struct deliverer *deliverer);
+
+/* The name of an outcome's class: "http_5xx", "timeout", ... (design: dns_error
+ * connection_refused connection_reset tls_error timeout blocked_address
+ * protocol_error http_3xx http_4xx http_5xx; "delivered" for 2xx, "local_error"
+ * when the fault is ours). Never NULL. */
+const char *deliverer_class(enum err err, int status);
+
+#endif

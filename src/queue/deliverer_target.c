@@ -1,0 +1,219 @@
+/* The targets that a deliverer knows.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/deliverer_target.h"
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "queue/deliverer_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { BUCKETS_FIRST = 64 }; /* a power of two */
+
+static void hold_ended(struct io_timer *timer);
+
+/* Write the name of a URL's target. */
+static void write_name(const struct url *url, struct buf *to)
+{
+    buf_append_c(to, url->secure ? "https://" : "http://");
+    buf_append_c(to, url->host_is_ip6 ? "[" : "");
+    for (size_t i = 0; i < url->host.size; i++) {
+        char byte = url->host.data[i];
+        bool upper = byte >= 'A' && byte <= 'Z';
+        buf_append_byte(to, upper ? (char)(byte | 0x20) : byte);
+    }
+    buf_append_c(to, url->host_is_ip6 ? "]:" : ":");
+    buf_append_u64(to, url->port);
+}
+
+/* The place that points to the target of a name, or to the NULL at the end of
+ * its bucket. There are buckets. */
+static struct deliverer_target **
+place_of(const struct deliverer_targets *targets, struct str name)
+{
+    uint64_t hash = str_hash(name);
+    struct deliverer_target **place =
+        &targets->buckets[hash & (targets->bucket_count - 1)].first;
+
+    while (*place != NULL &&
+           ((*place)->hash != hash || (*place)->name_size != name.size ||
+            memcmp((*place)->name, name.data, name.size) != 0)) {
+        place = &(*place)->next;
+    }
+    return place;
+}
+
+/* Have twice as many buckets. Without memory the old ones do, only slower;
+ * but there must be some. */
+static enum err grow(struct deliverer_targets *targets)
+{
+    uint32_t count =
+        targets->bucket_count == 0 ? BUCKETS_FIRST : 2 * targets->bucket_count;
+    struct deliverer_target_bucket *buckets = calloc(count, sizeof(*buckets));
+
+    if (buckets == NULL) {
+        return targets->bucket_count == 0 ? ERR_NOMEM : ERR_OK;
+    }
+    for (uint32_t i = 0; i < targets->bucket_count; i++) {
+        struct deliverer_target *next = NULL;
+        for (struct deliverer_target *target = targets->buckets[i].first;
+             target != NULL; target = next) {
+            struct deliverer_target_bucket *bucket =
+                &buckets[target->hash & (count - 1)];
+            next = target->next;
+            target->next = bucket->first;
+            bucket->first = target;
+        }
+    }
+    free(targets->buckets);
+    targets->buckets = buckets;
+    targets->bucket_count = count;
+    return ERR_OK;
+}
+
+/* Make a target that is in no table yet. */
+static enum err make(struct deliverer *deliverer,
+                     struct str name,
+                     struct deliverer_target **out)
+{
+    struct deliverer_target *target =
+        calloc(1, sizeof(*target) + name.size + 1);
+    const char *reason = NULL;
+
+    if (target == NULL) {
+        return ERR_NOMEM;
+    }
+    memcpy(target->name, name.data, name.size);
+    target->name_size = name.size;
+    target->hash = str_hash(name);
+    enum err err =
+        url_parse((struct str){target->name, name.size}, &target->url, &reason);
+    if (err == ERR_OK) {
+        err = http_endpoint_acquire(deliverer->options.client, &target->url,
+                                    &target->http);
+    }
+    if (err != ERR_OK) {
+        free(target);
+        return err;
+    }
+    target->deliverer = deliverer;
+    target->release.expired = hold_ended;
+    endpoint_init(&target->endpoint, &deliverer->slots);
+    *out = target;
+    return ERR_OK;
+}
+
+static enum err find_or_make(struct deliverer *deliverer,
+                             struct str name,
+                             struct deliverer_target **out)
+{
+    struct deliverer_targets *targets = &deliverer->targets;
+
+    if (targets->count >= targets->bucket_count) {
+        enum err err = grow(targets);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    struct deliverer_target **place = place_of(targets, name);
+    if (*place == NULL) {
+        enum err err = make(deliverer, name, place);
+        if (err != ERR_OK) {
+            return err;
+        }
+        targets->count++;
+    }
+    *out = *place;
+    return ERR_OK;
+}
+
+enum err deliverer_target_acquire(struct deliverer *deliverer,
+                                  const struct url *url,
+                                  struct deliverer_target **out)
+{
+    struct buf name = {0};
+
+    write_name(url, &name);
+    enum err err = buf_err(&name);
+    if (err == ERR_OK) {
+        err = find_or_make(deliverer, buf_str(&name), out);
+    }
+    if (err == ERR_OK) {
+        (*out)->users++;
+    }
+    buf_fini(&name);
+    return err;
+}
+
+/* Free a target that is in no table. */
+static void discard(struct deliverer_target *target)
+{
+    io_timer_stop(target->deliverer->options.io, &target->release);
+    endpoint_fini(&target->endpoint);
+    http_endpoint_release(target->http);
+    free(target);
+}
+
+static void destroy(struct deliverer_target *target)
+{
+    struct deliverer_targets *targets = &target->deliverer->targets;
+    struct deliverer_target **place =
+        place_of(targets, (struct str){target->name, target->name_size});
+
+    CHECK(*place == target);
+    *place = target->next;
+    targets->count--;
+    discard(target);
+}
+
+void deliverer_target_release(struct deliverer_target *target)
+{
+    if (target == NULL) {
+        return;
+    }
+    CHECK(target->users > 0);
+    target->users--;
+    if (target->users == 0 && !target->endpoint.held) {
+        destroy(target);
+    }
+}
+
+static void hold_ended(struct io_timer *timer)
+{
+    struct deliverer_target *target =
+        CONTAINER_OF(timer, struct deliverer_target, release);
+
+    endpoint_release(&target->endpoint);
+    if (target->users == 0) {
+        destroy(target);
+    }
+}
+
+void deliverer_target_hold(struct deliverer_target *target, uint64_t delay_ms)
+{
+    struct io *io = target->deliverer->options.io;
+
+    if (endpoint_hold(&target->endpoint, io_now_ms(io) + delay_ms)) {
+        io_timer_start(io, &target->release, delay_ms);
+    }
+}
+
+void deliverer_target_clear(struct deliverer *deliverer)
+{
+    struct deliverer_targets *targets = &deliverer->targets;
+
+    for (uint32_t i = 0; i < targets->bucket_count; i++) {
+        struct deliverer_target *next = NULL;
+        for (struct deliverer_target *target = targets->buckets[i].first;
+             target != NULL; target = next) {
+            next = target->next;
+            CHECK(target->users == 0);
+            discard(target);
+        }
+    }
+    free(targets->buckets);
+    *targets = (struct deliverer_targets){0};
+}

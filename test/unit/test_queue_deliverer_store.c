@@ -1,0 +1,141 @@
+/* Tests of queue/deliverer: a store whose records are slow, damaged or gone,
+ * and what idle topics cost.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/deliverer.h"
+
+#include "lib/loop.h"
+#include "lib/scene.h"
+#include "queue/deliverer_internal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void lost_messages_are_passed_over(void **state)
+{
+    scene_begin(state);
+    scene_start();
+    struct peer *peer = scene_make_peer(NULL, NULL);
+    struct topic *topic = scene_make_topic();
+    struct topic *last = scene_make_topic();
+
+    scene_push_to(topic, peer_port(peer), 5);
+    scene_push_to(last, peer_port(peer), 1);
+    LOOP_UNTIL(scene.io, scene.pushed == 6);
+    store_memory_lose(topic->store, 1);
+    store_memory_lose(topic->store, 2);
+    store_memory_lose(last->store, 0);
+    scene_attach(topic);
+    scene_attach(last);
+    LOOP_UNTIL(scene.io, scene_next_of(topic) == 5);
+    assert_int_equal(peer_count(peer), 3);
+    assert_int_equal(peer_at(peer, 1)->sequence, 3);
+    assert_int_equal(peer_at(peer, 1)->previous, 2);
+    scene_push_to(last, peer_port(peer), 1);
+    LOOP_UNTIL(scene.io, scene_next_of(last) == 2);
+    peer_stop(peer);
+    scene_finish();
+}
+
+static void delivery_goes_on_behind_what_retention_took(void **state)
+{
+    scene_begin(state);
+    scene_start();
+    struct peer *peer = scene_make_peer(NULL, NULL);
+    struct topic *topic = scene_make_topic();
+
+    scene_push_to(topic, peer_port(peer), 6);
+    LOOP_UNTIL(scene.io, scene.pushed == 6);
+    store_memory_trim(topic->store, 4);
+    scene_attach(topic);
+    LOOP_UNTIL(scene.io, scene_next_of(topic) == 6);
+    assert_int_equal(peer_count(peer), 2);
+    assert_int_equal(peer_at(peer, 0)->sequence, 4);
+    peer_stop(peer);
+    scene_finish();
+}
+
+static void records_that_wait_for_the_disk_are_delivered(void **state)
+{
+    scene_begin(state);
+    scene.options.in_flight_max = 16;
+    scene_start();
+    struct peer *peer = scene_make_peer(NULL, NULL);
+    int topics = 3 * DELIVERER_READING_MAX;
+
+    store_memory_cold(scene.store, true);
+    for (int i = 0; i < topics; i++) {
+        scene_push_to(scene_make_topic(), peer_port(peer), 4);
+    }
+    LOOP_UNTIL(scene.io, scene.pushed == (uint32_t)topics * 4);
+    for (int i = 0; i < topics; i++) {
+        scene_attach(scene.topics[i]);
+    }
+    deliverer_detach(scene.topics[0]); /* while it reads, or waits to */
+    LOOP_TURNS(scene.io, 1);
+    deliverer_detach(scene.topics[1]);
+    LOOP_UNTIL(scene.io, deliverer_stats(scene.deliverer)->delivered ==
+                             (uint64_t)(topics - 2) * 4);
+    for (int i = 2; i < topics; i++) {
+        assert_int_equal(scene_next_of(scene.topics[i]), 4);
+    }
+    assert_int_equal(scene.deliverer->reading, 0);
+    peer_stop(peer);
+    scene_finish();
+}
+
+static void failing_reads_are_tried_again_and_not_counted(void **state)
+{
+    scene_begin(state);
+    scene_start();
+    struct peer *peer = scene_make_peer(NULL, NULL);
+    struct topic *topic = scene_make_attached();
+
+    store_memory_fail_reads(scene.store, ERR_IO, 4);
+    scene_push_to(topic, peer_port(peer), 2);
+    LOOP_UNTIL(scene.io, scene_next_of(topic) == 2);
+    assert_int_equal(peer_count(peer), 2);
+    assert_int_equal(peer_at(peer, 0)->attempt, 1);
+    assert_int_equal(topic->stats.attempts, 2);
+    peer_stop(peer);
+    scene_finish();
+}
+
+static void idle_topics_keep_few_readers_and_little_memory(void **state)
+{
+    scene_begin(state);
+    scene_start();
+    struct peer *peer = scene_make_peer(NULL, NULL);
+
+    for (int i = 0; i < SCENE_TOPICS_MAX; i++) {
+        scene_push_to(scene_make_attached(), peer_port(peer), 1);
+    }
+    LOOP_UNTIL(scene.io,
+               deliverer_stats(scene.deliverer)->delivered == SCENE_TOPICS_MAX);
+    assert_true(store_memory_readers(scene.store) <=
+                DELIVERER_READERS_IDLE_MAX);
+    print_message("struct delivery: %zu bytes, struct flight: %zu bytes\n",
+                  sizeof(struct delivery), sizeof(struct flight));
+    assert_true(sizeof(struct delivery) <= 512);
+    peer_stop(peer);
+    scene_finish();
+}
+
+static const struct loop_test tests[] = {
+    LOOP_TEST(lost_messages_are_passed_over),
+    LOOP_TEST(delivery_goes_on_behind_what_retention_took),
+    LOOP_TEST(records_that_wait_for_the_disk_are_delivered),
+    LOOP_TEST(failing_reads_are_tried_again_and_not_counted),
+    LOOP_TEST(idle_topics_keep_few_readers_and_little_memory),
+};
+
+int main(void)
+{
+    return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
+}
