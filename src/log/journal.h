@@ -1,0 +1,159 @@
+/* The write-ahead journal of a shard: doc/log-format.md, section 6.
+ *
+ *     open (recovers by callbacks) -> { put* -> commit }* -> close
+ *
+ * Puts gather entries in memory; a commit writes them as one batch and makes
+ * it durable. While an asynchronous commit runs, puts gather the next batch.
+ * Files are filled, found free and recycled here; the next one is prepared on
+ * the helper thread before it is needed.
+ *
+ * Failure: see the document. After a failed commit the batch is gone, the file
+ * is given up and the next commit begins a fresh one with an ABORT entry. When
+ * there is none (all full, or filling one failed), puts give ERR_BUSY until a
+ * checkpoint frees one.
+ *
+ * Threads: the loop's of the shard.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_LOG_JOURNAL_H
+#define OPQ_LOG_JOURNAL_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "sys/io.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct journal;
+
+enum journal_type {
+    JOURNAL_RECORD = 1,
+    JOURNAL_TOPIC = 2,
+    JOURNAL_DELETE = 3,
+    JOURNAL_CURSOR = 4,
+    JOURNAL_TRIM = 5,
+    JOURNAL_ABORT = 6,
+};
+
+enum {
+    JOURNAL_ENTRY_HEAD_SIZE = 32,
+    JOURNAL_BATCH_ALIGN = 4096,
+};
+
+/* A place between two batches. */
+struct journal_place {
+    uint64_t generation;
+    uint64_t offset; /* bytes */
+};
+
+struct journal_options {
+    struct io *io;         /* borrowed; NULL: recovery only, no commits */
+    const char *directory; /* journal/<shard>; copied */
+    uint64_t file_size;    /* bytes of a file, a multiple of 4,096 */
+    uint32_t files_max;
+    uint64_t batch_size_max;     /* bytes; at most file_size */
+    bool direct;                 /* try O_DIRECT */
+    uint32_t sync_inline_max_us; /* a slower mean makes commits asynchronous */
+};
+
+/* What recovery found, entry by entry, in order. */
+struct journal_replay {
+    /* A whole entry. An error other than ERR_CORRUPT ends recovery and is
+     * returned; ERR_CORRUPT counts it as quarantined. */
+    enum err (*entry)(void *context,
+                      enum journal_type type,
+                      uint64_t topic_id,
+                      struct str body);
+    /* Bytes that are damaged: `topic_id` 0 when not even that is known. */
+    void (*damaged)(void *context,
+                    uint64_t topic_id,
+                    struct journal_place place,
+                    uint64_t size);
+    void (*progress)(void *context, uint64_t done_bytes, uint64_t all_bytes);
+    void *context; /* borrowed during the call */
+};
+
+struct journal_stats {
+    uint64_t commits;
+    uint64_t bytes;      /* written, padding included */
+    uint64_t failures;   /* commits that failed */
+    uint64_t used_bytes; /* between the last checkpoint and the end */
+    uint64_t recovered_entries;
+    uint64_t damaged_entries;
+    uint64_t sync_mean_ns; /* running mean of a commit's write and sync */
+    bool direct;           /* O_DIRECT is in use */
+};
+
+/* Open the journal in a directory, which is there, replaying what lies behind
+ * `from` through `replay`; then ready for puts in a fresh file.
+ *
+ * Gives:  `*out`, for journal_close().
+ * Blocks: on reading and filling files.
+ * Errors: ERR_FULL, ERR_IO, ERR_NOMEM, what `replay->entry` gave
+ */
+MUST_CHECK enum err journal_open(const struct journal_options *options,
+                                 struct journal_place from,
+                                 const struct journal_replay *replay,
+                                 struct journal **out);
+
+/* Close. Accepts NULL. No commit is running; puts not committed are dropped. */
+void journal_close(struct journal *journal);
+
+/* Make room in the batch for an entry with a body of `body_size` bytes, to be
+ * written in place (8-byte aligned) before the next call. It is part of the
+ * batch from now on; journal_put_end() seals it. The bytes stay where they are
+ * until committed() of their batch has returned, so that they can be copied
+ * from there.
+ *
+ * Errors: ERR_TOO_LARGE  past batch_size_max
+ *         ERR_BUSY       the batch is full: commit first; or no file is free
+ */
+MUST_CHECK enum err journal_put_begin(struct journal *journal,
+                                      enum journal_type type,
+                                      uint64_t topic_id,
+                                      size_t body_size,
+                                      void **out_body);
+
+/* Seal the entry begun last: its checksum. */
+void journal_put_end(struct journal *journal);
+
+/* Forget what was put since the last commit began: after a failed commit,
+ * what was gathered behind it fails with it. */
+void journal_drop(struct journal *journal);
+
+/* Tell whether there is something to commit. */
+bool journal_pending(const struct journal *journal);
+
+/* Tell whether an asynchronous commit is running. */
+bool journal_committing(const struct journal *journal);
+
+/* Write the batch and, if `durable`, make it durable; then call `committed`
+ * with the outcome: before the return when commits are fast and the batch is
+ * written on the loop, else from the loop later. No commit is running.
+ *
+ * Without `durable` the batch survives the process, not the machine; the next
+ * durable commit makes it durable, too.
+ *
+ * Errors in committed(): ERR_FULL, ERR_IO: nothing of the batch will ever count
+ */
+void journal_commit(struct journal *journal,
+                    bool durable,
+                    void (*committed)(void *context, enum err err),
+                    void *context);
+
+/* The place where the next batch will begin. */
+struct journal_place journal_place(const struct journal *journal);
+
+/* Everything before `place` is durable elsewhere: recycle its files. */
+void journal_release(struct journal *journal, struct journal_place place);
+
+/* Tell whether a checkpoint is due: half of the journal is in use. */
+bool journal_crowded(const struct journal *journal);
+
+/* Figures so far; borrowed, living as long as the journal. */
+const struct journal_stats *journal_stats(const struct journal *journal);
+
+#endif

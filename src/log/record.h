@@ -1,0 +1,100 @@
+/* A message as it is stored: a fixed header, then a FlatBuffers `Message`.
+ *
+ * The bytes are those of doc/log-format.md, "Record"; schema/opq.fbs describes
+ * the table, so that `flatc` decodes any stored message. The encoder writes
+ * straight into the caller's buffer, in one pass over known sizes; the reader
+ * checks every offset against the bounds and trusts nothing.
+ *
+ * Threads: none; plain functions.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_LOG_RECORD_H
+#define OPQ_LOG_RECORD_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    RECORD_HEADER_SIZE = 48,
+    RECORD_ALIGN = 8,
+    MESSAGE_PAIRS_MAX = 100, /* fields, and likewise headers, of a message */
+};
+
+struct pair {
+    struct str key;   /* borrowed */
+    struct str value; /* borrowed */
+};
+
+/* How the body of a message is kept, and so how it is delivered. */
+enum message_kind {
+    MESSAGE_KIND_FORM, /* `fields`, delivered urlencoded (the first OPQ's) */
+    MESSAGE_KIND_RAW,  /* `body`, delivered byte for byte */
+};
+
+/* A message in memory: slices of wherever its bytes are. */
+struct message {
+    struct str url;
+    enum message_kind kind;
+    uint32_t field_count;
+    /* MESSAGE_KIND_FORM: in order of arrival, without url and topic, which
+     * the message and its topic say already; delivery puts them back. */
+    const struct pair *fields;
+    uint32_t header_count;
+    const struct pair *headers; /* to deliver, already filtered */
+    struct str body;            /* MESSAGE_KIND_RAW */
+    struct str content_type;    /* MESSAGE_KIND_RAW; empty: none */
+    struct str method;          /* empty: POST */
+    uint32_t timeout_ms;        /* of an attempt; 0: the topic's */
+    uint64_t pushed_at_ms;      /* wall clock, since 1970 */
+};
+
+/* A stored message, read back. The pairs are in `memory`. */
+struct record {
+    uint64_t sequence;
+    uint32_t size; /* bytes on disk, header and padding included */
+    struct message message;
+    struct pair memory[2 * MESSAGE_PAIRS_MAX];
+};
+
+/* Bytes that record_encode() will write for a message.
+ *
+ * Errors: ERR_TOO_LARGE  more than UINT32_MAX / 2, or too many pairs
+ */
+MUST_CHECK enum err record_size(const struct message *message,
+                                size_t *out_size);
+
+/* Write a record of `size` bytes, as record_size() gave, to `to` (8-byte
+ * aligned), with sequence number and checksum. */
+void record_encode(const struct message *message,
+                   uint64_t sequence,
+                   void *to,
+                   size_t size);
+
+/* Give an encoded record another sequence number, and its checksum. */
+void record_renumber(void *record, uint64_t sequence);
+
+/* Read only the header: enough to walk a segment.
+ *
+ * Gives:  `*out_size` (with padding) and `*out_sequence`.
+ * Errors: ERR_AGAIN    fewer bytes than the header, or than the record
+ *         ERR_CORRUPT  no record begins here
+ */
+MUST_CHECK enum err record_peek(struct str bytes,
+                                size_t *out_size,
+                                uint64_t *out_sequence,
+                                uint64_t *out_pushed_at_ms);
+
+/* Check and read a record at the beginning of `bytes`.
+ *
+ * Borrows: bytes, as long as `out_record` is used.
+ * Errors:  ERR_AGAIN    it does not all lie in `bytes`
+ *          ERR_CORRUPT  its checksum or structure is wrong
+ */
+MUST_CHECK enum err record_decode(struct str bytes, struct record *out_record);
+
+#endif

@@ -1,0 +1,56 @@
+/* Where things lie in a record: doc/log-format.md, 2, and the fixed part of the
+ * payload as record.c writes it.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_LOG_RECORD_LAYOUT_H
+#define OPQ_LOG_RECORD_LAYOUT_H
+
+#include "log/record.h"
+
+/* The header. */
+enum {
+    RECORD_AT_SIZE = 0,
+    RECORD_AT_CRC = 4,
+    RECORD_AT_SEQUENCE = 8, /* the checksum begins here */
+    RECORD_AT_PUSHED_AT = 16,
+    RECORD_AT_PAYLOAD_SIZE = 24,
+    RECORD_AT_FLAGS = 28,
+    RECORD_AT_VERSION = 30,
+    RECORD_VERSION = 1,
+    RECORD_FLAG_RAW = 1,
+};
+
+/* The fields of table Message, in the order of schema/opq.fbs. */
+enum {
+    RECORD_FIELD_URL,
+    RECORD_FIELD_BODY,
+    RECORD_FIELD_HEADER,
+    RECORD_FIELD_RAW,
+    RECORD_FIELD_CONTENT_TYPE,
+    RECORD_FIELD_METHOD,
+    RECORD_FIELD_TIMEOUT,
+    RECORD_FIELD_PUSHED_AT,
+    RECORD_FIELD_COUNT,
+};
+
+/* The fixed part of the payload. Each field of Message has four bytes, in
+ * order, behind the table's own offset; the last, of eight, is then aligned. */
+enum {
+    RECORD_VTABLE = 4,
+    RECORD_PAIR_VTABLE = RECORD_VTABLE + 4 + 2 * RECORD_FIELD_COUNT,
+    RECORD_TABLE = RECORD_PAIR_VTABLE + 8,
+    RECORD_TABLE_SIZE = 4 + 4 * (RECORD_FIELD_COUNT - 1) + 8,
+    RECORD_FIXED_SIZE = RECORD_TABLE + RECORD_TABLE_SIZE,
+    RECORD_PAIR_SIZE = 12,
+    RECORD_PAIR_KEY = 4,
+    RECORD_PAIR_VALUE = 8,
+};
+
+_Static_assert((RECORD_TABLE + 4 + 4 * RECORD_FIELD_PUSHED_AT) % 8 == 0,
+               "a u64 of FlatBuffers is aligned");
+_Static_assert(RECORD_TABLE % 4 == 0 && RECORD_PAIR_VTABLE % 2 == 0,
+               "tables are aligned");
+_Static_assert(RECORD_HEADER_SIZE % 8 == 0, "the payload is aligned");
+
+#endif
