@@ -1,0 +1,174 @@
+/* What is kept of a topic besides its messages.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "log/topic_conf.h"
+
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "log/conf_text.h"
+#include "sys/dir.h"
+#include "sys/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CONF_VERSION = 1,
+    CONF_FILE_MAX = TOPIC_CONF_SETTINGS_MAX + 1024,
+    SLOT_SIZE = 4096, /* of `cmd` and `dlv` */
+    SLOT_HEAD_SIZE = 32,
+    BODY_FIXED_SIZE = 8 + 2 + 2 + 3 * 8 + 1,
+};
+
+void topic_conf_write(const struct topic_conf *conf, struct buf *to)
+{
+    buf_append_format(to,
+                      "opq-topic %d\nid %016llx\ncreated %llu\n"
+                      "retain_age %llu\nretain_bytes %llu\n"
+                      "retain_count %llu\ndiscard_old %d\nsettings %zu\n",
+                      CONF_VERSION, (unsigned long long)conf->id,
+                      (unsigned long long)conf->created_ms,
+                      (unsigned long long)conf->retain_age_ms,
+                      (unsigned long long)conf->retain_bytes,
+                      (unsigned long long)conf->retain_count,
+                      conf->discard_old ? 1 : 0, conf->settings.size);
+    buf_append_str(to, conf->settings);
+    buf_append_byte(to, '\n');
+    conf_text_seal(to);
+}
+
+/* Read the file's text. */
+static enum err conf_read(struct str all, struct topic_conf *out)
+{
+    struct conf_text text = {0};
+    struct topic_conf conf = {0};
+    enum err err = conf_text_open(&text, all, STR("opq-topic"), CONF_VERSION);
+    if (err != ERR_OK) {
+        return err;
+    }
+    conf.id = conf_text_hex(&text, STR("id"));
+    conf.created_ms = conf_text_u64(&text, STR("created"));
+    conf.retain_age_ms = conf_text_u64(&text, STR("retain_age"));
+    conf.retain_bytes = conf_text_u64(&text, STR("retain_bytes"));
+    conf.retain_count = conf_text_u64(&text, STR("retain_count"));
+    conf.discard_old = conf_text_u64(&text, STR("discard_old")) != 0;
+    uint64_t settings_size = conf_text_u64(&text, STR("settings"));
+    conf.settings = conf_text_bytes(&text, settings_size);
+    err = conf_text_close(&text);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (conf.id == 0 || settings_size > TOPIC_CONF_SETTINGS_MAX) {
+        return ERR_CORRUPT;
+    }
+    *out = conf;
+    return ERR_OK;
+}
+
+enum err topic_conf_load(const char *directory,
+                         char **out_memory,
+                         struct topic_conf *out_conf)
+{
+    char path[DIR_PATH_MAX];
+    if (dir_join(path, directory, "topic.conf") != ERR_OK) {
+        return ERR_IO;
+    }
+    char *data = NULL;
+    size_t size = 0;
+    enum err err = file_load(path, CONF_FILE_MAX, &data, &size);
+    if (err != ERR_OK) {
+        return err == ERR_TOO_LARGE ? ERR_CORRUPT : err;
+    }
+    err = conf_read((struct str){data, size}, out_conf);
+    if (err != ERR_OK) {
+        free(data);
+        return err;
+    }
+    *out_memory = data;
+    return ERR_OK;
+}
+
+/* The topic id in a whole slot of `cmd` or `dlv`; 0 when there is none. */
+static uint64_t slot_id(struct str file)
+{
+    uint64_t id = 0;
+    for (size_t at = 0; at + SLOT_HEAD_SIZE <= file.size; at += SLOT_SIZE) {
+        struct reader reader = reader_of(str_cut(file, at, SLOT_SIZE));
+        uint32_t crc = reader_u32(&reader);
+        uint32_t size = reader_u32(&reader);
+        (void)reader_u64(&reader); /* checkpoint */
+        uint64_t found = reader_u64(&reader);
+        if (size <= SLOT_SIZE - SLOT_HEAD_SIZE &&
+            at + SLOT_HEAD_SIZE + size <= file.size &&
+            crc == crc32c(0, file.data + at + 4, SLOT_HEAD_SIZE - 4 + size)) {
+            id = found;
+        }
+    }
+    return id;
+}
+
+uint64_t topic_conf_guess_id(const char *directory)
+{
+    static const char *const names[] = {"cmd", "dlv"};
+    uint64_t id = 0;
+    for (size_t i = 0; id == 0 && i < sizeof(names) / sizeof(names[0]); i++) {
+        char path[DIR_PATH_MAX];
+        char *data = NULL;
+        size_t size = 0;
+        if (dir_join(path, directory, names[i]) == ERR_OK &&
+            file_load(path, 2 * SLOT_SIZE, &data, &size) == ERR_OK) {
+            id = slot_id((struct str){data, size});
+            free(data);
+        }
+    }
+    return id;
+}
+
+size_t topic_conf_body_size(const struct topic_conf *conf)
+{
+    return BODY_FIXED_SIZE + conf->name.size + conf->settings.size;
+}
+
+/* Append to a row of bytes; gives the place behind. */
+static uint8_t *put_bytes(uint8_t *to, struct str bytes)
+{
+    put_u16(to, (uint16_t)bytes.size);
+    if (bytes.size > 0) {
+        memcpy(to + 2, bytes.data, bytes.size);
+    }
+    return to + 2 + bytes.size;
+}
+
+void topic_conf_body_write(const struct topic_conf *conf, void *to)
+{
+    CHECK(conf->name.size <= TOPIC_CONF_NAME_MAX);
+    CHECK(conf->settings.size <= TOPIC_CONF_SETTINGS_MAX);
+    uint8_t *at = to;
+    put_u64(at, conf->created_ms);
+    at = put_bytes(at + 8, conf->name);
+    at = put_bytes(at, conf->settings);
+    put_u64(at, conf->retain_age_ms);
+    put_u64(at + 8, conf->retain_bytes);
+    put_u64(at + 16, conf->retain_count);
+    at[24] = conf->discard_old ? 1 : 0;
+}
+
+enum err topic_conf_body_read(struct str body, struct topic_conf *out_conf)
+{
+    struct reader reader = reader_of(body);
+    struct topic_conf conf = {0};
+    conf.created_ms = reader_u64(&reader);
+    conf.name = reader_bytes(&reader, reader_u16(&reader));
+    conf.settings = reader_bytes(&reader, reader_u16(&reader));
+    conf.retain_age_ms = reader_u64(&reader);
+    conf.retain_bytes = reader_u64(&reader);
+    conf.retain_count = reader_u64(&reader);
+    conf.discard_old = reader_u8(&reader) != 0;
+    if (reader.failed || conf.name.size > TOPIC_CONF_NAME_MAX ||
+        conf.settings.size > TOPIC_CONF_SETTINGS_MAX) {
+        return ERR_CORRUPT;
+    }
+    *out_conf = conf;
+    return ERR_OK;
+}
