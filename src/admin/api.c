@@ -169,8 +169,7 @@ void api_handle(void *context,
     }
 }
 
-/* --- queries
- * ------------------------------------------------------------------------ */
+/* --- queries -------------------------------------------------------------- */
 
 /* Find what is wrong with a query's names: NULL or a field. */
 static const struct form_field *

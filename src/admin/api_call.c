@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- calls
- * -------------------------------------------------------------------------- */
+/* --- calls ---------------------------------------------------------------- */
 
 static void call_free(struct api_call *call)
 {
@@ -173,8 +172,7 @@ void api_call_drop(struct api_call *call)
     call_free(call);
 }
 
-/* --- readings
- * ----------------------------------------------------------------------- */
+/* --- readings ------------------------------------------------------------- */
 
 static void reading_ready(struct store_reader *reader)
 {

@@ -20,8 +20,7 @@ void api_info_openapi(const struct api_request *request)
                 (struct str){api_openapi_json, api_openapi_json_size});
 }
 
-/* --- readiness
- * ----------------------------------------------------------------------- */
+/* --- readiness ------------------------------------------------------------ */
 
 static void ready_run(struct api_call *call, struct shard *there)
 {
@@ -62,8 +61,7 @@ void api_info_ready(const struct api_request *request)
     }
 }
 
-/* --- info
- * -------------------------------------------------------------------------- */
+/* --- info ----------------------------------------------------------------- */
 
 /* Sums over the shards. */
 struct info_figures {

@@ -55,8 +55,7 @@ static void list_release(struct api_call *call)
     buf_fini(&list->text);
 }
 
-/* --- on a shard
- * ------------------------------------------------------------------------ */
+/* --- on a shard ----------------------------------------------------------- */
 
 /* Where a name belongs among those found. */
 static uint32_t place_of(const struct list_call *list, const char *name)
@@ -208,9 +207,7 @@ static void list_run(struct api_call *call, struct shard *there)
     list_go(list);
 }
 
-/* --- at home
- * ---------------------------------------------------------------------------
- */
+/* --- at home -------------------------------------------------------------- */
 
 static int compare_entries(const void *left, const void *right)
 {

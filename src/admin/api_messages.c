@@ -49,8 +49,7 @@ static struct messages_call *messages_of_reading(struct api_reading *reading)
     return CONTAINER_OF(reading, struct messages_call, reading);
 }
 
-/* --- on the topic's shard
- * ------------------------------------------------------------ */
+/* --- on the topic's shard ------------------------------------------------- */
 
 static void wait_end(struct messages_call *task)
 {
@@ -141,8 +140,7 @@ static void page_read(struct messages_call *task)
     page_end(task);
 }
 
-/* --- a single message
- * --------------------------------------------------------------- */
+/* --- a single message ----------------------------------------------------- */
 
 static void
 one_absent(struct messages_call *task, const char *state, const char *because)
@@ -199,8 +197,7 @@ static void messages_read(struct messages_call *task)
     }
 }
 
-/* --- what happens meanwhile
- * ---------------------------------------------------------- */
+/* --- what happens meanwhile ----------------------------------------------- */
 
 static void messages_ready(struct api_reading *reading)
 {
@@ -256,9 +253,7 @@ static void cancel_run(struct shard_call *call, struct shard *there)
     shard_call_return(call);
 }
 
-/* --- at home
- * ---------------------------------------------------------------------------
- */
+/* --- at home -------------------------------------------------------------- */
 
 static void cancel_returned(struct shard_call *call)
 {
@@ -288,8 +283,7 @@ static void messages_abandoned(struct http_exchange *exchange)
         shard_send(task->base.home, there, &task->cancel) == ERR_OK;
 }
 
-/* --- begin
- * ------------------------------------------------------------------------- */
+/* --- begin ---------------------------------------------------------------- */
 
 static void range_problem(struct messages_call *task,
                           const struct store_bounds *bounds)

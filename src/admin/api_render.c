@@ -9,8 +9,7 @@
 
 #include <stddef.h>
 
-/* --- bytes in JSON
- * ------------------------------------------------------------------ */
+/* --- bytes in JSON ------------------------------------------------------ */
 
 /* Bytes of the UTF-8 sequence at the beginning; 0 when there is none. */
 static size_t sequence_size(struct str text)
@@ -125,8 +124,7 @@ static void append_pairs(struct buf *to,
     buf_append_byte(to, ']');
 }
 
-/* --- messages
- * ----------------------------------------------------------------------- */
+/* --- messages ------------------------------------------------------------- */
 
 void api_render_message(const struct topic *topic,
                         const struct record *record,
@@ -160,9 +158,7 @@ void api_render_message(const struct topic *topic,
     append_bytes(to, "body", message->body);
 }
 
-/* --- why
- * ----------------------------------------------------------------------------
- */
+/* --- why ------------------------------------------------------------------ */
 
 static void append_endpoint(const struct delivery_view *view, struct buf *to)
 {
@@ -329,8 +325,7 @@ void api_render_state(const struct topic *topic,
     append_view(&view, to);
 }
 
-/* --- topics
- * ------------------------------------------------------------------------- */
+/* --- topics --------------------------------------------------------------- */
 
 uint64_t api_render_lag(const struct store_topic *stored)
 {

@@ -69,8 +69,7 @@ static struct topic_call *create_call(const struct api_request *request,
     return topic_call_of(call);
 }
 
-/* --- show
- * -------------------------------------------------------------------------- */
+/* --- show ----------------------------------------------------------------- */
 
 static void show_ready(struct api_reading *reading);
 
@@ -165,8 +164,7 @@ void api_topic_get(const struct api_request *request)
     form_fini(&form);
 }
 
-/* --- settings
- * ----------------------------------------------------------------------- */
+/* --- settings ------------------------------------------------------------- */
 
 /* Apply "name value\n" lines, which were checked before. */
 static enum err apply_changes(struct str changes,
@@ -417,8 +415,7 @@ void api_topic_pause(const struct api_request *request)
     api_call_send(&task->base);
 }
 
-/* --- purge
- * -------------------------------------------------------------------------- */
+/* --- purge ---------------------------------------------------------------- */
 
 static void purged(struct store_op *op, enum err err)
 {
@@ -468,8 +465,7 @@ void api_topic_purge(const struct api_request *request)
     form_fini(&form);
 }
 
-/* --- delete
- * ------------------------------------------------------------------------- */
+/* --- delete --------------------------------------------------------------- */
 
 static void deleted(struct store_op *op, enum err err)
 {

@@ -1,0 +1,349 @@
+/* The subcommands: which there are, and what they share.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cli/cli.h"
+
+#include "cli/cli_internal.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char default_url[] = "http://127.0.0.1:8999";
+
+struct command {
+    const char *name;
+    int (*run)(int argument_count, char *const *arguments);
+    const char *text;
+};
+
+static const struct command commands[] = {
+    {"push", cli_push, "push one message"},
+    {"batch", cli_batch, "push many: NDJSON from a file or standard input"},
+    {"topics", cli_topics, "list topics, or show one"},
+    {"message", cli_message, "show a message, where it stands and why"},
+    {"tail", cli_tail, "print a topic's messages, and follow it"},
+    {"replay", cli_replay, "deliver a topic again from a sequence number on"},
+    {"pause", cli_pause, "hold a topic's deliveries"},
+    {"resume", cli_resume, "go on with them"},
+    {"set", cli_set, "change a topic's settings"},
+    {"purge", cli_purge, "drop a topic's messages"},
+    {"delete", cli_delete, "delete a topic"},
+    {"sink", cli_sink, "a receiver that counts, and can misbehave"},
+};
+
+enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
+
+int cli_main(const char *command, int argument_count, char *const *arguments)
+{
+    for (unsigned index = 0; index < COMMAND_COUNT; index++) {
+        if (strcmp(commands[index].name, command) == 0) {
+            return commands[index].run(argument_count, arguments);
+        }
+    }
+    (void)fprintf(stderr, "opq: unknown subcommand: %s\n", command);
+    cli_help(stderr);
+    return CLI_EXIT_USAGE;
+}
+
+void cli_help(FILE *to)
+{
+    for (unsigned index = 0; index < COMMAND_COUNT; index++) {
+        (void)fprintf(to, "  %-9s %s\n", commands[index].name,
+                      commands[index].text);
+    }
+}
+
+/* --- command lines -------------------------------------------------------- */
+
+int cli_complain(const struct cli_call *call, int code, const char *format, ...)
+{
+    va_list arguments;
+
+    (void)fprintf(stderr, "opq %s: ", call->command);
+    va_start(arguments, format);
+    (void)vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    (void)fputc('\n', stderr);
+    return code;
+}
+
+static void print_usage(const struct cli_call *call, FILE *to)
+{
+    (void)fprintf(to, "usage: opq %s %s\n", call->command, call->usage);
+}
+
+/* The option that an argument names; NULL when there is none. */
+static const struct cli_option *find_option(const struct cli_option *options,
+                                            struct str name)
+{
+    for (; options->name != NULL; options++) {
+        if (str_equal(str_from(options->name), name)) {
+            return options;
+        }
+    }
+    return NULL;
+}
+
+/* Take one option; `*index` goes on over its value. */
+static int take_option(struct cli_call *call,
+                       const struct cli_option *options,
+                       int argument_count,
+                       char *const *arguments,
+                       int *index)
+{
+    struct str text = str_from(arguments[*index]);
+    size_t dashes = str_starts(text, STR("--")) ? 2 : 1;
+    struct str name = str_cut(text, dashes, text.size);
+    size_t equals = str_find(name, '=');
+    const struct cli_option *option =
+        find_option(options, str_cut(name, 0, equals));
+
+    if (option == NULL) {
+        return cli_complain(call, CLI_EXIT_USAGE, "unknown option %s",
+                            arguments[*index]);
+    }
+    if (option->flag != NULL) {
+        *option->flag = true;
+        return equals == name.size
+                   ? CLI_EXIT_OK
+                   : cli_complain(call, CLI_EXIT_USAGE, "--%s takes no value",
+                                  option->name);
+    }
+    const char *value = name.data + equals + 1;
+    if (equals == name.size) {
+        if (*index + 1 >= argument_count) {
+            return cli_complain(call, CLI_EXIT_USAGE, "--%s needs a value",
+                                option->name);
+        }
+        *index += 1;
+        value = arguments[*index];
+    }
+    if (option->repeats == NULL) {
+        *option->value = value;
+        return CLI_EXIT_OK;
+    }
+    if (option->repeats->count == CLI_REPEATS_MAX) {
+        return cli_complain(call, CLI_EXIT_USAGE, "too many of --%s",
+                            option->name);
+    }
+    option->repeats->values[option->repeats->count] = value;
+    option->repeats->count++;
+    return CLI_EXIT_OK;
+}
+
+/* Take an argument: a common option, one of the subcommand's, or a word. */
+static int take_argument(struct cli_call *call,
+                         const struct cli_option *options,
+                         int argument_count,
+                         char *const *arguments,
+                         int *index)
+{
+    const struct cli_option common[] = {
+        {"url", &call->url, NULL, NULL},
+        {"json", NULL, &call->json, NULL},
+        {"help", NULL, &call->help, NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    struct str text = str_from(arguments[*index]);
+
+    if (text.size < 2 || text.data[0] != '-') {
+        if (call->word_count == CLI_WORDS_MAX) {
+            return cli_complain(call, CLI_EXIT_USAGE, "too many arguments");
+        }
+        call->words[call->word_count] = arguments[*index];
+        call->word_count++;
+        return CLI_EXIT_OK;
+    }
+    struct str name = str_cut(text, text.data[1] == '-' ? 2 : 1, text.size);
+    name = str_cut(name, 0, str_find(name, '='));
+    return take_option(call,
+                       find_option(common, name) != NULL ? common : options,
+                       argument_count, arguments, index);
+}
+
+int cli_parse(struct cli_call *call,
+              int argument_count,
+              char *const *arguments,
+              const struct cli_option *options,
+              uint32_t word_min,
+              uint32_t word_max)
+{
+    const char *from_environment = getenv("OPQ_URL");
+    bool words_only = false;
+
+    call->url = from_environment != NULL && from_environment[0] != '\0'
+                    ? from_environment
+                    : default_url;
+    for (int index = 0; index < argument_count; index++) {
+        int code = CLI_EXIT_OK;
+        if (!words_only && strcmp(arguments[index], "--") == 0) {
+            words_only = true;
+        } else if (words_only && call->word_count < CLI_WORDS_MAX) {
+            call->words[call->word_count] = arguments[index];
+            call->word_count++;
+        } else {
+            code =
+                take_argument(call, options, argument_count, arguments, &index);
+        }
+        if (code != CLI_EXIT_OK) {
+            print_usage(call, stderr);
+            return code;
+        }
+    }
+    if (call->help) {
+        print_usage(call, stdout);
+        return CLI_EXIT_OK;
+    }
+    if (call->word_count < word_min || call->word_count > word_max) {
+        print_usage(call, stderr);
+        return CLI_EXIT_USAGE;
+    }
+    return CLI_EXIT_OK;
+}
+
+void cli_call_fini(struct cli_call *call)
+{
+    client_close(call->client);
+    client_response_fini(&call->response);
+}
+
+/* --- requests ------------------------------------------------------------- */
+
+static int complain_client(const struct cli_call *call, enum err err)
+{
+    if (err == ERR_INVALID) {
+        return cli_complain(call, CLI_EXIT_USAGE,
+                            "not an address: %s (http://HOST:PORT or "
+                            "unix:PATH)",
+                            call->url);
+    }
+    return cli_complain(call, CLI_EXIT_UNREACHABLE, "%s: %s", call->url,
+                        err_text(err));
+}
+
+/* Say what an answer that is no success says. */
+static int complain_response(const struct cli_call *call)
+{
+    const struct buf *body = &call->response.body;
+    json_t *document = json_loadb(body->data, body->size, 0, NULL);
+    const char *detail = cli_text(document, "detail");
+    const char *title = cli_text(document, "title");
+
+    int code =
+        cli_complain(call, CLI_EXIT_FAILED, "%d %s", call->response.status,
+                     detail[0] != '\0' ? detail : title);
+    json_decref(document);
+    return code;
+}
+
+int cli_request(struct cli_call *call, const struct client_request *request)
+{
+    enum err err = ERR_OK;
+
+    if (call->client == NULL) {
+        err = client_open(call->url, &call->client);
+    }
+    if (err == ERR_OK) {
+        err = client_send(call->client, request, &call->response);
+    }
+    if (err != ERR_OK) {
+        return complain_client(call, err);
+    }
+    return call->response.status < 300 ? CLI_EXIT_OK : complain_response(call);
+}
+
+int cli_get_json(struct cli_call *call, struct str target, json_t **out)
+{
+    const struct client_request request = {.method = "GET", .target = target};
+    json_error_t error;
+    int code = cli_request(call, &request);
+
+    if (code != CLI_EXIT_OK) {
+        return code;
+    }
+    json_t *document = json_loadb(call->response.body.data,
+                                  call->response.body.size, 0, &error);
+    if (!json_is_object(document)) {
+        json_decref(document);
+        return cli_complain(call, CLI_EXIT_FAILED,
+                            "%s does not answer as OPQ does", call->url);
+    }
+    *out = document;
+    return CLI_EXIT_OK;
+}
+
+const char *cli_text(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text != NULL ? text : "";
+}
+
+uint64_t cli_number(const json_t *object, const char *name)
+{
+    json_int_t value = json_integer_value(json_object_get(object, name));
+
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+/* --- printing ------------------------------------------------------------- */
+
+int cli_print(struct buf *text)
+{
+    bool good = !text->failed &&
+                fwrite(text->data, 1, text->size, stdout) == text->size &&
+                fflush(stdout) == 0;
+
+    buf_fini(text);
+    return good ? CLI_EXIT_OK : CLI_EXIT_FAILED;
+}
+
+int cli_print_response(const struct cli_call *call)
+{
+    struct buf text = {0};
+
+    buf_append_str(&text, buf_str(&call->response.body));
+    if (text.size > 0 && text.data[text.size - 1] != '\n') {
+        buf_append_byte(&text, '\n');
+    }
+    return cli_print(&text);
+}
+
+void cli_append_size(struct buf *to, uint64_t bytes)
+{
+    static const char units[] = "KMGTPE";
+    double value = (double)bytes;
+    unsigned unit = 0;
+
+    if (bytes < 1024) {
+        buf_append_u64(to, bytes);
+        return;
+    }
+    value /= 1024;
+    while (value >= 1024 && units[unit + 1] != '\0') {
+        value /= 1024;
+        unit++;
+    }
+    buf_append_format(to, value < 10 ? "%.1f%c" : "%.0f%c", value, units[unit]);
+}
+
+void cli_append_span(struct buf *to, uint64_t ms)
+{
+    static const struct {
+        uint64_t ms;
+        char unit;
+    } units[] = {{86400000, 'd'}, {3600000, 'h'}, {60000, 'm'}, {1000, 's'}};
+
+    for (unsigned index = 0; index < sizeof(units) / sizeof(units[0]);
+         index++) {
+        if (ms >= units[index].ms) {
+            double value = (double)ms / (double)units[index].ms;
+            buf_append_format(to, value < 10 ? "%.1f%c" : "%.0f%c", value,
+                              units[index].unit);
+            return;
+        }
+    }
+    buf_append_format(to, "%llums", (unsigned long long)ms);
+}

@@ -1,0 +1,119 @@
+/* What the subcommands share: options, requests, what is printed.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_CLI_CLI_INTERNAL_H
+#define OPQ_CLI_CLI_INTERNAL_H
+
+#include "base/buf.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    CLI_WORDS_MAX = 16,  /* arguments that are no options */
+    CLI_REPEATS_MAX = 32 /* times an option may be given */
+};
+
+/* An option of a subcommand: --name VALUE, --name=VALUE, with one dash or two;
+ * or a flag, --name. */
+struct cli_option {
+    const char *name;
+    const char **value; /* set to what was given, or */
+    bool *flag;         /* set to true, or */
+    struct cli_repeats *repeats;
+};
+
+struct cli_repeats {
+    uint32_t count;
+    const char *values[CLI_REPEATS_MAX];
+};
+
+/* A subcommand's command line, taken apart. */
+struct cli_call {
+    const char *command;
+    const char *usage; /* what stands behind the command's name */
+    const char *url;   /* --url, OPQ_URL, or the default */
+    bool json;         /* --json */
+    bool help;         /* --help: was printed */
+    uint32_t word_count;
+    const char *words[CLI_WORDS_MAX];
+    struct client *client;           /* owned; NULL until the first request */
+    struct client_response response; /* the last one */
+};
+
+/* Take a command line apart: `options` (ended by a NULL name) and --url,
+ * --json, --help. Between `word_min` and `word_max` words must be left. What is
+ * wrong is said on standard error.
+ * Returns CLI_EXIT_OK, or what to exit with. */
+int cli_parse(struct cli_call *call,
+              int argument_count,
+              char *const *arguments,
+              const struct cli_option *options,
+              uint32_t word_min,
+              uint32_t word_max);
+
+/* Free what the call has. */
+void cli_call_fini(struct cli_call *call);
+
+/* Send a request; what goes wrong, also an answer that is no success, is said
+ * on standard error. The answer is in call->response.
+ * Returns CLI_EXIT_OK, CLI_EXIT_FAILED or CLI_EXIT_UNREACHABLE. */
+int cli_request(struct cli_call *call, const struct client_request *request);
+
+/* GET a target and read its answer as JSON.
+ * Gives: `*out`, for json_decref(). Returns as cli_request(). */
+int cli_get_json(struct cli_call *call, struct str target, json_t **out);
+
+/* A member of an object as text; "" when it is no string. */
+const char *cli_text(const json_t *object, const char *name);
+
+/* A member of an object as a number; 0 when it is none. */
+uint64_t cli_number(const json_t *object, const char *name);
+
+/* Print a buffer to standard output and free it.
+ * Returns CLI_EXIT_OK, or CLI_EXIT_FAILED when it could not. */
+int cli_print(struct buf *text);
+
+/* Print the last answer's body to standard output. */
+int cli_print_response(const struct cli_call *call);
+
+/* Say what is wrong: "opq COMMAND: ...". Returns `code`. */
+int cli_complain(const struct cli_call *call, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Append a byte count for people: "1.5M". */
+void cli_append_size(struct buf *to, uint64_t bytes);
+
+/* Append a span for people: "1.5s", "3m", "2d". */
+void cli_append_span(struct buf *to, uint64_t ms);
+
+/* The subcommands; each takes what is behind its name. */
+int cli_push(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_batch(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_topics(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_message(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_tail(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_replay(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_pause(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_resume(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_purge(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_delete(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_set(int argument_count, char *const *arguments);
+/* As cli_push(); runs until SIGINT or SIGTERM. */
+int cli_sink(int argument_count, char *const *arguments);
+
+#endif

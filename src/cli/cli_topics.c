@@ -1,0 +1,312 @@
+/* Subcommands about topics: list, show, pause, resume, set, purge, delete,
+ * replay.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cli/cli_internal.h"
+
+#include "cli/table.h"
+#include "http/form.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct cli_option no_options[] = {{NULL, NULL, NULL, NULL}};
+
+/* A request about a topic: METHOD /opq/topics/TOPIC<rest>. */
+static int request_topic(struct cli_call *call,
+                         const char *method,
+                         const char *topic,
+                         struct str rest)
+{
+    struct buf target = {0};
+    int code = CLI_EXIT_FAILED;
+
+    buf_append_c(&target, "/opq/topics/");
+    form_escape(&target, str_from(topic));
+    buf_append_str(&target, rest);
+    if (buf_err(&target) == ERR_OK) {
+        const struct client_request request = {.method = method,
+                                               .target = buf_str(&target)};
+        code = cli_request(call, &request);
+    }
+    buf_fini(&target);
+    return code;
+}
+
+/* --- topics --------------------------------------------------------------- */
+
+static void add_row(struct table *table, const json_t *topic)
+{
+    struct buf text = {0};
+
+    table_add(table, cli_text(topic, "name"));
+    table_add_u64(table, cli_number(topic, "oldest"));
+    table_add_u64(table, cli_number(topic, "end"));
+    table_add_u64(table, cli_number(topic, "lag"));
+    cli_append_size(&text, cli_number(topic, "bytes"));
+    buf_append_byte(&text, '\0');
+    table_add(table, text.failed ? "" : text.data);
+    buf_clear(&text);
+    if (json_is_integer(json_object_get(topic, "oldest_undelivered_age_ms"))) {
+        cli_append_span(&text, cli_number(topic, "oldest_undelivered_age_ms"));
+    } else {
+        buf_append_byte(&text, '-');
+    }
+    buf_append_byte(&text, '\0');
+    table_add(table, text.failed ? "" : text.data);
+    table_add_u64(table, cli_number(topic, "attempts"));
+    table_add(table, cli_text(topic, "state"));
+    table_add(table, cli_text(topic, "because"));
+    buf_fini(&text);
+}
+
+static void add_heads(struct table *table)
+{
+    static const char *const heads[] = {"TOPIC", "OLDEST", "END",
+                                        "LAG",   "BYTES",  "AGE",
+                                        "FAILS", "STATE",  "BECAUSE"};
+
+    for (unsigned index = 0; index < sizeof(heads) / sizeof(heads[0]);
+         index++) {
+        table_add(table, heads[index]);
+    }
+}
+
+/* Print a page as a line of JSON for each topic, or add it to the table. */
+static void
+take_page(const struct cli_call *call, const json_t *page, struct table *table)
+{
+    const json_t *topics = json_object_get(page, "topics");
+    size_t index = 0;
+    json_t *topic = NULL;
+
+    json_array_foreach(topics, index, topic)
+    {
+        if (call->json) {
+            (void)json_dumpf(topic, stdout, JSON_COMPACT);
+            (void)fputc('\n', stdout);
+        } else {
+            add_row(table, topic);
+        }
+    }
+}
+
+/* Ask for page after page, as long as a page names the next. */
+static int take_pages(struct cli_call *call, struct table *table)
+{
+    struct buf target = {0};
+    int code = CLI_EXIT_OK;
+    bool more = true;
+
+    buf_append_c(&target, "/opq/topics?limit=1000");
+    while (more && code == CLI_EXIT_OK) {
+        json_t *page = NULL;
+        code = cli_get_json(call, buf_str(&target), &page);
+        if (code == CLI_EXIT_OK) {
+            const char *next = cli_text(page, "next");
+            take_page(call, page, table);
+            more = next[0] != '\0';
+            buf_clear(&target);
+            buf_append_format(&target, "/opq/topics?limit=1000&after=%s", next);
+            json_decref(page);
+        }
+    }
+    buf_fini(&target);
+    return code;
+}
+
+static int list_topics(struct cli_call *call)
+{
+    struct table table;
+    struct buf text = {0};
+
+    table_init(&table, 9, 0x7e);
+    add_heads(&table);
+    int code = take_pages(call, &table);
+    if (code == CLI_EXIT_OK && !call->json) {
+        table_print(&table, &text);
+        code = cli_print(&text);
+    }
+    table_fini(&table);
+    return code;
+}
+
+/* Print an object's members, a line each. */
+static int print_members(const json_t *object)
+{
+    struct table table;
+    struct buf text = {0};
+    const char *name = NULL;
+    json_t *value = NULL;
+
+    table_init(&table, 2, 0);
+    json_object_foreach((json_t *)object, name, value)
+    {
+        char *dumped =
+            json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY);
+        table_add(&table, name);
+        table_add(&table, dumped != NULL ? dumped : cli_text(object, name));
+        free(dumped);
+    }
+    table_print(&table, &text);
+    table_fini(&table);
+    return cli_print(&text);
+}
+
+/* Print the topic that the last answer is. */
+static int print_topic(struct cli_call *call)
+{
+    if (call->json) {
+        return cli_print_response(call);
+    }
+    json_t *topic =
+        json_loadb(call->response.body.data, call->response.body.size, 0, NULL);
+    int code = print_members(topic);
+    json_decref(topic);
+    return code;
+}
+
+int cli_topics(int argument_count, char *const *arguments)
+{
+    struct cli_call call = {.command = "topics", .usage = "[TOPIC] [--json]"};
+    int code = cli_parse(&call, argument_count, arguments, no_options, 0, 1);
+
+    if (code != CLI_EXIT_OK || call.help) {
+        return code;
+    }
+    if (call.word_count == 0) {
+        code = list_topics(&call);
+    } else {
+        code = request_topic(&call, "GET", call.words[0], STR(""));
+        code = code == CLI_EXIT_OK ? print_topic(&call) : code;
+    }
+    cli_call_fini(&call);
+    return code;
+}
+
+/* --- changes -------------------------------------------------------------- */
+
+/* Take a command line of one topic and do one thing to it. */
+static int change_topic(struct cli_call *call,
+                        int argument_count,
+                        char *const *arguments,
+                        const char *method,
+                        struct str rest)
+{
+    call->usage = "TOPIC [--json]";
+    int code = cli_parse(call, argument_count, arguments, no_options, 1, 1);
+    if (code != CLI_EXIT_OK || call->help) {
+        return code;
+    }
+    code = request_topic(call, method, call->words[0], rest);
+    if (code == CLI_EXIT_OK && call->json) {
+        code = cli_print_response(call);
+    }
+    cli_call_fini(call);
+    return code;
+}
+
+int cli_pause(int argument_count, char *const *arguments)
+{
+    struct cli_call call = {.command = "pause"};
+
+    return change_topic(&call, argument_count, arguments, "POST",
+                        STR("/pause"));
+}
+
+int cli_resume(int argument_count, char *const *arguments)
+{
+    struct cli_call call = {.command = "resume"};
+
+    return change_topic(&call, argument_count, arguments, "POST",
+                        STR("/resume"));
+}
+
+int cli_delete(int argument_count, char *const *arguments)
+{
+    struct cli_call call = {.command = "delete"};
+
+    return change_topic(&call, argument_count, arguments, "DELETE", STR(""));
+}
+
+int cli_purge(int argument_count, char *const *arguments)
+{
+    struct cli_call call = {.command = "purge",
+                            .usage = "TOPIC [--before SEQ] [--json]"};
+    const char *before = NULL;
+    const struct cli_option options[] = {{"before", &before, NULL, NULL},
+                                         {NULL, NULL, NULL, NULL}};
+    struct buf rest = {0};
+    int code = cli_parse(&call, argument_count, arguments, options, 1, 1);
+
+    if (code != CLI_EXIT_OK || call.help) {
+        return code;
+    }
+    buf_append_c(&rest, "/purge");
+    if (before != NULL) {
+        buf_append_c(&rest, "?before=");
+        form_escape(&rest, str_from(before));
+    }
+    code = request_topic(&call, "POST", call.words[0], buf_str(&rest));
+    if (code == CLI_EXIT_OK && call.json) {
+        code = cli_print_response(&call);
+    }
+    buf_fini(&rest);
+    cli_call_fini(&call);
+    return code;
+}
+
+int cli_set(int argument_count, char *const *arguments)
+{
+    struct cli_call call = {.command = "set",
+                            .usage = "TOPIC NAME=VALUE... [--json]"};
+    struct buf rest = {0};
+    int code = cli_parse(&call, argument_count, arguments, no_options, 2,
+                         CLI_WORDS_MAX);
+
+    if (code != CLI_EXIT_OK || call.help) {
+        return code;
+    }
+    for (uint32_t index = 1; index < call.word_count; index++) {
+        struct str text = str_from(call.words[index]);
+        size_t equals = str_find(text, '=');
+        buf_append_byte(&rest, index == 1 ? '?' : '&');
+        form_escape(&rest, str_cut(text, 0, equals));
+        buf_append_byte(&rest, '=');
+        form_escape(&rest, str_cut(text, equals + 1, text.size));
+    }
+    code = request_topic(&call, "PUT", call.words[0], buf_str(&rest));
+    code = code == CLI_EXIT_OK ? print_topic(&call) : code;
+    buf_fini(&rest);
+    cli_call_fini(&call);
+    return code;
+}
+
+int cli_replay(int argument_count, char *const *arguments)
+{
+    struct cli_call call = {.command = "replay", .usage = "TOPIC SEQ [--json]"};
+    struct buf body = {0};
+    int code = cli_parse(&call, argument_count, arguments, no_options, 2, 2);
+
+    if (code != CLI_EXIT_OK || call.help) {
+        return code;
+    }
+    buf_append_c(&body, "topic=");
+    form_escape(&body, str_from(call.words[0]));
+    buf_append_c(&body, "&cmd=");
+    form_escape(&body, str_from(call.words[1]));
+    const struct client_request request = {
+        .method = "POST",
+        .target = STR("/opq/replay"),
+        .headers = STR("Content-Type: application/x-www-form-urlencoded\r\n"),
+        .body = buf_str(&body),
+    };
+    code = cli_request(&call, &request);
+    if (code == CLI_EXIT_OK && call.json) {
+        code = cli_print_response(&call);
+    }
+    buf_fini(&body);
+    cli_call_fini(&call);
+    return code;
+}

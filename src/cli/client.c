@@ -1,0 +1,386 @@
+/* A small blocking HTTP client.
+ *
+ * A kept connection may have been closed by the server meanwhile. That is
+ * looked at before the next request is sent; when it shows only afterwards, the
+ * request fails instead of being sent twice, since a push is no idempotent
+ * thing.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cli/client.h"
+
+#include "http/parse.h"
+#include "http/url.h"
+#include "sys/net.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum {
+    HOST_MAX = 256,
+    HEAD_MAX = 64 * 1024,
+    RECEIVE_SIZE = 64 * 1024,
+};
+
+struct client {
+    int fd; /* owned; -1: not connected */
+    bool local;
+    struct net_address address; /* of a Unix socket */
+    char host[HOST_MAX];
+    char port[8];
+    char authority[HOST_MAX + 16];
+    struct buf input; /* received, not used yet */
+};
+
+static enum err set_url(struct client *client, struct str text)
+{
+    struct url url;
+    const char *reason = NULL;
+
+    if (url_parse(text, &url, &reason) != ERR_OK || url.secure ||
+        url.host.size >= sizeof(client->host)) {
+        return ERR_INVALID;
+    }
+    memcpy(client->host, url.host.data, url.host.size);
+    (void)snprintf(client->port, sizeof(client->port), "%u",
+                   (unsigned)url.port);
+    (void)snprintf(client->authority, sizeof(client->authority), "%.*s",
+                   STR_ARG(url.authority));
+    return ERR_OK;
+}
+
+static enum err set_address(struct client *client, const char *address)
+{
+    struct str text = str_from(address);
+    struct buf url = {0};
+
+    if (str_starts(text, STR("unix:"))) {
+        client->local = true;
+        (void)snprintf(client->authority, sizeof(client->authority),
+                       "localhost");
+        return net_parse(text, 0, &client->address) == ERR_OK ? ERR_OK
+                                                              : ERR_INVALID;
+    }
+    if (!str_starts(text, STR("http://"))) {
+        buf_append_c(&url, "http://");
+    }
+    buf_append_str(&url, text);
+    enum err err = url.failed ? ERR_NOMEM : set_url(client, buf_str(&url));
+    buf_fini(&url);
+    return err;
+}
+
+enum err client_open(const char *address, struct client **out)
+{
+    struct client *client = calloc(1, sizeof(*client));
+
+    if (client == NULL) {
+        return ERR_NOMEM;
+    }
+    client->fd = -1;
+    enum err err = set_address(client, address);
+    if (err != ERR_OK) {
+        free(client);
+        return err;
+    }
+    *out = client;
+    return ERR_OK;
+}
+
+static void disconnect(struct client *client)
+{
+    if (client->fd >= 0) {
+        (void)close(client->fd);
+    }
+    client->fd = -1;
+    buf_clear(&client->input);
+}
+
+void client_close(struct client *client)
+{
+    if (client == NULL) {
+        return;
+    }
+    disconnect(client);
+    buf_fini(&client->input);
+    free(client);
+}
+
+/* --- connecting ----------------------------------------------------------- */
+
+static enum err connect_to(struct client *client,
+                           const struct sockaddr *address,
+                           socklen_t address_size)
+{
+    const struct timeval wait = {.tv_sec = CLIENT_WAIT_S};
+    int on = 1;
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0) {
+        return err_from_errno(errno);
+    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (connect(fd, address, address_size) != 0) {
+        enum err err = errno == ENOENT ? ERR_REFUSED : err_from_errno(errno);
+        (void)close(fd);
+        return err;
+    }
+    client->fd = fd;
+    return ERR_OK;
+}
+
+static enum err connect_by_name(struct client *client)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+    enum err err = ERR_DNS;
+
+    if (getaddrinfo(client->host, client->port, &hints, &found) != 0) {
+        return ERR_DNS;
+    }
+    for (struct addrinfo *at = found; at != NULL; at = at->ai_next) {
+        err = connect_to(client, at->ai_addr, at->ai_addrlen);
+        if (err == ERR_OK) {
+            break;
+        }
+    }
+    freeaddrinfo(found);
+    return err;
+}
+
+/* Connect, unless a kept connection is still open. */
+static enum err ensure_connected(struct client *client)
+{
+    char byte;
+
+    if (client->fd >= 0) {
+        ssize_t size = recv(client->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        if (size < 0 && errno == EAGAIN) {
+            return ERR_OK;
+        }
+        disconnect(client);
+    }
+    return client->local
+               ? connect_to(client, &client->address.any, client->address.size)
+               : connect_by_name(client);
+}
+
+/* --- a request ------------------------------------------------------------ */
+
+static enum err socket_err(void)
+{
+    return errno == EAGAIN ? ERR_TIMEOUT : err_from_errno(errno);
+}
+
+static enum err send_all(struct client *client, struct str data)
+{
+    while (data.size > 0) {
+        ssize_t size = send(client->fd, data.data, data.size, MSG_NOSIGNAL);
+        if (size < 0 && errno != EINTR) {
+            return socket_err();
+        }
+        data = str_cut(data, size > 0 ? (size_t)size : 0, data.size);
+    }
+    return ERR_OK;
+}
+
+static enum err send_request(struct client *client,
+                             const struct client_request *request)
+{
+    struct buf head = {0};
+
+    buf_append_c(&head, request->method);
+    buf_append_byte(&head, ' ');
+    buf_append_str(&head, request->target);
+    buf_append_format(&head,
+                      " HTTP/1.1\r\nHost: %s\r\nAccept: application/json\r\n"
+                      "User-Agent: opq-cli/" OPQ_VERSION "\r\n"
+                      "Content-Length: %zu\r\n",
+                      client->authority, request->body.size);
+    buf_append_str(&head, request->headers);
+    buf_append_c(&head, "\r\n");
+    enum err err = buf_err(&head);
+    if (err == ERR_OK) {
+        err = send_all(client, buf_str(&head));
+    }
+    buf_fini(&head);
+    return err == ERR_OK ? send_all(client, request->body) : err;
+}
+
+/* --- its answer ----------------------------------------------------------- */
+
+/* Receive some more.
+ * Errors: ERR_CLOSED  the server has ended the connection */
+static enum err receive(struct client *client)
+{
+    if (buf_reserve(&client->input, RECEIVE_SIZE) != ERR_OK) {
+        return ERR_NOMEM;
+    }
+    for (;;) {
+        ssize_t size = recv(client->fd, client->input.data + client->input.size,
+                            RECEIVE_SIZE, 0);
+        if (size > 0) {
+            client->input.size += (size_t)size;
+            return ERR_OK;
+        }
+        if (size == 0) {
+            return ERR_CLOSED;
+        }
+        if (errno != EINTR) {
+            return socket_err();
+        }
+    }
+}
+
+/* What of the head is needed behind it, since the input moves. */
+struct answer {
+    int status;
+    uint64_t content_length;
+    bool chunked;
+    bool keep_alive;
+};
+
+static enum err receive_head(struct client *client, struct answer *answer)
+{
+    const struct http_limits limits = {.head_size_max = HEAD_MAX,
+                                       .target_size_max = HEAD_MAX};
+    struct http_refusal refusal;
+    struct http_head head;
+    size_t scanned = 0;
+    size_t size = 0;
+
+    for (;;) {
+        enum err err = http_parse_response(buf_str(&client->input), &limits,
+                                           &scanned, &head, &size, &refusal);
+        if (err == ERR_AGAIN) {
+            err = receive(client);
+            if (err != ERR_OK) {
+                return err;
+            }
+            continue;
+        }
+        if (err != ERR_OK) {
+            return ERR_PROTOCOL;
+        }
+        buf_consume(&client->input, size);
+        scanned = 0;
+        if (head.status >= 200) {
+            break;
+        }
+    }
+    *answer = (struct answer){
+        .status = head.status,
+        .content_length = head.content_length,
+        .chunked = head.chunked,
+        .keep_alive = head.keep_alive,
+    };
+    return ERR_OK;
+}
+
+static enum err receive_chunked(struct client *client, struct buf *body)
+{
+    struct http_chunked chunked = {0};
+    bool done = false;
+
+    while (!done) {
+        size_t used = 0;
+        struct str data = {NULL, 0};
+        enum err err = http_chunked_next(&chunked, buf_str(&client->input),
+                                         &used, &data, &done);
+        if (err == ERR_AGAIN) {
+            err = receive(client);
+        } else if (err == ERR_OK) {
+            buf_append_str(body, data);
+            buf_consume(&client->input, used);
+            err = body->failed ? ERR_TOO_LARGE : ERR_OK;
+        } else {
+            err = ERR_PROTOCOL;
+        }
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+/* Receive `size` bytes, or all until the end. */
+static enum err
+receive_plain(struct client *client, uint64_t size, struct buf *body)
+{
+    while (size > 0) {
+        struct str there = str_cut(buf_str(&client->input), 0, (size_t)size);
+        buf_append_str(body, there);
+        if (body->failed) {
+            return ERR_TOO_LARGE;
+        }
+        size -= size == HTTP_LENGTH_NONE ? 0 : there.size;
+        buf_consume(&client->input, there.size);
+        enum err err = size > 0 ? receive(client) : ERR_OK;
+        if (err == ERR_CLOSED && size == HTTP_LENGTH_NONE) {
+            return ERR_OK;
+        }
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err receive_body(struct client *client,
+                             const struct answer *answer,
+                             struct buf *body)
+{
+    if (answer->status == 204 || answer->status == 304) {
+        return ERR_OK;
+    }
+    if (answer->chunked) {
+        return receive_chunked(client, body);
+    }
+    if (answer->content_length != HTTP_LENGTH_NONE &&
+        answer->content_length > CLIENT_BODY_MAX) {
+        return ERR_TOO_LARGE;
+    }
+    return receive_plain(client, answer->content_length, body);
+}
+
+enum err client_send(struct client *client,
+                     const struct client_request *request,
+                     struct client_response *response)
+{
+    struct answer answer = {0};
+
+    buf_clear(&response->body);
+    response->body.size_max = CLIENT_BODY_MAX;
+    enum err err = ensure_connected(client);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = send_request(client, request);
+    if (err == ERR_OK) {
+        err = receive_head(client, &answer);
+    }
+    if (err == ERR_OK) {
+        err = receive_body(client, &answer, &response->body);
+    }
+    if (err != ERR_OK || !answer.keep_alive ||
+        (answer.content_length == HTTP_LENGTH_NONE && !answer.chunked)) {
+        disconnect(client);
+    }
+    response->status = answer.status;
+    return err;
+}
+
+void client_response_fini(struct client_response *response)
+{
+    buf_fini(&response->body);
+}

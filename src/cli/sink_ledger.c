@@ -1,0 +1,210 @@
+/* What a sink has accepted, topic by topic.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cli/sink_ledger.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* uthash exits when memory is short, unless told otherwise. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) ((element)->unlisted = true)
+#include <uthash.h>
+
+enum { NAME_MAX_SIZE = 256, BITS_PER_WORD = 64, WORDS_MIN = 16 };
+
+struct ledger_topic {
+    char name[NAME_MAX_SIZE];
+    size_t name_size;
+    struct sink_figures figures;
+    uint64_t *seen; /* owned: a bit per sequence number */
+    size_t word_count;
+    bool unlisted; /* it did not come into the table */
+    UT_hash_handle hh;
+};
+
+struct sink_ledger {
+    struct ledger_topic *topics; /* owned */
+    struct ledger_topic *last;   /* looked up last; borrowed */
+};
+
+enum err sink_ledger_create(struct sink_ledger **out)
+{
+    struct sink_ledger *ledger = calloc(1, sizeof(*ledger));
+
+    if (ledger == NULL) {
+        return ERR_NOMEM;
+    }
+    *out = ledger;
+    return ERR_OK;
+}
+
+void sink_ledger_destroy(struct sink_ledger *ledger)
+{
+    struct ledger_topic *topic = NULL;
+    struct ledger_topic *next = NULL;
+
+    if (ledger == NULL) {
+        return;
+    }
+    HASH_ITER(hh, ledger->topics, topic, next)
+    {
+        HASH_DEL(ledger->topics, topic);
+        free(topic->seen);
+        free(topic);
+    }
+    free(ledger);
+}
+
+static struct ledger_topic *find(const struct sink_ledger *ledger,
+                                 struct str name)
+{
+    struct ledger_topic *topic = NULL;
+
+    HASH_FIND(hh, ledger->topics, name.data, name.size, topic);
+    return topic;
+}
+
+static struct ledger_topic *add(struct sink_ledger *ledger, struct str name)
+{
+    struct ledger_topic *topic = calloc(1, sizeof(*topic));
+
+    if (topic == NULL) {
+        return NULL;
+    }
+    memcpy(topic->name, name.data, name.size);
+    topic->name_size = name.size;
+    HASH_ADD(hh, ledger->topics, name, topic->name_size, topic);
+    if (topic->unlisted) {
+        free(topic);
+        return NULL;
+    }
+    return topic;
+}
+
+/* Make room for a sequence number's bit. */
+static enum err reserve(struct ledger_topic *topic, uint64_t sequence)
+{
+    size_t needed = (size_t)(sequence / BITS_PER_WORD) + 1;
+    size_t count = topic->word_count > 0 ? topic->word_count : WORDS_MIN;
+
+    if (needed <= topic->word_count) {
+        return ERR_OK;
+    }
+    while (count < needed) {
+        count *= 2;
+    }
+    uint64_t *seen = realloc(topic->seen, count * sizeof(*seen));
+    if (seen == NULL) {
+        return ERR_NOMEM;
+    }
+    memset(seen + topic->word_count, 0,
+           (count - topic->word_count) * sizeof(*seen));
+    topic->seen = seen;
+    topic->word_count = count;
+    return ERR_OK;
+}
+
+static void count(struct ledger_topic *topic, uint64_t sequence)
+{
+    struct sink_figures *figures = &topic->figures;
+    uint64_t *word = &topic->seen[sequence / BITS_PER_WORD];
+    uint64_t bit = UINT64_C(1) << (sequence % BITS_PER_WORD);
+
+    figures->accepted++;
+    if ((*word & bit) != 0) {
+        figures->duplicates++;
+        return;
+    }
+    *word |= bit;
+    if (figures->distinct == 0) {
+        figures->lowest = sequence;
+        figures->highest = sequence;
+    }
+    figures->distinct++;
+    figures->disorder += sequence < figures->highest ? 1 : 0;
+    figures->lowest = sequence < figures->lowest ? sequence : figures->lowest;
+    figures->highest =
+        sequence > figures->highest ? sequence : figures->highest;
+    figures->missing =
+        figures->highest - figures->lowest + 1 - figures->distinct;
+}
+
+enum err sink_ledger_note(struct sink_ledger *ledger,
+                          struct str topic,
+                          uint64_t sequence)
+{
+    struct ledger_topic *found = ledger->last;
+
+    if (sequence >= SINK_LEDGER_SEQUENCE_MAX || topic.size >= NAME_MAX_SIZE) {
+        return ERR_RANGE;
+    }
+    if (found == NULL || found->name_size != topic.size ||
+        memcmp(found->name, topic.data, topic.size) != 0) {
+        found = find(ledger, topic);
+    }
+    if (found == NULL) {
+        found = add(ledger, topic);
+    }
+    if (found == NULL || reserve(found, sequence) != ERR_OK) {
+        return ERR_NOMEM;
+    }
+    ledger->last = found;
+    count(found, sequence);
+    return ERR_OK;
+}
+
+void sink_ledger_topic(const struct sink_ledger *ledger,
+                       struct str topic,
+                       struct sink_figures *out_figures)
+{
+    const struct ledger_topic *found = find(ledger, topic);
+
+    *out_figures = found != NULL ? found->figures : (struct sink_figures){0};
+}
+
+void sink_ledger_sum(const struct sink_ledger *ledger,
+                     struct sink_figures *out_figures)
+{
+    struct sink_figures sum = {0};
+
+    for (const struct ledger_topic *topic = ledger->topics; topic != NULL;
+         topic = topic->hh.next) {
+        sum.accepted += topic->figures.accepted;
+        sum.distinct += topic->figures.distinct;
+        sum.duplicates += topic->figures.duplicates;
+        sum.disorder += topic->figures.disorder;
+        sum.missing += topic->figures.missing;
+    }
+    *out_figures = sum;
+}
+
+static void member(struct buf *to, const char *name, uint64_t value)
+{
+    buf_append_format(to, ",\"%s\":%llu", name, (unsigned long long)value);
+}
+
+void sink_ledger_json(const struct sink_ledger *ledger, struct buf *to)
+{
+    bool first = true;
+
+    buf_append_byte(to, '[');
+    for (const struct ledger_topic *topic = ledger->topics; topic != NULL;
+         topic = topic->hh.next) {
+        buf_append_c(to, first ? "{\"topic\":\"" : ",{\"topic\":\"");
+        buf_append_json(to, (struct str){topic->name, topic->name_size});
+        buf_append_byte(to, '"');
+        member(to, "accepted", topic->figures.accepted);
+        member(to, "distinct", topic->figures.distinct);
+        member(to, "duplicates", topic->figures.duplicates);
+        member(to, "disorder", topic->figures.disorder);
+        member(to, "missing", topic->figures.missing);
+        member(to, "lowest", topic->figures.lowest);
+        member(to, "highest", topic->figures.highest);
+        buf_append_byte(to, '}');
+        first = false;
+    }
+    buf_append_byte(to, ']');
+}
