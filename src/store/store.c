@@ -1,0 +1,124 @@
+/* What all stores have in common, and the way to their operations.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "store/store.h"
+
+#include "base/check.h"
+
+static bool name_byte_valid(char byte)
+{
+    return (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
+           (byte >= '0' && byte <= '9') || byte == '.' || byte == '_' ||
+           byte == '-';
+}
+
+bool store_topic_name_valid(struct str name)
+{
+    if (name.size == 0 || name.size > TOPIC_NAME_MAX ||
+        str_equal(name, STR(".")) || str_equal(name, STR(".."))) {
+        return false;
+    }
+    for (size_t i = 0; i < name.size; i++) {
+        if (!name_byte_valid(name.data[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void store_close(struct store *store,
+                 void (*closed)(void *context),
+                 void *context)
+{
+    store->ops->close(store, closed, context);
+}
+
+const struct store_stats *store_stats(const struct store *store)
+{
+    return store->ops->stats(store);
+}
+
+enum err store_topic_open(struct store *store,
+                          struct str name,
+                          bool create,
+                          struct store_topic **out)
+{
+    if (!store_topic_name_valid(name)) {
+        return ERR_INVALID;
+    }
+    return store->ops->topic_open(store, name, create, out);
+}
+
+void store_topic_each(struct store *store,
+                      void (*visit)(void *context, struct store_topic *topic),
+                      void *context)
+{
+    store->ops->topic_each(store, visit, context);
+}
+
+void store_topic_delete(struct store_topic *topic, struct store_op *op)
+{
+    CHECK(list_empty(&topic->watches));
+    topic->store->ops->topic_delete(topic, op);
+}
+
+void store_topic_configure(struct store_topic *topic,
+                           struct str settings,
+                           const struct store_retention *retention,
+                           struct store_op *op)
+{
+    topic->store->ops->topic_configure(topic, settings, retention, op);
+}
+
+void store_cursor_move(struct store_topic *topic,
+                       uint64_t next,
+                       struct store_op *op)
+{
+    topic->store->ops->cursor_move(topic, next, op);
+}
+
+void store_purge(struct store_topic *topic,
+                 uint64_t before,
+                 struct store_op *op)
+{
+    topic->store->ops->purge(topic, before, op);
+}
+
+enum err store_find_time(struct store_topic *topic,
+                         uint64_t at_ms,
+                         uint64_t *out_sequence)
+{
+    return topic->store->ops->find_time(topic, at_ms, out_sequence);
+}
+
+void store_watch_add(struct store_topic *topic, struct store_watch *watch)
+{
+    CHECK(watch->moved != NULL);
+    list_append(&topic->watches, &watch->link);
+}
+
+void store_watch_remove(struct store_watch *watch)
+{
+    list_remove(&watch->link);
+}
+
+enum err store_reader_create(struct store_topic *topic,
+                             struct store_reader **out)
+{
+    return topic->store->ops->reader_create(topic, out);
+}
+
+enum err store_reader_next(struct store_reader *reader,
+                           uint64_t sequence,
+                           struct record *out_record)
+{
+    return reader->topic->store->ops->reader_next(reader, sequence, out_record);
+}
+
+void store_reader_destroy(struct store_reader *reader)
+{
+    if (reader != NULL) {
+        reader->topic->store->ops->reader_destroy(reader);
+    }
+}

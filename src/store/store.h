@@ -1,0 +1,340 @@
+/* Where messages live: one shard's topics, appended to, read, and told how far
+ * they are delivered.
+ *
+ * An interface: store_local keeps them in a data directory (journal and
+ * segments), and a cluster's engine can stand in its place. One set of contract
+ * tests runs over every implementation (test/contract/).
+ *
+ * Completion style. Append and the other changes return at once; their result
+ * comes through the operation's done(), from the store's turn hook or later,
+ * never from inside the call. Changes of one topic take effect in the order in
+ * which they were given. Nothing is reported done before it is as durable as
+ * was asked for, and nothing is readable before it is durable (or, with
+ * DURABILITY_NONE, before it is written to the journal).
+ *
+ * Group commit: what is given during a turn of the loop is written and synced
+ * once at its end. While an asynchronous commit runs, what comes meanwhile is
+ * the next one.
+ *
+ * Failure: when the journal cannot be written, the changes of that batch fail
+ * with ERR_IO or ERR_FULL, their sequence numbers are given again, and no
+ * crash brings them back. The store goes on with a fresh journal file; while
+ * it has none, changes fail at once with ERR_BUSY and reads go on. A failed
+ * sync of segments stops the process through `options.fatal`: what the disk
+ * then holds is known only to recovery.
+ *
+ * Threads: the loop's of the shard.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_STORE_STORE_H
+#define OPQ_STORE_STORE_H
+
+#include "base/err.h"
+#include "base/histogram.h"
+#include "base/list.h"
+#include "base/str.h"
+#include "log/record.h"
+#include "sys/io.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+struct store_topic;
+
+enum {
+    TOPIC_NAME_MAX = 128,      /* bytes of a topic's name */
+    STORE_SETTINGS_MAX = 4096, /* bytes of a topic's settings */
+    CURSOR_RANGES_MAX = 128,   /* acknowledged ranges above a cursor */
+};
+
+enum durability {
+    DURABILITY_DISK, /* survives power loss */
+    DURABILITY_NONE, /* survives a crash of the process, not of the machine */
+};
+
+/* One change under way; embedded in the caller's object. */
+struct store_op {
+    /* It ended. For an append without error: `sequence` is set. May free the
+     * op, and may start others. */
+    void (*done)(struct store_op *op, enum err err);
+    uint64_t sequence;          /* result of store_append() */
+    enum durability durability; /* asked for; then: what was reached */
+    struct list link;           /* private */
+    struct store_topic *topic;  /* private */
+    enum err err;               /* private */
+};
+
+struct store_range {
+    uint64_t first; /* acknowledged from here, */
+    uint64_t end;   /* up to but without this */
+};
+
+/* How far a topic is delivered. */
+struct store_cursor {
+    uint64_t next;        /* the lowest sequence not delivered */
+    uint32_t attempts;    /* failed attempts at `next` so far */
+    uint32_t range_count; /* at most CURSOR_RANGES_MAX */
+    /* Above `next`, ascending. A topic's: the store's own, until the next
+     * change of its cursor; given to the store: borrowed during the call. */
+    const struct store_range *ranges;
+};
+
+/* How long a topic keeps what was delivered; 0 means without limit. */
+struct store_retention {
+    uint64_t age_ms;
+    uint64_t bytes;
+    uint64_t count;
+    bool discard_old; /* even what was not delivered */
+};
+
+struct store_bounds {
+    uint64_t oldest; /* the first sequence kept */
+    uint64_t end;    /* one past the last durable one */
+    uint64_t bytes;  /* on disk and in memory */
+};
+
+struct store_stats {
+    uint64_t appended; /* messages made durable */
+    uint64_t appended_bytes;
+    uint64_t commits; /* batches written */
+    uint64_t commit_failures;
+    uint64_t checkpoints;
+    uint64_t checkpoint_failures;
+    uint64_t quarantined; /* damaged records skipped */
+    uint64_t recovered;   /* messages replayed from the journal at start */
+    uint64_t recovery_ms;
+    uint64_t journal_bytes;        /* in use, not yet freed by a checkpoint */
+    uint64_t memory_bytes;         /* of messages not yet in segments */
+    uint64_t disk_free;            /* when last looked at */
+    bool disk_low;                 /* below the reserve: pushes get ERR_FULL */
+    bool failed;                   /* no journal to write to at present */
+    struct histogram commit_ns;    /* write and sync of a batch */
+    struct histogram commit_count; /* changes per batch */
+};
+
+/* Something about a topic changed; embedded in the caller's object. */
+struct store_watch {
+    /* The durable end moved (at most once per topic and turn), or a record
+     * was quarantined, so that reading goes on behind it. */
+    void (*moved)(struct store_watch *watch);
+    struct list link; /* private */
+};
+
+/* A place from which a topic is read forward. Keeps a block of records read
+ * ahead, so reading in order costs little. */
+struct store_reader;
+
+/* The operations of an implementation. Contracts: at the functions below. */
+struct store_ops {
+    const char *name; /* "local" */
+    void (*close)(struct store *store, void (*closed)(void *), void *context);
+    const struct store_stats *(*stats)(const struct store *store);
+    enum err (*topic_open)(struct store *store,
+                           struct str name,
+                           bool create,
+                           struct store_topic **out);
+    void (*topic_each)(struct store *store,
+                       void (*visit)(void *, struct store_topic *),
+                       void *context);
+    void (*topic_delete)(struct store_topic *topic, struct store_op *op);
+    void (*topic_configure)(struct store_topic *topic,
+                            struct str settings,
+                            const struct store_retention *retention,
+                            struct store_op *op);
+    enum err (*append)(struct store_topic *topic,
+                       const struct message *message,
+                       struct store_op *op);
+    enum err (*append_encoded)(struct store_topic *topic,
+                               const void *record,
+                               size_t record_size,
+                               struct store_op *op);
+    void (*cursor_store)(struct store_topic *topic,
+                         const struct store_cursor *cursor);
+    void (*cursor_move)(struct store_topic *topic,
+                        uint64_t next,
+                        struct store_op *op);
+    void (*purge)(struct store_topic *topic,
+                  uint64_t before,
+                  struct store_op *op);
+    enum err (*find_time)(struct store_topic *topic,
+                          uint64_t at_ms,
+                          uint64_t *out_sequence);
+    enum err (*reader_create)(struct store_topic *topic,
+                              struct store_reader **out);
+    enum err (*reader_next)(struct store_reader *reader,
+                            uint64_t sequence,
+                            struct record *out_record);
+    void (*reader_destroy)(struct store_reader *reader);
+};
+
+/* What every implementation's store begins with. */
+struct store {
+    const struct store_ops *ops; /* borrowed, static */
+};
+
+/* What every implementation's topic begins with; read it, do not write it. */
+struct store_topic {
+    struct store *store;           /* borrowed */
+    uint64_t id;                   /* random, never used again */
+    char name[TOPIC_NAME_MAX + 1]; /* terminated */
+    struct str name_str;           /* the same */
+    struct store_bounds bounds;    /* as of the last commit */
+    struct store_cursor cursor;    /* as last stored or moved */
+    struct store_retention retention;
+    struct str settings; /* owned by the store */
+    struct list watches; /* of struct store_watch */
+    void *user;          /* the pipeline's own object */
+};
+
+/* Tell whether a name may be a topic's: [A-Za-z0-9._-], 1 to 128 bytes, not
+ * "." or "..". */
+bool store_topic_name_valid(struct str name);
+
+/* Drain and free: commit what was given, write what is in memory, checkpoint,
+ * close. `closed` is called from the loop at the end; the store is gone then.
+ * No reader is left. Changes given after this fail with ERR_CLOSED. */
+void store_close(struct store *store,
+                 void (*closed)(void *context),
+                 void *context);
+
+/* Figures so far; borrowed, living as long as the store. */
+const struct store_stats *store_stats(const struct store *store);
+
+/* Find a topic by its name, and make it when it is not there and `create` is
+ * set. Making is as durable as the first append to it. The handle lives until
+ * the topic is deleted or the store closed.
+ *
+ * Errors: ERR_INVALID    not a topic's name
+ *         ERR_NOT_FOUND  it is not there (without `create`)
+ *         ERR_BUSY       as many topics as allowed, or the store is failed
+ *         ERR_FULL       no room on disk
+ *         ERR_NOMEM
+ */
+MUST_CHECK enum err store_topic_open(struct store *store,
+                                     struct str name,
+                                     bool create,
+                                     struct store_topic **out);
+
+/* Call `visit` for each topic, in no order. It does not make or delete any. */
+void store_topic_each(struct store *store,
+                      void (*visit)(void *context, struct store_topic *topic),
+                      void *context);
+
+/* Delete a topic with all its messages, durably. The handle is invalid at
+ * once for everything but the op; appends under way fail with ERR_CLOSED. No
+ * reader or watch of it is left.
+ * Borrows: op, until done(). Errors: ERR_IO, ERR_FULL, ERR_BUSY */
+void store_topic_delete(struct store_topic *topic, struct store_op *op);
+
+/* Set settings (opaque bytes, at most STORE_SETTINGS_MAX, copied) and
+ * retention.
+ * Borrows: op, until done(). Errors: ERR_TOO_LARGE, ERR_IO, ERR_FULL,
+ * ERR_BUSY */
+void store_topic_configure(struct store_topic *topic,
+                           struct str settings,
+                           const struct store_retention *retention,
+                           struct store_op *op);
+
+/* Append one message; it is encoded here and now, so `message` is not kept.
+ * `op->durability` says how durable.
+ *
+ * Borrows: op, until done(). When the call itself fails, done() does not come.
+ * Errors:  ERR_TOO_LARGE  larger than a batch may be
+ *          ERR_BUSY       the batch, the journal or the memory for messages
+ *                         not yet in segments is full, or the store failed
+ *          ERR_FULL       the disk is below its reserve
+ * In done(): ERR_IO, ERR_FULL, ERR_CLOSED
+ */
+static inline MUST_CHECK enum err store_append(struct store_topic *topic,
+                                               const struct message *message,
+                                               struct store_op *op)
+{
+    return topic->store->ops->append(topic, message, op);
+}
+
+/* The same for a record encoded by record_encode() elsewhere; it is copied and
+ * given its sequence number. */
+static inline MUST_CHECK enum err
+store_append_encoded(struct store_topic *topic,
+                     const void *record,
+                     size_t record_size,
+                     struct store_op *op)
+{
+    return topic->store->ops->append_encoded(topic, record, record_size, op);
+}
+
+/* Note how far the topic is delivered (`next` never goes back by this). A
+ * crash of the process loses none of it; power loss at most what was noted
+ * since the last commit, and a commit follows by itself within the option
+ * cursor_interval_ms. */
+static inline void store_cursor_store(struct store_topic *topic,
+                                      const struct store_cursor *cursor)
+{
+    topic->store->ops->cursor_store(topic, cursor);
+}
+
+/* Move the cursor to `next`, back or forward, durably; its ranges and attempts
+ * are forgotten. topic->cursor changes at once.
+ * Borrows: op, until done().
+ * Errors: ERR_RANGE (outside oldest..end), ERR_IO, ERR_FULL, ERR_BUSY; the
+ * cursor then is as it was */
+void store_cursor_move(struct store_topic *topic,
+                       uint64_t next,
+                       struct store_op *op);
+
+/* Drop all messages before sequence `before` (clamped to the end), durably,
+ * delivered or not; the cursor moves forward with it. topic->bounds and cursor
+ * change at once; disk space comes back by whole segments, later.
+ * Borrows: op, until done(). Errors: ERR_IO, ERR_FULL, ERR_BUSY */
+void store_purge(struct store_topic *topic,
+                 uint64_t before,
+                 struct store_op *op);
+
+/* The first message pushed at or after a time; the end when there is none.
+ * Blocks: on a page of an index, seldom.
+ * Errors: ERR_IO */
+MUST_CHECK enum err store_find_time(struct store_topic *topic,
+                                    uint64_t at_ms,
+                                    uint64_t *out_sequence);
+
+/* Watch a topic. Borrows: watch, until store_watch_remove(). */
+void store_watch_add(struct store_topic *topic, struct store_watch *watch);
+
+/* Stop watching; idempotent. */
+void store_watch_remove(struct store_watch *watch);
+
+/* Make a reader. Gives: `*out`, for store_reader_destroy().
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err store_reader_create(struct store_topic *topic,
+                                        struct store_reader **out);
+
+/* Read the message `sequence`, or, where it was quarantined, the next one that
+ * is whole (its own sequence tells).
+ *
+ * After ERR_AGAIN reader->ready() is called when the bytes are there.
+ *
+ * Borrows: `*out_record` points into the reader's block, until its next call.
+ * Errors: ERR_AGAIN      the block is being read; ready() follows
+ *         ERR_RANGE      before the oldest
+ *         ERR_NOT_FOUND  at or past the end: watch the topic
+ *         ERR_IO, ERR_NOMEM
+ */
+MUST_CHECK enum err store_reader_next(struct store_reader *reader,
+                                      uint64_t sequence,
+                                      struct record *out_record);
+
+/* What every implementation's reader begins with. */
+struct store_reader {
+    struct store_topic *topic; /* borrowed */
+    /* Called from the loop after ERR_AGAIN; set by the owner before reading. */
+    void (*ready)(struct store_reader *reader);
+    void *user; /* the owner's */
+};
+
+/* Free a reader, a running read included. Accepts NULL. */
+void store_reader_destroy(struct store_reader *reader);
+
+#endif

@@ -1,0 +1,87 @@
+/* The store in a data directory: journal and segments of one shard.
+ *
+ * Opening recovers: it reads the checkpoint, replays the journals into the
+ * topics, cuts torn tails, quarantines what is damaged, and says what it did.
+ * The directory is prepared once for all shards by store_local_prepare(), which
+ * takes its lock, checks its version, empties the journals of another number
+ * of shards into the topics, and counts what there is.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_STORE_STORE_LOCAL_H
+#define OPQ_STORE_STORE_LOCAL_H
+
+#include "base/err.h"
+#include "store/store.h"
+#include "sys/io.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A data directory that this process has. */
+struct store_local_data;
+
+struct store_local_options {
+    const char *directory; /* borrowed until the data is released */
+    uint32_t shard_count;
+    uint64_t journal_size;      /* bytes of a shard's journal in all */
+    uint64_t journal_file_size; /* of one of its files */
+    uint64_t batch_size_max;    /* bytes of one commit, and so of a record */
+    uint64_t memory_size_max;   /* of messages not yet in segments, a shard */
+    uint64_t segment_size_max;  /* bytes of a segment */
+    uint64_t segment_count_max; /* messages of a segment */
+    uint64_t disk_reserve;      /* free bytes below which pushes stop */
+    uint32_t topics_max;        /* of a shard */
+    uint32_t files_open_max;    /* segment files kept open, a shard */
+    uint32_t checkpoint_interval_ms;
+    uint32_t cursor_interval_ms; /* to a commit of cursors alone */
+    uint32_t sync_inline_max_us; /* commits slower than this (running mean)
+                                    are made asynchronously */
+    bool direct;                 /* try O_DIRECT for the journal */
+    /* Called once when the shard cannot go on safely (a failed sync of
+     * segments): the process must stop, without a checkpoint. */
+    void (*fatal)(void *context, enum err err);
+    /* Progress of recovery, when it takes over a second. */
+    void (*progress)(void *context, uint64_t done_bytes, uint64_t all_bytes);
+    void *context; /* borrowed */
+};
+
+/* Fill in the defaults of design.md. */
+void store_local_options_init(struct store_local_options *options);
+
+/* Take a data directory: make it when it is not there, lock it, check its
+ * version, and bring journals of another number of shards into the topics.
+ *
+ * Gives:  `*out`, for store_local_release().
+ * Blocks: on the disk, as long as recovery of foreign journals takes.
+ * Errors: ERR_BUSY         another process has it
+ *         ERR_UNSUPPORTED  a version that this program does not know
+ *         ERR_CORRUPT      its meta file is damaged
+ *         ERR_FULL, ERR_IO, ERR_NOMEM
+ */
+MUST_CHECK enum err
+store_local_prepare(const struct store_local_options *options,
+                    struct store_local_data **out);
+
+/* Open one shard on its loop's thread; recovers.
+ *
+ * Gives:  `*out`, for store_close().
+ * Blocks: on the disk.
+ * Errors: ERR_FULL, ERR_IO, ERR_NOMEM
+ */
+MUST_CHECK enum err store_local_open(struct store_local_data *data,
+                                     struct io *io,
+                                     uint32_t shard,
+                                     struct store **out);
+
+/* The shard that a topic belongs to. */
+uint32_t store_local_shard(const struct store_local_data *data,
+                           struct str topic);
+
+/* A random number made with the directory, for message ids. */
+uint64_t store_local_node_id(const struct store_local_data *data);
+
+/* Unlock and free. Accepts NULL. All shards are closed. */
+void store_local_release(struct store_local_data *data);
+
+#endif
