@@ -281,6 +281,7 @@ static struct flight *flight_take(struct delivery *delivery)
 
     CHECK(link != NULL); /* as many as there are slots */
     struct flight *flight = CONTAINER_OF(link, struct flight, link);
+    deliverer->warm -= deliverer->warm > 0 ? 1 : 0;
     flight->delivery = delivery;
     delivery->flight = flight;
     list_append(&deliverer->flying, link);
@@ -288,7 +289,8 @@ static struct flight *flight_take(struct delivery *delivery)
     return flight;
 }
 
-/* Put it back on top, so that memory that was used just now is used again. */
+/* Put it back on top, so that memory that was used just now is used again.
+ * After a burst most of the pool gives its memory back. */
 static void flight_return(struct delivery *delivery)
 {
     struct deliverer *deliverer = delivery->deliverer;
@@ -296,9 +298,15 @@ static void flight_return(struct delivery *delivery)
 
     delivery->flight = NULL;
     flight->delivery = NULL;
-    outgoing_clear(&flight->outgoing);
     list_remove(&flight->link);
-    list_prepend(&deliverer->free, &flight->link);
+    if (deliverer->warm < DELIVERER_WARM_MAX) {
+        outgoing_clear(&flight->outgoing);
+        list_prepend(&deliverer->free, &flight->link);
+        deliverer->warm++;
+    } else {
+        outgoing_fini(&flight->outgoing);
+        list_append(&deliverer->free, &flight->link);
+    }
     CHECK(deliverer->stats.in_flight > 0);
     deliverer->stats.in_flight--;
 }

@@ -36,6 +36,8 @@ enum {
     /* Readers kept by deliveries that have more to send, and by idle ones. */
     DELIVERER_READERS_MAX = 256,
     DELIVERER_READERS_IDLE_MAX = 16,
+    /* Flights in the pool that keep their buffers (OUTGOING_KEEP_MAX each). */
+    DELIVERER_WARM_MAX = 128,
 };
 
 /* One attempt under way. */
@@ -76,7 +78,8 @@ struct deliverer {
     struct reader_line readers;      /* of deliveries with work */
     struct reader_line readers_idle; /* of those without */
     struct flight *flights;          /* owned; in_flight_max of them */
-    struct list free;                /* flights */
+    struct list free;                /* flights; those with buffers first */
+    uint32_t warm;                   /* of them, how many have buffers */
     struct list flying;              /* flights */
     bool draining;
     void (*drained)(void *context); /* NULL: was called */

@@ -26,8 +26,8 @@ void scene_begin(void **state)
         .io = scene.io,
         .connect_timeout_ms = 2000,
         .idle_timeout_ms = 5000,
-        .endpoint_connections_max = 64,
-        .connections_max = 256,
+        .endpoint_connections_max = 256,
+        .connections_max = 512,
         .keep_size_max = 1024,
         .drop_size_max = 16384,
     };

@@ -107,6 +107,31 @@ static void failing_reads_are_tried_again_and_not_counted(void **state)
     scene_finish();
 }
 
+static void most_buffers_are_freed_after_a_burst(void **state)
+{
+    scene_begin(state);
+    scene.options.in_flight_max = 256;
+    scene.options.endpoint_in_flight_max = 256;
+    scene_start();
+    struct peer *peer = scene_make_peer(scene_hold, NULL);
+    uint32_t with_buffers = 0;
+
+    for (int i = 0; i < 200; i++) {
+        scene_push_to(scene_make_attached(), peer_port(peer), 1);
+    }
+    LOOP_UNTIL(scene.io, peer_count(peer) == 200);
+    peer_release(peer, NULL);
+    LOOP_UNTIL(scene.io, deliverer_stats(scene.deliverer)->delivered == 200);
+    for (uint32_t i = 0; i < 256; i++) {
+        const struct outgoing *outgoing = &scene.deliverer->flights[i].outgoing;
+        with_buffers += outgoing->head.capacity > 0 ? 1 : 0;
+    }
+    assert_int_equal(with_buffers, DELIVERER_WARM_MAX);
+    assert_int_equal(scene.deliverer->warm, DELIVERER_WARM_MAX);
+    peer_stop(peer);
+    scene_finish();
+}
+
 static void idle_topics_keep_few_readers_and_little_memory(void **state)
 {
     scene_begin(state);
@@ -132,6 +157,7 @@ static const struct loop_test tests[] = {
     LOOP_TEST(delivery_goes_on_behind_what_retention_took),
     LOOP_TEST(records_that_wait_for_the_disk_are_delivered),
     LOOP_TEST(failing_reads_are_tried_again_and_not_counted),
+    LOOP_TEST(most_buffers_are_freed_after_a_burst),
     LOOP_TEST(idle_topics_keep_few_readers_and_little_memory),
 };
 
