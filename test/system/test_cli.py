@@ -1,0 +1,237 @@
+"""The subcommands that talk to a server, and the sink.
+
+SPDX-License-Identifier: MIT
+"""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+from harness import BINARY, PATIENCE_S, run_cli, wait_until
+
+
+class Sink:
+    """`opq sink` on a free port."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            [BINARY, 'sink', '--port', '0', *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        line = self.process.stdout.readline()
+        self.url = re.fullmatch(r'sink listening on (http://\S+)\n',
+                                line).group(1)
+
+    def stats(self):
+        connection = http.client.HTTPConnection(self.url[7:],
+                                                timeout=PATIENCE_S)
+        connection.request('GET', '/sink/stats')
+        stats = json.loads(connection.getresponse().read())
+        connection.close()
+        return stats
+
+    def stop(self):
+        """SIGINT; return (exit code, what it printed)."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        text, _ = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, text
+
+
+@pytest.fixture
+def sink():
+    made = []
+
+    def make(*arguments):
+        made.append(Sink(*arguments))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def test_push_prints_topic_sequence_and_id(opq, receiver):
+    done = opq.run('push', 'a', receiver.url('/x'), 'h\u00e9 there')
+    assert done.returncode == 0, done
+    topic, sequence, identity = done.stdout.split()
+    assert (topic, sequence) == ('a', '0')
+    request = receiver.wait(1)[0]
+    assert ('message', 'h\u00e9 there') in request.form()
+    assert request.headers['webhook-id'] == identity
+
+
+def test_push_of_bytes_with_headers(opq, receiver, tmp_path):
+    (tmp_path / 'body').write_bytes(bytes(range(256)))
+    done = opq.run('push', 'a', receiver.url(), '--file',
+                   str(tmp_path / 'body'), '--type', 'image/x', '--header',
+                   'X-One: 1', '--method=PUT', '--json')
+    assert done.returncode == 0, done
+    assert json.loads(done.stdout)['seq'] == 0
+    request = receiver.wait(1)[0]
+    assert request.method == 'PUT'
+    assert request.body == bytes(range(256))
+    assert request.headers['content-type'] == 'image/x'
+    assert request.headers['x-one'] == '1'
+
+
+def test_refused_push_says_why_and_exits_1(opq):
+    done = opq.run('push', 'a', 'ftp://nowhere/', 'x')
+    assert done.returncode == 1
+    assert 'url' in done.stderr
+    assert done.stdout == ''
+
+
+def test_exit_codes(opq, receivers):
+    gone = receivers()
+    gone.close()
+    assert run_cli('topics', '--url', gone.url()).returncode == 2
+    assert run_cli('topics', '--url', 'gopher://x').returncode == 64
+    assert run_cli('no-such-subcommand').returncode == 64
+    assert opq.run('tail').returncode == 64
+    assert opq.run('push', 'a', '--colour', 'blue').returncode == 64
+    assert opq.run('topics', 'nobody').returncode == 1
+    assert opq.run('topics', '--help').returncode == 0
+
+
+def test_url_comes_from_the_environment(opq):
+    done = subprocess.run([BINARY, 'topics', '--json'], text=True,
+                          capture_output=True, timeout=PATIENCE_S,
+                          check=False,
+                          env={**os.environ, 'OPQ_URL': opq.url})
+    assert done.returncode == 0, done
+
+
+def test_unix_socket_is_an_address(serve, tmp_path):
+    path = tmp_path / 'opq.sock'
+    serve('--unix', str(path))
+    done = run_cli('topics', '--url', f'unix:{path}')
+    assert done.returncode == 0, done
+    assert done.stdout.startswith('TOPIC')
+
+
+def test_batch_pushes_lines_and_counts(opq, receiver):
+    lines = [json.dumps({'topic': 'b', 'url': receiver.url(),
+                         'message': f'm{number}'}) for number in range(1201)]
+    done = opq.run('batch', input='\n'.join(lines) + '\n')
+    assert done.returncode == 0, done
+    assert done.stdout == '1201 stored, 0 refused\n'
+    opq.wait_delivered('b', 1201)
+    assert receiver.sequences('b') == list(range(1201))
+    done = opq.run('batch', input=lines[0] + '\n{"topic":"..","url":"x"}\n')
+    assert done.returncode == 1
+    assert done.stdout == '1 stored, 1 refused\n'
+
+
+def test_topics_as_a_table_and_as_json(opq, receiver):
+    for name in ('beta', 'alpha'):
+        opq.push_json(name, receiver.url(), 'x')
+        opq.wait_delivered(name, 1)
+    table = opq.run('topics').stdout.splitlines()
+    assert table[0].split()[:4] == ['TOPIC', 'OLDEST', 'END', 'LAG']
+    assert [line.split()[0] for line in table[1:]] == ['alpha', 'beta']
+    rows = [json.loads(line)
+            for line in opq.run('topics', '--json').stdout.splitlines()]
+    assert [row['name'] for row in rows] == ['alpha', 'beta']
+    shown = opq.run('topics', 'beta').stdout
+    assert re.search(r'(?m)^end +1$', shown)
+
+
+def test_pause_resume_set_purge_delete(opq, receiver):
+    opq.push_json('a', receiver.url(), 'x')
+    opq.wait_delivered('a', 1)
+    assert opq.run('pause', 'a').returncode == 0
+    assert opq.topic('a')['paused'] is True
+    assert opq.run('resume', 'a').returncode == 0
+    assert opq.topic('a')['paused'] is False
+    done = opq.run('set', 'a', 'retain_age=7d', 'retain_bytes=1g')
+    assert done.returncode == 0, done
+    assert opq.topic('a')['settings']['retain_bytes'] == 1 << 30
+    assert opq.run('set', 'a', 'colour=blue').returncode == 1
+    assert opq.run('purge', 'a').returncode == 0
+    assert opq.topic('a')['oldest'] == 1
+    assert opq.run('delete', 'a').returncode == 0
+    assert opq.get('/opq/topics/a').status == 404
+
+
+def test_replay_delivers_again(opq, receiver):
+    for number in range(5):
+        opq.push_json('a', receiver.url(), f'm{number}')
+    opq.wait_delivered('a', 5)
+    assert opq.run('replay', 'a', '3').returncode == 0
+    receiver.wait(7)
+    assert receiver.sequences('a') == [0, 1, 2, 3, 4, 3, 4]
+    assert opq.run('replay', 'a', '9').returncode == 1
+
+
+def test_message_tells_where_it_stands(opq, receiver):
+    opq.push_json('a', receiver.url(), 'body of it')
+    opq.wait_delivered('a', 1)
+    done = opq.run('message', 'a', '0')
+    assert re.search(r'(?m)^state +delivered$', done.stdout)
+    assert 'body of it' in done.stdout
+    assert json.loads(opq.run('message', 'a', '0', '--json').stdout)[
+        'seq'] == 0
+    assert opq.run('message', 'a', '7').returncode == 1
+
+
+def test_tail_prints_the_last_ones(opq, receiver):
+    for number in range(15):
+        opq.push_json('a', receiver.url(), f'm{number}')
+    lines = opq.run('tail', 'a').stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        str(number) for number in range(5, 15)]
+    assert lines[-1].endswith(' m14')
+    assert len(opq.run('tail', 'a', '-n', '3').stdout.splitlines()) == 3
+    rows = opq.run('tail', 'a', '--from', '12', '--json').stdout.splitlines()
+    assert [json.loads(row)['seq'] for row in rows] == [12, 13, 14]
+
+
+def test_tail_follows(opq, receiver):
+    opq.push_json('a', receiver.url(), 'before')
+    process = subprocess.Popen(
+        [BINARY, 'tail', 'a', '-f', '--url', opq.url],
+        stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline().endswith(' before\n')
+        opq.push_json('a', receiver.url(), 'after')
+        assert process.stdout.readline().endswith(' after\n')
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_sink_counts_and_ends_by_itself(opq, sink):
+    target = sink('--until', '100')
+    items = [{'topic': f't{number % 4}', 'url': target.url, 'message': 'x'}
+             for number in range(100)]
+    assert opq.request('POST', '/opq/batch', items).status == 201
+    text, _ = target.process.communicate(timeout=PATIENCE_S)
+    assert target.process.returncode == 0
+    assert '100 messages accepted, 0 twice, 0 out of order, 0 missing' in text
+
+
+def test_sink_misbehaves_as_it_is_told(opq, sink):
+    target = sink('--fail', '503:attempt=1,slow:10ms:seq=2')
+    for number in range(4):
+        opq.push_json('a', target.url, f'm{number}')
+    opq.wait_delivered('a', 4)
+    stats = wait_until(
+        lambda: (lambda s: s if s['distinct'] == 4 else None)(target.stats()))
+    assert stats['failed'] == 4
+    assert stats['requests'] == 8
+    assert stats['topics'][0]['topic'] == 'a'
+    assert (stats['duplicates'], stats['disorder'], stats['missing']) == (
+        0, 0, 0)
+    code, text = target.stop()
+    assert code == 0
+    assert '4 failed on purpose' in text
+
+
+def test_sink_refuses_rules_that_make_no_sense():
+    done = run_cli('sink', '--fail', 'teapot')
+    assert done.returncode == 64
+    assert 'teapot' in done.stderr
