@@ -77,8 +77,8 @@ struct http_server_options {
     /* Deadlines; 0: none. They are kept up to a sixteenth late. */
     uint32_t head_timeout_ms; /* first byte of a head to its end: 408 */
     uint32_t body_timeout_ms; /* without progress in a body: 408 */
-    uint32_t body_rate_min;   /* bytes/s a body must come at in the long
-                                 run; 0: none; 408 */
+    uint32_t body_rate_min;   /* bytes/s a body must come at, body_timeout_ms
+                                 after its beginning; 0: none; 408 */
     uint32_t idle_timeout_ms; /* between requests: closed silently */
     uint32_t send_timeout_ms; /* an answer not taken: closed */
     const char *server_name;  /* for the Server field; NULL: none */

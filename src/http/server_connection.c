@@ -24,7 +24,7 @@
 enum {
     BODY_GROW_MAX = 64 * 1024, /* bytes set aside for a body before they
                                   have come */
-    RATE_GRACE_MS = 5000,      /* before body_rate_min is looked at */
+    RATE_GRACE_MS = 5000, /* of body_rate_min, when bodies have no timeout */
 };
 
 /* --- memory of what is not whole ----------------------------------------- */
@@ -115,17 +115,19 @@ static void dispatch_request(struct http_connection *connection)
 
 /* --- bodies -------------------------------------------------------------- */
 
-/* Set the next deadline of a body; false when it comes too slowly. */
+/* Set the next deadline of a body; false when it comes too slowly. Its first
+ * seconds are not looked at: a sender may be slow to begin. */
 static bool note_progress(struct http_connection *connection)
 {
     struct http_server *server = connection->server;
     uint64_t elapsed_ms = io_now_ms(server->io) - connection->body_start_ms;
     uint64_t size = connection->request.size - connection->head_size;
     uint64_t rate_min = server->options.body_rate_min;
-    server_deadline_set(server, &connection->receive_due_ms,
-                        server->options.body_timeout_ms);
-    if (rate_min == 0 || elapsed_ms <= RATE_GRACE_MS ||
-        size >= rate_min * (elapsed_ms - RATE_GRACE_MS) / 1000) {
+    uint64_t grace_ms = server->options.body_timeout_ms;
+    server_deadline_set(server, &connection->receive_due_ms, grace_ms);
+    grace_ms = grace_ms > 0 ? grace_ms : RATE_GRACE_MS;
+    if (rate_min == 0 || elapsed_ms <= grace_ms ||
+        size >= rate_min * (elapsed_ms - grace_ms) / 1000) {
         return true;
     }
     server->stats.timeouts++;

@@ -174,6 +174,34 @@ static void escaping_is_that_of_the_first_opq(void **state)
     buf_fini(&text);
 }
 
+/* The n-th allocation from now on fails; 0: none. */
+static int fail_at;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    bool fails = fail_at > 0 && --fail_at == 0;
+    return fails ? NULL : __real_malloc(size);
+}
+
+static void without_memory_the_form_is_as_it_was(void **state)
+{
+    (void)state;
+    assert_int_equal(form_parse_urlencoded(&form, STR("a=b")), ERR_OK);
+    fail_at = 1;
+    assert_int_equal(form_parse_urlencoded(&form, STR("c=d&e=%66")), ERR_NOMEM);
+    fail_at = 1;
+    assert_int_equal(
+        form_parse_multipart(&form, TYPE,
+                             STR("--xYz\r\nContent-Disposition: form-data; "
+                                 "name=\"\\\"\"\r\n\r\n1\r\n--xYz--")),
+        ERR_NOMEM);
+    assert_int_equal(form.field_count, 1);
+    assert_field(0, "a", "b");
+}
+
 /* --- multipart ----------------------------------------------------------- */
 
 static void parts_become_fields(void **state)
@@ -359,6 +387,7 @@ int main(void)
         cmocka_unit_test(one_field_past_the_bound_is_refused),
         cmocka_unit_test(escaping_is_undone_by_parsing),
         cmocka_unit_test(escaping_is_that_of_the_first_opq),
+        cmocka_unit_test(without_memory_the_form_is_as_it_was),
         cmocka_unit_test(parts_become_fields),
         cmocka_unit_test(no_parts_at_all_are_a_form),
         cmocka_unit_test(quoted_names_are_unescaped),

@@ -11,6 +11,86 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* --- no memory ----------------------------------------------------------- */
+
+/* The n-th allocation from now on fails; 0: none. */
+static int fail_at;
+
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+
+static bool fails_now(void)
+{
+    return fail_at > 0 && --fail_at == 0;
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails_now() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+    return fails_now() ? NULL : __real_realloc(memory, size);
+}
+
+static void a_server_without_memory_is_not_made(void **state)
+{
+    struct world *world = WORLD(state);
+    struct http_server *server = NULL;
+    fail_at = 1;
+    assert_int_equal(http_server_create(&world->options, &server), ERR_NOMEM);
+    assert_null(server);
+    world_start(world);
+    fail_at = 1;
+    assert_int_equal(http_server_listen(world->server, -1), ERR_NOMEM);
+    assert_int_equal(fail_at, 0);
+}
+
+static bool is_over(struct client *client, struct response *response)
+{
+    return client_take(client, false, response) || client_has_ended(client);
+}
+
+static void a_failed_allocation_costs_one_connection_at_most(void **state)
+{
+    struct world *world = WORLD(state);
+    static const char request[] = "POST / HTTP/1.1\r\nHost: a\r\n"
+                                  "Transfer-Encoding: chunked\r\n\r\n"
+                                  "5\r\nhello\r\n0\r\n\r\n";
+    int failed = 0;
+    bool all_done = false;
+    world->mode = MODE_EMPTY;
+    world_start(world);
+    for (int i = 1; i < 100 && !all_done; i++) {
+        struct response response = {0};
+        struct client client = client_open(world);
+        assert_int_equal(buf_reserve(&client.in, 65536), ERR_OK);
+        fail_at = i;
+        client_write(&client, (struct str){request, 60});
+        io_run_turn(world->io, 0);
+        io_run_turn(world->io, 0);
+        client_write_c(&client, request + 60);
+        WAIT_FOR(world, is_over(&client, &response));
+        assert_true(response.status == 0 || response.status == 204 ||
+                    response.status == 503);
+        failed += response.status != 204;
+        all_done = fail_at > 0 && response.status == 204;
+        fail_at = 0;
+        client_close(&client);
+        client = client_open(world);
+        client_write_c(&client, request);
+        assert_int_equal(client_response(&client).status, 204);
+        client_close(&client);
+        WAIT_FOR(world,
+                 http_server_stats(world->server)->connections_open == 0);
+    }
+    assert_true(failed > 0);
+    assert_true(all_done);
+}
+
 /* --- deadlines ----------------------------------------------------------- */
 
 static void assert_cut(struct world *world, const char *text, int status)
@@ -60,6 +140,23 @@ static void a_body_that_stands_still_is_cut(void **state)
                "\r\n5\r\nhell",
                408);
     assert_int_equal(http_server_stats(world->server)->timeouts, 2);
+}
+
+static void a_body_that_trickles_is_cut_too(void **state)
+{
+    struct world *world = WORLD(state);
+    world->options.body_timeout_ms = SHORT_MS;
+    world->options.body_rate_min = 1000 * 1000 * 1000;
+    world_start(world);
+    struct client client = client_open(world);
+    struct response response;
+    client_write_c(&client, "POST / HTTP/1.1\r\nHost: a\r\n"
+                            "Content-Length: 2000000\r\n\r\n");
+    WAIT_FOR(world, (client_write_c(&client, "a"),
+                     client_take(&client, false, &response)));
+    assert_int_equal(response.status, 408);
+    assert_non_null(strstr(response.body, "too slowly"));
+    client_close(&client);
 }
 
 static void an_idle_connection_is_closed_silently(void **state)
@@ -434,9 +531,12 @@ static void ip6_serves_too(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
+    WORLD_TEST(a_server_without_memory_is_not_made),
+    WORLD_TEST(a_failed_allocation_costs_one_connection_at_most),
     WORLD_TEST(a_slow_head_is_cut),
     WORLD_TEST(a_head_that_trickles_is_cut_too),
     WORLD_TEST(a_body_that_stands_still_is_cut),
+    WORLD_TEST(a_body_that_trickles_is_cut_too),
     WORLD_TEST(an_idle_connection_is_closed_silently),
     WORLD_TEST(a_waiting_request_has_no_deadline),
     WORLD_TEST(an_answer_that_is_not_taken_is_cut),
