@@ -26,6 +26,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "log/topic_state.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,25 +35,9 @@
 struct topic_log;
 struct topic_flush;
 
-enum {
-    TOPIC_RANGES_MAX = 128, /* acknowledged ranges above a cursor */
-};
-
 /* What an index entry can say: offset / 8 and relative sequence in 32 bits. */
 #define TOPIC_SEGMENT_SIZE_MAX (UINT64_C(1) << 35)
 #define TOPIC_SEGMENT_COUNT_MAX (UINT64_C(1) << 32)
-
-/* `dlv` (doc/log-format.md, 5). */
-struct topic_cursor {
-    uint64_t epoch;
-    uint64_t next;
-    uint32_t attempts;
-    uint32_t range_count;
-    struct {
-        uint64_t first;
-        uint64_t end;
-    } ranges[TOPIC_RANGES_MAX];
-};
 
 struct topic_log_options {
     const char *directory; /* topics/<topic>; copied */
