@@ -68,11 +68,15 @@ static inline void list_remove(struct list *node)
 /* Take the first node out and return it; NULL when the list is empty. */
 static inline struct list *list_take_first(struct list *head)
 {
-    if (list_empty(head)) {
+    struct list *node = head->next;
+    if (node == head) {
         return NULL;
     }
-    struct list *node = head->next;
-    list_remove(node);
+    /* As list_remove(), written so that it is seen to change `head`. */
+    head->next = node->next;
+    node->next->prev = head;
+    node->next = NULL;
+    node->prev = NULL;
     return node;
 }
 

@@ -100,7 +100,7 @@ static bool parse_port(struct str text, struct url *url)
 static enum err
 parse_authority(struct str text, struct url *url, const char **out_reason)
 {
-    struct str rest = text;
+    struct str rest;
     url->authority = text;
     if (text.size == 0) {
         return refuse(out_reason, "no host");
