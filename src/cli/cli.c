@@ -31,6 +31,7 @@ static const struct command commands[] = {
     {"purge", cli_purge, "drop a topic's messages"},
     {"delete", cli_delete, "delete a topic"},
     {"sink", cli_sink, "a receiver that counts, and can misbehave"},
+    {"bench", cli_bench, "push as fast as a server answers, and measure it"},
 };
 
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
@@ -205,13 +206,13 @@ int cli_parse(struct cli_call *call,
 
 void cli_call_fini(struct cli_call *call)
 {
-    client_close(call->client);
-    client_response_fini(&call->response);
+    remote_close(call->remote);
+    remote_response_fini(&call->response);
 }
 
 /* --- requests ------------------------------------------------------------- */
 
-static int complain_client(const struct cli_call *call, enum err err)
+static int complain_remote(const struct cli_call *call, enum err err)
 {
     if (err == ERR_INVALID) {
         return cli_complain(call, CLI_EXIT_USAGE,
@@ -238,25 +239,25 @@ static int complain_response(const struct cli_call *call)
     return code;
 }
 
-int cli_request(struct cli_call *call, const struct client_request *request)
+int cli_request(struct cli_call *call, const struct remote_request *request)
 {
     enum err err = ERR_OK;
 
-    if (call->client == NULL) {
-        err = client_open(call->url, &call->client);
+    if (call->remote == NULL) {
+        err = remote_open(call->url, &call->remote);
     }
     if (err == ERR_OK) {
-        err = client_send(call->client, request, &call->response);
+        err = remote_send(call->remote, request, &call->response);
     }
     if (err != ERR_OK) {
-        return complain_client(call, err);
+        return complain_remote(call, err);
     }
     return call->response.status < 300 ? CLI_EXIT_OK : complain_response(call);
 }
 
 int cli_get_json(struct cli_call *call, struct str target, json_t **out)
 {
-    const struct client_request request = {.method = "GET", .target = target};
+    const struct remote_request request = {.method = "GET", .target = target};
     json_error_t error;
     int code = cli_request(call, &request);
 

@@ -7,7 +7,7 @@
 
 #include "base/buf.h"
 #include "cli/cli.h"
-#include "cli/client.h"
+#include "cli/remote.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -41,8 +41,8 @@ struct cli_call {
     bool help;         /* --help: was printed */
     uint32_t word_count;
     const char *words[CLI_WORDS_MAX];
-    struct client *client;           /* owned; NULL until the first request */
-    struct client_response response; /* the last one */
+    struct remote *remote;           /* owned; NULL until the first request */
+    struct remote_response response; /* the last one */
 };
 
 /* Take a command line apart: `options` (ended by a NULL name) and --url,
@@ -62,7 +62,7 @@ void cli_call_fini(struct cli_call *call);
 /* Send a request; what goes wrong, also an answer that is no success, is said
  * on standard error. The answer is in call->response.
  * Returns CLI_EXIT_OK, CLI_EXIT_FAILED or CLI_EXIT_UNREACHABLE. */
-int cli_request(struct cli_call *call, const struct client_request *request);
+int cli_request(struct cli_call *call, const struct remote_request *request);
 
 /* GET a target and read its answer as JSON.
  * Gives: `*out`, for json_decref(). Returns as cli_request(). */
@@ -115,5 +115,7 @@ int cli_delete(int argument_count, char *const *arguments);
 int cli_set(int argument_count, char *const *arguments);
 /* As cli_push(); runs until SIGINT or SIGTERM. */
 int cli_sink(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_bench(int argument_count, char *const *arguments);
 
 #endif

@@ -1,0 +1,450 @@
+/* `opq bench`: a load generator for OPQ, and for anything else that takes a
+ * POST.
+ *
+ * Each connection keeps `pipeline` requests under way: as answers come, as many
+ * requests leave, in one send. Requests are rendered beforehand, so the
+ * generator costs a receive, a scan for the answer's end, and a send. It counts
+ * answers by status, and the time from a request's send to its answer.
+ *
+ * One thread, one loop: it is to be measured beside what it measures.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cli/bench.h"
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/histogram.h"
+#include "cli/cli.h"
+#include "http/form.h"
+#include "http/parse.h"
+#include "http/url.h"
+#include "sys/clock.h"
+#include "sys/file.h"
+#include "sys/io.h"
+#include "sys/net.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BENCH_PIPELINE_MAX = 256,
+    BENCH_ANSWER_MAX = 1 << 20, /* bytes of one answer */
+    BENCH_TOPICS_MAX = 100000,
+};
+
+/* A request rendered `pipeline` times in a row. */
+struct load {
+    char *data;  /* owned */
+    size_t size; /* of one */
+};
+
+struct bench {
+    const struct bench_options *options;
+    struct io *io;                        /* owned */
+    struct net_address address;           /* of the server */
+    struct load *loads;                   /* owned; one for each topic */
+    struct bench_connection *connections; /* owned */
+    struct bench_result *result;          /* borrowed */
+    struct io_timer end;                  /* of warm-up, then of the run */
+    uint32_t open;                        /* connections not yet closed */
+    bool measuring;
+    bool stopping;
+    uint64_t started_ns;
+};
+
+/* One connection; the times of its requests under way are a ring. */
+struct bench_connection {
+    struct io_socket socket;
+    struct bench *bench; /* borrowed */
+    bool closed;
+    uint32_t topic; /* next one */
+    uint32_t under_way;
+    uint32_t first; /* oldest in the ring */
+    uint32_t owed;  /* requests to send when the running send ends */
+    size_t scanned;
+    size_t body_left; /* of the answer being skipped */
+    struct buf input; /* owned: an answer's head that came in part */
+    uint64_t sent_ns[BENCH_PIPELINE_MAX];
+};
+
+/* --- sending
+ * ---------------------------------------------------------------------- */
+
+static void send_requests(struct bench_connection *connection, uint32_t count)
+{
+    struct bench *bench = connection->bench;
+
+    if (io_sending(&connection->socket)) {
+        connection->owed += count;
+        return;
+    }
+    struct load *load = &bench->loads[connection->topic];
+    struct iovec part = {load->data, load->size * count};
+    uint64_t now_ns = clock_monotonic_ns();
+    for (uint32_t index = 0; index < count; index++) {
+        uint32_t slot =
+            (connection->first + connection->under_way) % BENCH_PIPELINE_MAX;
+        connection->sent_ns[slot] = now_ns;
+        connection->under_way++;
+    }
+    connection->topic = (connection->topic + 1) % bench->options->topics;
+    io_send(&connection->socket, &part, 1);
+}
+
+static void on_connected(struct io_socket *socket, enum err err)
+{
+    struct bench_connection *connection =
+        CONTAINER_OF(socket, struct bench_connection, socket);
+
+    if (err != ERR_OK) {
+        connection->bench->result->broken++;
+        io_close(socket);
+        return;
+    }
+    io_receive_start(socket);
+    send_requests(connection, connection->bench->options->pipeline);
+}
+
+static void on_sent(struct io_socket *socket, enum err err)
+{
+    struct bench_connection *connection =
+        CONTAINER_OF(socket, struct bench_connection, socket);
+
+    if (err != ERR_OK) {
+        connection->bench->result->broken++;
+        io_close(socket);
+        return;
+    }
+    if (connection->owed > 0) {
+        uint32_t owed = connection->owed;
+        connection->owed = 0;
+        send_requests(connection, owed);
+    }
+}
+
+/* --- answers
+ * ------------------------------------------------------------------------ */
+
+static void count_answer(struct bench_connection *connection, int status)
+{
+    struct bench *bench = connection->bench;
+    struct bench_result *result = bench->result;
+    uint64_t sent_ns = connection->sent_ns[connection->first];
+
+    CHECK(connection->under_way > 0);
+    connection->first = (connection->first + 1) % BENCH_PIPELINE_MAX;
+    connection->under_way--;
+    if (status < 200 || status > 299) {
+        result->refused++;
+        result->last_status = status;
+    }
+    if (bench->measuring) {
+        result->answers++;
+        histogram_record(&result->latency_ns, clock_monotonic_ns() - sent_ns);
+    }
+}
+
+/* Take whole answers from `text`; returns the bytes that are done with, or
+ * SIZE_MAX when it is no HTTP. */
+static size_t take_answers(struct bench_connection *connection,
+                           struct str text,
+                           uint32_t *out_count)
+{
+    const struct http_limits limits = {65536, 8192};
+    static struct http_head head; /* one thread, one loop */
+    size_t used = 0;
+    uint32_t count = 0;
+
+    while (used < text.size) {
+        struct str left = str_cut(text, used, text.size);
+        struct http_refusal refusal;
+        size_t size = 0;
+        if (connection->body_left > 0) {
+            size_t skip = connection->body_left < left.size
+                              ? connection->body_left
+                              : left.size;
+            connection->body_left -= skip;
+            used += skip;
+            continue;
+        }
+        enum err err = http_parse_response(left, &limits, &connection->scanned,
+                                           &head, &size, &refusal);
+        if (err == ERR_AGAIN) {
+            break;
+        }
+        if (err != ERR_OK || head.chunked || connection->under_way == 0) {
+            return SIZE_MAX;
+        }
+        connection->scanned = 0;
+        used += size;
+        if (head.content_length != HTTP_LENGTH_NONE && head.status != 204) {
+            connection->body_left = (size_t)head.content_length;
+        }
+        count_answer(connection, head.status);
+        count++;
+    }
+    *out_count = count;
+    return used;
+}
+
+static void on_received(struct io_socket *socket, const char *data, size_t size)
+{
+    struct bench_connection *connection =
+        CONTAINER_OF(socket, struct bench_connection, socket);
+    struct buf *input = &connection->input;
+    struct str text = {data, size};
+    uint32_t count = 0;
+
+    if (input->size > 0) {
+        buf_append(input, data, size);
+        text = buf_str(input);
+    }
+    size_t used = take_answers(connection, text, &count);
+    if (used == SIZE_MAX || text.size - used > BENCH_ANSWER_MAX) {
+        connection->bench->result->broken++;
+        io_close(socket);
+        return;
+    }
+    if (input->size > 0) {
+        buf_consume(input, used);
+    } else if (used < size) {
+        buf_append(input, data + used, size - used);
+    }
+    if (connection->bench->stopping) {
+        if (connection->under_way == 0) {
+            io_close(socket);
+        }
+    } else if (count > 0) {
+        send_requests(connection, count);
+    }
+}
+
+static void on_ended(struct io_socket *socket, enum err err)
+{
+    struct bench_connection *connection =
+        CONTAINER_OF(socket, struct bench_connection, socket);
+
+    (void)err;
+    if (!connection->bench->stopping || connection->under_way > 0) {
+        connection->bench->result->broken++;
+    }
+    io_close(socket);
+}
+
+static void on_closed(struct io_socket *socket)
+{
+    struct bench_connection *connection =
+        CONTAINER_OF(socket, struct bench_connection, socket);
+    struct bench *bench = connection->bench;
+
+    connection->closed = true;
+    buf_fini(&connection->input);
+    bench->open--;
+    if (bench->open == 0) {
+        io_timer_stop(bench->io, &bench->end);
+        io_stop(bench->io);
+    }
+}
+
+static const struct io_socket_ops socket_ops = {
+    .connected = on_connected,
+    .received = on_received,
+    .ended = on_ended,
+    .sent = on_sent,
+    .closed = on_closed,
+};
+
+/* --- requests
+ * ------------------------------------------------------------------------ */
+
+static void
+render_form(const struct bench *bench, uint32_t topic, struct buf *body)
+{
+    const struct bench_options *options = bench->options;
+
+    buf_append_format(body, "topic=%s-%u&url=", options->topic, topic);
+    form_escape(body, str_from(options->target));
+    buf_append_c(body, "&message=");
+    for (uint64_t index = 0; index < options->size; index++) {
+        buf_append_byte(body, (char)('a' + index % 26));
+    }
+}
+
+static void
+render_batch(const struct bench *bench, uint32_t topic, struct buf *body)
+{
+    const struct bench_options *options = bench->options;
+
+    for (uint32_t item = 0; item < options->batch; item++) {
+        buf_append_format(body, "{\"topic\":\"%s-%u\",\"url\":\"",
+                          options->topic, topic);
+        buf_append_json(body, str_from(options->target));
+        buf_append_c(body, "\",\"message\":\"");
+        for (uint64_t index = 0; index < options->size; index++) {
+            buf_append_byte(body, (char)('a' + index % 26));
+        }
+        buf_append_c(body, "\"}\n");
+    }
+}
+
+static enum err render_load(const struct bench *bench,
+                            const struct url *url,
+                            uint32_t topic,
+                            struct load *out_load)
+{
+    const struct bench_options *options = bench->options;
+    struct buf body = {0};
+    struct buf request = {0};
+    bool batch = options->batch > 0;
+
+    if (batch) {
+        render_batch(bench, topic, &body);
+    } else {
+        render_form(bench, topic, &body);
+    }
+    for (uint32_t copy = 0; copy < options->pipeline; copy++) {
+        buf_append_format(&request,
+                          "POST %s HTTP/1.1\r\nHost: %.*s\r\n"
+                          "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n",
+                          batch ? "/opq/batch" : "/opq/push",
+                          STR_ARG(url->authority),
+                          batch ? "application/x-ndjson"
+                                : "application/x-www-form-urlencoded",
+                          body.size);
+        buf_append_str(&request, buf_str(&body));
+    }
+    enum err err = buf_err(&request);
+    if (err == ERR_OK) {
+        err = buf_err(&body);
+    }
+    buf_fini(&body);
+    if (err != ERR_OK) {
+        buf_fini(&request);
+        return err;
+    }
+    out_load->data = request.data;
+    out_load->size = request.size / options->pipeline;
+    return ERR_OK;
+}
+
+/* --- the run
+ * ----------------------------------------------------------------------------
+ */
+
+static void run_over(struct io_timer *timer)
+{
+    struct bench *bench = CONTAINER_OF(timer, struct bench, end);
+
+    if (!bench->measuring && !bench->stopping) {
+        bench->measuring = true;
+        bench->started_ns = clock_monotonic_ns();
+        io_timer_start(bench->io, timer, bench->options->duration_ms);
+        return;
+    }
+    if (bench->measuring) {
+        bench->result->elapsed_ns = clock_monotonic_ns() - bench->started_ns;
+        bench->measuring = false;
+        bench->stopping = true;
+        /* Let what is under way be answered, but not for ever. */
+        io_timer_start(bench->io, timer, 5000);
+        return;
+    }
+    io_stop(bench->io);
+}
+
+static enum err connect_all(struct bench *bench)
+{
+    uint32_t count = bench->options->connections;
+
+    bench->connections = calloc(count, sizeof(*bench->connections));
+    if (bench->connections == NULL) {
+        return ERR_NOMEM;
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        struct bench_connection *connection = &bench->connections[index];
+        int fd = -1;
+        enum err err = net_socket(bench->address.any.sa_family, &fd);
+        if (err != ERR_OK) {
+            return err;
+        }
+        connection->bench = bench;
+        connection->topic = index % bench->options->topics;
+        io_socket_init(bench->io, &connection->socket, fd, &socket_ops);
+        io_connect(&connection->socket, &bench->address.any,
+                   bench->address.size);
+        bench->open++;
+    }
+    return ERR_OK;
+}
+
+static enum err prepare(struct bench *bench)
+{
+    const struct bench_options *options = bench->options;
+    const struct io_options io_options = {.backend = options->backend};
+    const char *reason = NULL;
+    struct url url;
+
+    enum err err = url_parse(str_from(options->url), &url, &reason);
+    if (err != ERR_OK || url.secure) {
+        return ERR_INVALID;
+    }
+    err = net_parse(url.host, url.port, &bench->address);
+    if (err == ERR_OK) {
+        err = io_create(&io_options, &bench->io);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    bench->loads = calloc(options->topics, sizeof(*bench->loads));
+    if (bench->loads == NULL) {
+        return ERR_NOMEM;
+    }
+    for (uint32_t topic = 0; topic < options->topics; topic++) {
+        err = render_load(bench, &url, topic, &bench->loads[topic]);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+static void bench_fini(struct bench *bench)
+{
+    for (uint32_t topic = 0;
+         bench->loads != NULL && topic < bench->options->topics; topic++) {
+        free(bench->loads[topic].data);
+    }
+    free(bench->loads);
+    free(bench->connections);
+    io_destroy(bench->io);
+}
+
+enum err bench_run(const struct bench_options *options,
+                   struct bench_result *out_result)
+{
+    struct bench bench = {.options = options, .result = out_result};
+
+    CHECK(options->pipeline > 0 && options->pipeline <= BENCH_PIPELINE_MAX);
+    CHECK(options->topics > 0 && options->topics <= BENCH_TOPICS_MAX);
+    memset(out_result, 0, sizeof(*out_result));
+    enum err err = prepare(&bench);
+    if (err == ERR_OK) {
+        err = connect_all(&bench);
+    }
+    if (err == ERR_OK) {
+        bench.end.expired = run_over;
+        io_timer_start(bench.io, &bench.end, options->warmup_ms);
+        io_run(bench.io);
+        /* Those that never answered are closed by force. */
+        for (uint32_t index = 0; index < options->connections; index++) {
+            if (!bench.connections[index].closed) {
+                io_close(&bench.connections[index].socket);
+            }
+        }
+        while (bench.open > 0) {
+            io_run_turn(bench.io, 100);
+        }
+    }
+    bench_fini(&bench);
+    return err;
+}

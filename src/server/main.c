@@ -1,0 +1,90 @@
+/* The program: serves, or runs a subcommand.
+ *
+ *     opq [serve] [flags]      serve
+ *     opq push|topics|...      see cli/
+ *     opq help | version
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "base/buf.h"
+#include "cli/cli.h"
+#include "server/config.h"
+#include "server/server.h"
+
+#include <stdio.h>
+#include <string.h>
+
+extern char **environ;
+
+static void print_help(FILE *to)
+{
+    (void)fputs("opq " OPQ_VERSION ", a persistent push message queue\n"
+                "\n"
+                "  opq [serve] [flags]     serve; without flags on port 8999, "
+                "data in ./opq-data\n"
+                "  opq help                this\n"
+                "  opq version             the version\n",
+                to);
+    cli_help(to);
+    (void)fputs("\nFlags of serve, with one dash or two, and a blank or '='; "
+                "each is also a line of\nthe file given by --config FILE and "
+                "an environment variable OPQ_<NAME>.\n"
+                "--check-config tells what is wrong with them, and ends.\n",
+                to);
+    config_help(to);
+}
+
+static int serve(int argument_count, char *const *arguments)
+{
+    struct config config;
+    struct buf errors = {0};
+    int code;
+
+    enum err err =
+        config_read(argument_count, arguments, environ, &config, &errors);
+    if (err != ERR_OK) {
+        (void)fprintf(stderr, "%.*s", STR_ARG(buf_str(&errors)));
+        buf_fini(&errors);
+        return err == ERR_INVALID ? SERVER_EXIT_CONFIG : SERVER_EXIT_SOFTWARE;
+    }
+    buf_fini(&errors);
+    if (config.check_only) {
+        (void)printf("%s: the settings are right\n",
+                     config.file != NULL ? config.file : "opq");
+        code = SERVER_EXIT_OK;
+    } else {
+        code = server_run(&config);
+    }
+    config_fini(&config);
+    return code;
+}
+
+static bool is_any(const char *word, const char *first, const char *second)
+{
+    return strcmp(word, first) == 0 || strcmp(word, second) == 0;
+}
+
+int main(int argument_count, char **arguments)
+{
+    const char *command = argument_count > 1 ? arguments[1] : "serve";
+
+    if (is_any(command, "-h", "--help") || is_any(command, "help", "-help")) {
+        print_help(stdout);
+        return SERVER_EXIT_OK;
+    }
+    if (is_any(command, "version", "--version")) {
+        (void)puts("opq " OPQ_VERSION);
+        return SERVER_EXIT_OK;
+    }
+    if (strcmp(command, "settings-manual") == 0) {
+        config_manual(stdout);
+        return SERVER_EXIT_OK;
+    }
+    if (command[0] == '-' || argument_count <= 1) {
+        return serve(argument_count - 1, arguments + 1);
+    }
+    if (strcmp(command, "serve") == 0) {
+        return serve(argument_count - 2, arguments + 2);
+    }
+    return cli_main(command, argument_count - 2, arguments + 2);
+}
