@@ -127,7 +127,7 @@ static int send_push(struct cli_call *call,
                       raw ? options->type
                           : "application/x-www-form-urlencoded");
     good = good && (!raw || http_is_field_value(str_from(options->type)));
-    const struct client_request request = {
+    const struct remote_request request = {
         .method = "POST",
         .target = buf_str(&target),
         .headers = buf_str(&headers),
@@ -263,7 +263,7 @@ static int send_batches(struct cli_call *call, struct str lines)
     int code = CLI_EXIT_OK;
 
     while (str_trim(lines).size > 0 && code == CLI_EXIT_OK) {
-        const struct client_request request = {
+        const struct remote_request request = {
             .method = "POST",
             .target = STR("/opq/batch"),
             .headers = STR("Content-Type: application/x-ndjson\r\n"),

@@ -350,8 +350,8 @@ static enum err open_sink(struct sink *sink, char text[NET_TEXT_MAX])
     struct http_server_options options = {
         .limits = {.head_size_max = HEAD_SIZE_MAX,
                    .target_size_max = HEAD_SIZE_MAX},
-        .body_size_max = CLIENT_BODY_MAX,
-        .body_memory_max = (uint64_t)CLIENT_BODY_MAX * 2,
+        .body_size_max = REMOTE_BODY_MAX,
+        .body_memory_max = (uint64_t)REMOTE_BODY_MAX * 2,
         .connections_max = CONNECTIONS_MAX,
         .handle = handle,
         .context = sink,

@@ -26,7 +26,7 @@ static int request_topic(struct cli_call *call,
     form_escape(&target, str_from(topic));
     buf_append_str(&target, rest);
     if (buf_err(&target) == ERR_OK) {
-        const struct client_request request = {.method = method,
+        const struct remote_request request = {.method = method,
                                                .target = buf_str(&target)};
         code = cli_request(call, &request);
     }
@@ -296,7 +296,7 @@ int cli_replay(int argument_count, char *const *arguments)
     form_escape(&body, str_from(call.words[0]));
     buf_append_c(&body, "&cmd=");
     form_escape(&body, str_from(call.words[1]));
-    const struct client_request request = {
+    const struct remote_request request = {
         .method = "POST",
         .target = STR("/opq/replay"),
         .headers = STR("Content-Type: application/x-www-form-urlencoded\r\n"),

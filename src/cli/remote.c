@@ -7,7 +7,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "cli/client.h"
+#include "cli/remote.h"
 
 #include "http/parse.h"
 #include "http/url.h"
@@ -30,7 +30,7 @@ enum {
     RECEIVE_SIZE = 64 * 1024,
 };
 
-struct client {
+struct remote {
     int fd; /* owned; -1: not connected */
     bool local;
     struct net_address address; /* of a Unix socket */
@@ -40,87 +40,87 @@ struct client {
     struct buf input; /* received, not used yet */
 };
 
-static enum err set_url(struct client *client, struct str text)
+static enum err set_url(struct remote *remote, struct str text)
 {
     struct url url;
     const char *reason = NULL;
 
     if (url_parse(text, &url, &reason) != ERR_OK || url.secure ||
-        url.host.size >= sizeof(client->host)) {
+        url.host.size >= sizeof(remote->host)) {
         return ERR_INVALID;
     }
-    memcpy(client->host, url.host.data, url.host.size);
-    (void)snprintf(client->port, sizeof(client->port), "%u",
+    memcpy(remote->host, url.host.data, url.host.size);
+    (void)snprintf(remote->port, sizeof(remote->port), "%u",
                    (unsigned)url.port);
-    (void)snprintf(client->authority, sizeof(client->authority), "%.*s",
+    (void)snprintf(remote->authority, sizeof(remote->authority), "%.*s",
                    STR_ARG(url.authority));
     return ERR_OK;
 }
 
-static enum err set_address(struct client *client, const char *address)
+static enum err set_address(struct remote *remote, const char *address)
 {
     struct str text = str_from(address);
     struct buf url = {0};
 
     if (str_starts(text, STR("unix:"))) {
-        client->local = true;
-        (void)snprintf(client->authority, sizeof(client->authority),
+        remote->local = true;
+        (void)snprintf(remote->authority, sizeof(remote->authority),
                        "localhost");
-        return net_parse(text, 0, &client->address) == ERR_OK ? ERR_OK
+        return net_parse(text, 0, &remote->address) == ERR_OK ? ERR_OK
                                                               : ERR_INVALID;
     }
     if (!str_starts(text, STR("http://"))) {
         buf_append_c(&url, "http://");
     }
     buf_append_str(&url, text);
-    enum err err = url.failed ? ERR_NOMEM : set_url(client, buf_str(&url));
+    enum err err = url.failed ? ERR_NOMEM : set_url(remote, buf_str(&url));
     buf_fini(&url);
     return err;
 }
 
-enum err client_open(const char *address, struct client **out)
+enum err remote_open(const char *address, struct remote **out)
 {
-    struct client *client = calloc(1, sizeof(*client));
+    struct remote *remote = calloc(1, sizeof(*remote));
 
-    if (client == NULL) {
+    if (remote == NULL) {
         return ERR_NOMEM;
     }
-    client->fd = -1;
-    enum err err = set_address(client, address);
+    remote->fd = -1;
+    enum err err = set_address(remote, address);
     if (err != ERR_OK) {
-        free(client);
+        free(remote);
         return err;
     }
-    *out = client;
+    *out = remote;
     return ERR_OK;
 }
 
-static void disconnect(struct client *client)
+static void disconnect(struct remote *remote)
 {
-    if (client->fd >= 0) {
-        (void)close(client->fd);
+    if (remote->fd >= 0) {
+        (void)close(remote->fd);
     }
-    client->fd = -1;
-    buf_clear(&client->input);
+    remote->fd = -1;
+    buf_clear(&remote->input);
 }
 
-void client_close(struct client *client)
+void remote_close(struct remote *remote)
 {
-    if (client == NULL) {
+    if (remote == NULL) {
         return;
     }
-    disconnect(client);
-    buf_fini(&client->input);
-    free(client);
+    disconnect(remote);
+    buf_fini(&remote->input);
+    free(remote);
 }
 
 /* --- connecting ----------------------------------------------------------- */
 
-static enum err connect_to(struct client *client,
+static enum err connect_to(struct remote *remote,
                            const struct sockaddr *address,
                            socklen_t address_size)
 {
-    const struct timeval wait = {.tv_sec = CLIENT_WAIT_S};
+    const struct timeval wait = {.tv_sec = REMOTE_WAIT_S};
     int on = 1;
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -135,21 +135,21 @@ static enum err connect_to(struct client *client,
         (void)close(fd);
         return err;
     }
-    client->fd = fd;
+    remote->fd = fd;
     return ERR_OK;
 }
 
-static enum err connect_by_name(struct client *client)
+static enum err connect_by_name(struct remote *remote)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     enum err err = ERR_DNS;
 
-    if (getaddrinfo(client->host, client->port, &hints, &found) != 0) {
+    if (getaddrinfo(remote->host, remote->port, &hints, &found) != 0) {
         return ERR_DNS;
     }
     for (struct addrinfo *at = found; at != NULL; at = at->ai_next) {
-        err = connect_to(client, at->ai_addr, at->ai_addrlen);
+        err = connect_to(remote, at->ai_addr, at->ai_addrlen);
         if (err == ERR_OK) {
             break;
         }
@@ -159,20 +159,20 @@ static enum err connect_by_name(struct client *client)
 }
 
 /* Connect, unless a kept connection is still open. */
-static enum err ensure_connected(struct client *client)
+static enum err ensure_connected(struct remote *remote)
 {
     char byte;
 
-    if (client->fd >= 0) {
-        ssize_t size = recv(client->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (remote->fd >= 0) {
+        ssize_t size = recv(remote->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
         if (size < 0 && errno == EAGAIN) {
             return ERR_OK;
         }
-        disconnect(client);
+        disconnect(remote);
     }
-    return client->local
-               ? connect_to(client, &client->address.any, client->address.size)
-               : connect_by_name(client);
+    return remote->local
+               ? connect_to(remote, &remote->address.any, remote->address.size)
+               : connect_by_name(remote);
 }
 
 /* --- a request ------------------------------------------------------------ */
@@ -182,10 +182,10 @@ static enum err socket_err(void)
     return errno == EAGAIN ? ERR_TIMEOUT : err_from_errno(errno);
 }
 
-static enum err send_all(struct client *client, struct str data)
+static enum err send_all(struct remote *remote, struct str data)
 {
     while (data.size > 0) {
-        ssize_t size = send(client->fd, data.data, data.size, MSG_NOSIGNAL);
+        ssize_t size = send(remote->fd, data.data, data.size, MSG_NOSIGNAL);
         if (size < 0 && errno != EINTR) {
             return socket_err();
         }
@@ -194,8 +194,8 @@ static enum err send_all(struct client *client, struct str data)
     return ERR_OK;
 }
 
-static enum err send_request(struct client *client,
-                             const struct client_request *request)
+static enum err send_request(struct remote *remote,
+                             const struct remote_request *request)
 {
     struct buf head = {0};
 
@@ -206,31 +206,31 @@ static enum err send_request(struct client *client,
                       " HTTP/1.1\r\nHost: %s\r\nAccept: application/json\r\n"
                       "User-Agent: opq-cli/" OPQ_VERSION "\r\n"
                       "Content-Length: %zu\r\n",
-                      client->authority, request->body.size);
+                      remote->authority, request->body.size);
     buf_append_str(&head, request->headers);
     buf_append_c(&head, "\r\n");
     enum err err = buf_err(&head);
     if (err == ERR_OK) {
-        err = send_all(client, buf_str(&head));
+        err = send_all(remote, buf_str(&head));
     }
     buf_fini(&head);
-    return err == ERR_OK ? send_all(client, request->body) : err;
+    return err == ERR_OK ? send_all(remote, request->body) : err;
 }
 
 /* --- its answer ----------------------------------------------------------- */
 
 /* Receive some more.
  * Errors: ERR_CLOSED  the server has ended the connection */
-static enum err receive(struct client *client)
+static enum err receive(struct remote *remote)
 {
-    if (buf_reserve(&client->input, RECEIVE_SIZE) != ERR_OK) {
+    if (buf_reserve(&remote->input, RECEIVE_SIZE) != ERR_OK) {
         return ERR_NOMEM;
     }
     for (;;) {
-        ssize_t size = recv(client->fd, client->input.data + client->input.size,
+        ssize_t size = recv(remote->fd, remote->input.data + remote->input.size,
                             RECEIVE_SIZE, 0);
         if (size > 0) {
-            client->input.size += (size_t)size;
+            remote->input.size += (size_t)size;
             return ERR_OK;
         }
         if (size == 0) {
@@ -250,7 +250,7 @@ struct answer {
     bool keep_alive;
 };
 
-static enum err receive_head(struct client *client, struct answer *answer)
+static enum err receive_head(struct remote *remote, struct answer *answer)
 {
     const struct http_limits limits = {.head_size_max = HEAD_MAX,
                                        .target_size_max = HEAD_MAX};
@@ -260,10 +260,10 @@ static enum err receive_head(struct client *client, struct answer *answer)
     size_t size = 0;
 
     for (;;) {
-        enum err err = http_parse_response(buf_str(&client->input), &limits,
+        enum err err = http_parse_response(buf_str(&remote->input), &limits,
                                            &scanned, &head, &size, &refusal);
         if (err == ERR_AGAIN) {
-            err = receive(client);
+            err = receive(remote);
             if (err != ERR_OK) {
                 return err;
             }
@@ -272,7 +272,7 @@ static enum err receive_head(struct client *client, struct answer *answer)
         if (err != ERR_OK) {
             return ERR_PROTOCOL;
         }
-        buf_consume(&client->input, size);
+        buf_consume(&remote->input, size);
         scanned = 0;
         if (head.status >= 200) {
             break;
@@ -287,7 +287,7 @@ static enum err receive_head(struct client *client, struct answer *answer)
     return ERR_OK;
 }
 
-static enum err receive_chunked(struct client *client, struct buf *body)
+static enum err receive_chunked(struct remote *remote, struct buf *body)
 {
     struct http_chunked chunked = {0};
     bool done = false;
@@ -295,13 +295,13 @@ static enum err receive_chunked(struct client *client, struct buf *body)
     while (!done) {
         size_t used = 0;
         struct str data = {NULL, 0};
-        enum err err = http_chunked_next(&chunked, buf_str(&client->input),
+        enum err err = http_chunked_next(&chunked, buf_str(&remote->input),
                                          &used, &data, &done);
         if (err == ERR_AGAIN) {
-            err = receive(client);
+            err = receive(remote);
         } else if (err == ERR_OK) {
             buf_append_str(body, data);
-            buf_consume(&client->input, used);
+            buf_consume(&remote->input, used);
             err = body->failed ? ERR_TOO_LARGE : ERR_OK;
         } else {
             err = ERR_PROTOCOL;
@@ -315,17 +315,17 @@ static enum err receive_chunked(struct client *client, struct buf *body)
 
 /* Receive `size` bytes, or all until the end. */
 static enum err
-receive_plain(struct client *client, uint64_t size, struct buf *body)
+receive_plain(struct remote *remote, uint64_t size, struct buf *body)
 {
     while (size > 0) {
-        struct str there = str_cut(buf_str(&client->input), 0, (size_t)size);
+        struct str there = str_cut(buf_str(&remote->input), 0, (size_t)size);
         buf_append_str(body, there);
         if (body->failed) {
             return ERR_TOO_LARGE;
         }
         size -= size == HTTP_LENGTH_NONE ? 0 : there.size;
-        buf_consume(&client->input, there.size);
-        enum err err = size > 0 ? receive(client) : ERR_OK;
+        buf_consume(&remote->input, there.size);
+        enum err err = size > 0 ? receive(remote) : ERR_OK;
         if (err == ERR_CLOSED && size == HTTP_LENGTH_NONE) {
             return ERR_OK;
         }
@@ -336,7 +336,7 @@ receive_plain(struct client *client, uint64_t size, struct buf *body)
     return ERR_OK;
 }
 
-static enum err receive_body(struct client *client,
+static enum err receive_body(struct remote *remote,
                              const struct answer *answer,
                              struct buf *body)
 {
@@ -344,43 +344,43 @@ static enum err receive_body(struct client *client,
         return ERR_OK;
     }
     if (answer->chunked) {
-        return receive_chunked(client, body);
+        return receive_chunked(remote, body);
     }
     if (answer->content_length != HTTP_LENGTH_NONE &&
-        answer->content_length > CLIENT_BODY_MAX) {
+        answer->content_length > REMOTE_BODY_MAX) {
         return ERR_TOO_LARGE;
     }
-    return receive_plain(client, answer->content_length, body);
+    return receive_plain(remote, answer->content_length, body);
 }
 
-enum err client_send(struct client *client,
-                     const struct client_request *request,
-                     struct client_response *response)
+enum err remote_send(struct remote *remote,
+                     const struct remote_request *request,
+                     struct remote_response *response)
 {
     struct answer answer = {0};
 
     buf_clear(&response->body);
-    response->body.size_max = CLIENT_BODY_MAX;
-    enum err err = ensure_connected(client);
+    response->body.size_max = REMOTE_BODY_MAX;
+    enum err err = ensure_connected(remote);
     if (err != ERR_OK) {
         return err;
     }
-    err = send_request(client, request);
+    err = send_request(remote, request);
     if (err == ERR_OK) {
-        err = receive_head(client, &answer);
+        err = receive_head(remote, &answer);
     }
     if (err == ERR_OK) {
-        err = receive_body(client, &answer, &response->body);
+        err = receive_body(remote, &answer, &response->body);
     }
     if (err != ERR_OK || !answer.keep_alive ||
         (answer.content_length == HTTP_LENGTH_NONE && !answer.chunked)) {
-        disconnect(client);
+        disconnect(remote);
     }
     response->status = answer.status;
     return err;
 }
 
-void client_response_fini(struct client_response *response)
+void remote_response_fini(struct remote_response *response)
 {
     buf_fini(&response->body);
 }

@@ -1,0 +1,65 @@
+/* A small blocking HTTP remote, for subcommands that talk to a server.
+ *
+ *     open -> request* -> close
+ *
+ * One connection, kept between requests.
+ *
+ * Threads: one.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_CLI_REMOTE_H
+#define OPQ_CLI_REMOTE_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stdint.h>
+
+struct remote;
+
+enum {
+    REMOTE_WAIT_S = 90, /* for anything to come; long polls take 60 */
+    REMOTE_BODY_MAX = 1 << 30,
+};
+
+struct remote_request {
+    const char *method;
+    struct str target;  /* "/opq/topics?limit=3" */
+    struct str headers; /* further fields, each ended by CRLF */
+    struct str body;
+};
+
+struct remote_response {
+    int status;
+    struct buf body; /* owned */
+};
+
+/* Make a remote of "http://host:port", "host:port" or "unix:PATH"; it connects
+ * with its first request.
+ *
+ * Gives:  `*out`, for remote_close().
+ * Errors: ERR_INVALID (the address), ERR_NOMEM
+ */
+MUST_CHECK enum err remote_open(const char *address, struct remote **out);
+
+/* Close and free it. Accepts NULL. */
+void remote_close(struct remote *remote);
+
+/* Send a request and wait for its answer. `*response` is zeroed or holds an
+ * earlier answer, whose memory is used again.
+ *
+ * Gives:  the body, for remote_response_fini().
+ * Blocks: at most REMOTE_WAIT_S without progress.
+ * Errors: ERR_REFUSED, ERR_DNS, ERR_RESET, ERR_CLOSED, ERR_TIMEOUT,
+ *         ERR_PROTOCOL, ERR_TOO_LARGE, ERR_NOMEM, ERR_IO
+ */
+MUST_CHECK enum err remote_send(struct remote *remote,
+                                const struct remote_request *request,
+                                struct remote_response *response);
+
+/* Free an answer. */
+void remote_response_fini(struct remote_response *response);
+
+#endif
