@@ -41,6 +41,7 @@ enum journal_type {
 enum {
     JOURNAL_ENTRY_HEAD_SIZE = 32,
     JOURNAL_BATCH_ALIGN = 4096,
+    JOURNAL_FILES_MAX = 4096, /* so that what a new file begins with is small */
 };
 
 /* A place between two batches. */
@@ -53,15 +54,20 @@ struct journal_options {
     struct io *io;         /* borrowed; NULL: recovery only, no commits */
     const char *directory; /* journal/<shard>; copied */
     uint64_t file_size;    /* bytes of a file, a multiple of 4,096 */
-    uint32_t files_max;
-    uint64_t batch_size_max;     /* bytes; at most file_size */
+    uint32_t files_max;    /* at most JOURNAL_FILES_MAX are used */
+    /* Bytes; at most half of file_size. Rounded down to a multiple of 4,096:
+     * what a commit writes is padded. */
+    uint64_t batch_size_max;
     bool direct;                 /* try O_DIRECT */
-    uint32_t sync_inline_max_us; /* a slower mean makes commits asynchronous */
+    uint32_t sync_inline_max_us; /* a slower mean makes commits asynchronous;
+                                    0: all durable ones are */
 };
 
 /* What recovery found, entry by entry, in order. */
 struct journal_replay {
-    /* A whole entry. An error other than ERR_CORRUPT ends recovery and is
+    /* A whole entry, but ABORT, which the journal heeds itself. `body` ends
+     * with up to 7 zeros of padding; of a record it is just the record, whose
+     * checksum holds. An error other than ERR_CORRUPT ends recovery and is
      * returned; ERR_CORRUPT counts it as quarantined. */
     enum err (*entry)(void *context,
                       enum journal_type type,
@@ -72,6 +78,7 @@ struct journal_replay {
                     uint64_t topic_id,
                     struct journal_place place,
                     uint64_t size);
+    /* NULL: nobody asks. */
     void (*progress)(void *context, uint64_t done_bytes, uint64_t all_bytes);
     void *context; /* borrowed during the call */
 };
@@ -88,10 +95,12 @@ struct journal_stats {
 };
 
 /* Open the journal in a directory, which is there, replaying what lies behind
- * `from` through `replay`; then ready for puts in a fresh file.
+ * `from` through `replay`; then ready for puts in a fresh file, unless all are
+ * in use: then puts give ERR_BUSY until journal_release(). What was replayed
+ * is durable then, and is needed until it is released.
  *
  * Gives:  `*out`, for journal_close().
- * Blocks: on reading and filling files.
+ * Blocks: on reading files, and on filling the beginning of one.
  * Errors: ERR_FULL, ERR_IO, ERR_NOMEM, what `replay->entry` gave
  */
 MUST_CHECK enum err journal_open(const struct journal_options *options,
@@ -99,7 +108,13 @@ MUST_CHECK enum err journal_open(const struct journal_options *options,
                                  const struct journal_replay *replay,
                                  struct journal **out);
 
-/* Close. Accepts NULL. No commit is running; puts not committed are dropped. */
+/* Close. Accepts NULL. No commit is running; puts not committed are dropped.
+ * While journal_busy(), a file is still being prepared: then it blocks until
+ * the helper lets go of it, and a task of the loop is left that frees the last
+ * of it in the next turn.
+ *
+ * Blocks: while journal_busy(), some milliseconds
+ */
 void journal_close(struct journal *journal);
 
 /* Make room in the batch for an entry with a body of `body_size` bytes, to be
@@ -117,7 +132,8 @@ MUST_CHECK enum err journal_put_begin(struct journal *journal,
                                       size_t body_size,
                                       void **out_body);
 
-/* Seal the entry begun last: its checksum. */
+/* End the entry begun last: its body is written. A record in it is as large as
+ * was said. (Place and checksum are set when the batch's place is known.) */
 void journal_put_end(struct journal *journal);
 
 /* Forget what was put since the last commit began: after a failed commit,
@@ -130,14 +146,23 @@ bool journal_pending(const struct journal *journal);
 /* Tell whether an asynchronous commit is running. */
 bool journal_committing(const struct journal *journal);
 
+/* Tell whether the loop must go on turning before journal_close(): a commit is
+ * running or the next file is being prepared. It ends in some turn. */
+bool journal_busy(const struct journal *journal);
+
 /* Write the batch and, if `durable`, make it durable; then call `committed`
  * with the outcome: before the return when commits are fast and the batch is
  * written on the loop, else from the loop later. No commit is running.
  *
  * Without `durable` the batch survives the process, not the machine; the next
- * durable commit makes it durable, too.
+ * durable commit makes it durable, too. (When that one's sync fails, it is only
+ * durable with the next checkpoint.)
  *
- * Errors in committed(): ERR_FULL, ERR_IO: nothing of the batch will ever count
+ * committed() may put and drop, but not commit.
+ *
+ * Errors in committed(): ERR_FULL, ERR_IO: nothing of the batch will ever
+ *         count, unless the disk also refuses to take note of that and then
+ *         the machine stops before any other commit
  */
 void journal_commit(struct journal *journal,
                     bool durable,

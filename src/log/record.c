@@ -54,15 +54,21 @@ static bool has_raw(const struct message *message)
     return message->kind == MESSAGE_KIND_RAW;
 }
 
+/* A raw body is all there is: no fields beside it. */
+static uint32_t field_count(const struct message *message)
+{
+    return has_raw(message) ? 0 : message->field_count;
+}
+
 /* Bytes of the payload without padding. */
 static size_t payload_size(const struct message *message)
 {
-    size_t size = RECORD_FIXED_SIZE + vector_size(message->field_count) +
+    size_t size = RECORD_FIXED_SIZE + vector_size(field_count(message)) +
                   vector_size(message->header_count);
 
-    size += ((size_t)message->field_count + message->header_count) *
+    size += ((size_t)field_count(message) + message->header_count) *
             RECORD_PAIR_SIZE;
-    for (uint32_t index = 0; index < message->field_count; index++) {
+    for (uint32_t index = 0; index < field_count(message); index++) {
         size += pair_size(&message->fields[index]);
     }
     for (uint32_t index = 0; index < message->header_count; index++) {
@@ -78,7 +84,7 @@ static size_t payload_size(const struct message *message)
 
 enum err record_size(const struct message *message, size_t *out_size)
 {
-    if (message->field_count > MESSAGE_PAIRS_MAX ||
+    if (field_count(message) > MESSAGE_PAIRS_MAX ||
         message->header_count > MESSAGE_PAIRS_MAX) {
         return ERR_TOO_LARGE;
     }
@@ -172,12 +178,12 @@ static void put_vtables(const struct encoder *encoder,
     char *pair = encoder->base + RECORD_PAIR_VTABLE;
     const bool there[RECORD_FIELD_COUNT] = {
         [RECORD_FIELD_URL] = message->url.size > 0,
-        [RECORD_FIELD_BODY] = message->field_count > 0,
+        [RECORD_FIELD_BODY] = field_count(message) > 0,
         [RECORD_FIELD_HEADER] = message->header_count > 0,
         [RECORD_FIELD_RAW] = has_raw(message),
         [RECORD_FIELD_CONTENT_TYPE] = message->content_type.size > 0,
         [RECORD_FIELD_METHOD] = message->method.size > 0,
-        [RECORD_FIELD_TIMEOUT] = true,
+        [RECORD_FIELD_TIMEOUT] = message->timeout_ms > 0,
         [RECORD_FIELD_PUSHED_AT] = true,
     };
 
@@ -204,10 +210,10 @@ put_optional(struct encoder *encoder, uint32_t field, struct str text)
 /* Write the payload; gives its size. */
 static uint32_t put_payload(const struct message *message, char *base)
 {
-    uint32_t pairs = message->field_count + message->header_count;
+    uint32_t pairs = field_count(message) + message->header_count;
     uint32_t vector = RECORD_FIXED_SIZE;
     uint32_t tables = RECORD_FIXED_SIZE +
-                      (uint32_t)vector_size(message->field_count) +
+                      (uint32_t)vector_size(field_count(message)) +
                       (uint32_t)vector_size(message->header_count);
     struct encoder encoder = {.base = base,
                               .tables = tables,
@@ -218,7 +224,7 @@ static uint32_t put_payload(const struct message *message, char *base)
     put_vtables(&encoder, message);
     put_u32(base + RECORD_TABLE, RECORD_TABLE - RECORD_VTABLE);
     put_pairs(&encoder, RECORD_TABLE + 4 + 4 * RECORD_FIELD_BODY,
-              message->fields, message->field_count, &vector);
+              message->fields, field_count(message), &vector);
     put_pairs(&encoder, RECORD_TABLE + 4 + 4 * RECORD_FIELD_HEADER,
               message->headers, message->header_count, &vector);
     put_optional(&encoder, RECORD_FIELD_URL, message->url);

@@ -89,9 +89,18 @@ MUST_CHECK enum err record_peek(struct str bytes,
                                 uint64_t *out_sequence,
                                 uint64_t *out_pushed_at_ms);
 
+/* Check that `bytes` are one record, by its header, checksum and padding; what
+ * the payload holds is not looked at.
+ *
+ * Errors: ERR_AGAIN    there is more of it than `bytes`
+ *         ERR_CORRUPT  it is not whole, or not all of `bytes`
+ */
+MUST_CHECK enum err record_check(struct str bytes);
+
 /* Check and read a record at the beginning of `bytes`.
  *
  * Borrows: bytes, as long as `out_record` is used.
+ * Gives:   `*out_record`; its content is undefined after an error.
  * Errors:  ERR_AGAIN    it does not all lie in `bytes`
  *          ERR_CORRUPT  its checksum or structure is wrong
  */

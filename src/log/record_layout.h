@@ -17,6 +17,7 @@ enum {
     RECORD_AT_PAYLOAD_SIZE = 24,
     RECORD_AT_FLAGS = 28,
     RECORD_AT_VERSION = 30,
+    RECORD_AT_RESERVED = 32, /* zeros, up to the payload */
     RECORD_VERSION = 1,
     RECORD_FLAG_RAW = 1,
 };

@@ -210,6 +210,16 @@ static bool read_message(struct str payload, struct record *record)
                       &message->header_count);
 }
 
+static bool is_zero(struct str bytes)
+{
+    for (size_t index = 0; index < bytes.size; index++) {
+        if (bytes.data[index] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 enum err record_peek(struct str bytes,
                      size_t *out_size,
                      uint64_t *out_sequence,
@@ -225,7 +235,9 @@ enum err record_peek(struct str bytes,
         size < RECORD_HEADER_SIZE || payload > size - RECORD_HEADER_SIZE ||
         size - RECORD_HEADER_SIZE - payload >= RECORD_ALIGN ||
         !read_u16(bytes, RECORD_AT_VERSION, &version) ||
-        version != RECORD_VERSION) {
+        version != RECORD_VERSION ||
+        get_u64(bytes.data + RECORD_AT_RESERVED) != 0 ||
+        get_u64(bytes.data + RECORD_AT_RESERVED + 8) != 0) {
         return ERR_CORRUPT;
     }
     if (bytes.size < size) {
@@ -237,30 +249,58 @@ enum err record_peek(struct str bytes,
     return ERR_OK;
 }
 
-enum err record_decode(struct str bytes, struct record *out_record)
+/* Check all but the structure of the payload. */
+static enum err check(struct str bytes, struct str *out_payload)
 {
     size_t size = 0;
     uint64_t sequence = 0;
     uint64_t pushed_at_ms = 0;
-    uint32_t flags = 0;
-
     enum err err = record_peek(bytes, &size, &sequence, &pushed_at_ms);
     if (err != ERR_OK) {
         return err;
     }
-    struct str payload = str_cut(bytes, RECORD_HEADER_SIZE,
-                                 get_u32(bytes.data + RECORD_AT_PAYLOAD_SIZE));
+    uint32_t payload = get_u32(bytes.data + RECORD_AT_PAYLOAD_SIZE);
+    size_t end = RECORD_HEADER_SIZE + (size_t)payload;
     uint32_t crc =
-        crc32c(0, bytes.data + RECORD_AT_SEQUENCE,
-               RECORD_HEADER_SIZE - RECORD_AT_SEQUENCE + payload.size);
+        crc32c(0, bytes.data + RECORD_AT_SEQUENCE, end - RECORD_AT_SEQUENCE);
     if (crc != get_u32(bytes.data + RECORD_AT_CRC) ||
-        !read_u16(bytes, RECORD_AT_FLAGS, &flags) ||
+        !is_zero(str_cut(bytes, end, size - end))) {
+        return ERR_CORRUPT;
+    }
+    *out_payload = str_cut(bytes, RECORD_HEADER_SIZE, payload);
+    return ERR_OK;
+}
+
+enum err record_check(struct str bytes)
+{
+    struct str payload;
+    enum err err = check(bytes, &payload);
+    if (err == ERR_OK && get_u32(bytes.data + RECORD_AT_SIZE) != bytes.size) {
+        return ERR_CORRUPT;
+    }
+    return err;
+}
+
+enum err record_decode(struct str bytes, struct record *out_record)
+{
+    struct str payload;
+    uint32_t flags = 0;
+    enum err err = check(bytes, &payload);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (!read_u16(bytes, RECORD_AT_FLAGS, &flags) ||
         !read_message(payload, out_record)) {
         return ERR_CORRUPT;
     }
-    out_record->sequence = sequence;
-    out_record->size = (uint32_t)size;
-    out_record->message.kind =
-        (flags & RECORD_FLAG_RAW) != 0 ? MESSAGE_KIND_RAW : MESSAGE_KIND_FORM;
+    struct message *message = &out_record->message;
+    bool raw = (flags & RECORD_FLAG_RAW) != 0;
+    if (raw && message->body.data == NULL) {
+        return ERR_CORRUPT;
+    }
+    message->kind = raw ? MESSAGE_KIND_RAW : MESSAGE_KIND_FORM;
+    message->pushed_at_ms = get_u64(bytes.data + RECORD_AT_PUSHED_AT);
+    out_record->sequence = get_u64(bytes.data + RECORD_AT_SEQUENCE);
+    out_record->size = get_u32(bytes.data + RECORD_AT_SIZE);
     return ERR_OK;
 }
