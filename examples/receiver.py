@@ -3,6 +3,8 @@
 
 OPQ delivers at least once and in order per topic, so remembering the last
 sequence number of each topic is enough to leave repeats out.
+
+SPDX-License-Identifier: MIT
 """
 import http.server
 import sys
@@ -28,4 +30,5 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
-    http.server.ThreadingHTTPServer(("127.0.0.1", port), Receiver).serve_forever()
+    address = ("127.0.0.1", port)
+    http.server.ThreadingHTTPServer(address, Receiver).serve_forever()

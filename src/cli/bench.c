@@ -14,7 +14,6 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/histogram.h"
-#include "cli/cli.h"
 #include "http/form.h"
 #include "http/parse.h"
 #include "http/url.h"
@@ -67,8 +66,7 @@ struct bench_connection {
     uint64_t sent_ns[BENCH_PIPELINE_MAX];
 };
 
-/* --- sending
- * ---------------------------------------------------------------------- */
+/* --- sending -------------------------------------------------------------- */
 
 static void send_requests(struct bench_connection *connection, uint32_t count)
 {
@@ -122,8 +120,7 @@ static void on_sent(struct io_socket *socket, enum err err)
     }
 }
 
-/* --- answers
- * ------------------------------------------------------------------------ */
+/* --- answers -------------------------------------------------------------- */
 
 static void count_answer(struct bench_connection *connection, int status)
 {
@@ -254,8 +251,7 @@ static const struct io_socket_ops socket_ops = {
     .closed = on_closed,
 };
 
-/* --- requests
- * ------------------------------------------------------------------------ */
+/* --- requests ------------------------------------------------------------- */
 
 static void
 render_form(const struct bench *bench, uint32_t topic, struct buf *body)

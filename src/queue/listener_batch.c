@@ -111,7 +111,8 @@ static void batch_end(struct batch *batch)
     }
     buf_append_c(&body, "]\n");
     if (body.failed) {
-        answer_problem(batch->exchange, 503, push_err_text(ERR_NOMEM), NULL);
+        answer_problem(batch->exchange, 503, push_task_err_text(ERR_NOMEM),
+                       NULL);
     } else {
         answer_json(batch->exchange, all_stored ? 201 : 207, buf_str(&body));
     }
@@ -132,7 +133,7 @@ static void item_failed(struct batch_item *item, enum err err)
 {
     item->status = answer_status(err);
     (void)snprintf(item->detail, sizeof(item->detail), "%s",
-                   push_err_text(err));
+                   push_task_err_text(err));
 }
 
 static void item_ended(struct push_task *task)
@@ -170,7 +171,7 @@ static void start_item(struct batch *batch, uint32_t index, struct str json)
         return;
     }
     if (err == ERR_OK) {
-        err = push_task_acquire(listener, &task);
+        err = push_task_acquire(&listener->pool, &task);
     }
     if (err == ERR_OK) {
         task->batch = batch;
@@ -227,7 +228,7 @@ void listener_batch(struct listener *listener, struct http_exchange *exchange)
     struct batch *batch =
         calloc(1, sizeof(*batch) + (size_t)count * sizeof(struct batch_item));
     if (batch == NULL) {
-        answer_problem(exchange, 503, push_err_text(ERR_NOMEM), NULL);
+        answer_problem(exchange, 503, push_task_err_text(ERR_NOMEM), NULL);
         return;
     }
     batch->listener = listener;

@@ -191,6 +191,7 @@ void listener_replay(struct listener *listener, struct http_exchange *exchange)
         err = start_replay(listener, exchange, topic, cmd);
     }
     if (err != ERR_OK) {
-        listener_refuse(exchange, json, answer_status(err), push_err_text(err));
+        listener_refuse(exchange, json, answer_status(err),
+                        push_task_err_text(err));
     }
 }

@@ -68,8 +68,7 @@ struct listener *pipeline_listener(struct pipeline *pipeline)
     return pipeline->listener;
 }
 
-/* --- topics come and go
- * ------------------------------------------------------- */
+/* --- topics come and go --------------------------------------------------- */
 
 static enum err topic_added(struct shard *shard, struct topic *topic)
 {
@@ -89,8 +88,7 @@ static void topic_removed(struct shard *shard, struct topic *topic)
     }
 }
 
-/* --- life
- * ------------------------------------------------------------------------ */
+/* --- life ----------------------------------------------------------------- */
 
 static void stop_arrived(struct io_task *task);
 static void close_arrived(struct io_task *task);
@@ -226,8 +224,7 @@ void pipeline_run(struct pipeline *pipeline)
     io_run(pipeline->io);
 }
 
-/* --- the end
- * ------------------------------------------------------------------------ */
+/* --- the end -------------------------------------------------------------- */
 
 void pipeline_stop(struct pipeline *pipeline, uint32_t drain_ms)
 {

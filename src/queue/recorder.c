@@ -57,8 +57,7 @@ enum err recorder_refuse(struct push_refusal *refusal,
     return ERR_INVALID;
 }
 
-/* --- control values ---------------------------------------------------------
- */
+/* --- control values ------------------------------------------------------- */
 
 static enum err set_sync(struct push *push, struct str value)
 {
@@ -179,8 +178,7 @@ enum err recorder_control(struct push *push,
     return ERR_NOT_FOUND;
 }
 
-/* --- headers
- * ------------------------------------------------------------------ */
+/* --- headers -------------------------------------------------------------- */
 
 static const struct str opq_prefix = {"opq-", 4};
 static const struct str forward_prefix = {"opq-forward-", 12};
@@ -288,8 +286,7 @@ enum err recorder_take_head(struct recorder *recorder,
     return ERR_OK;
 }
 
-/* --- common to all forms
- * ---------------------------------------------------------- */
+/* --- common to all forms -------------------------------------------------- */
 
 void recorder_begin(struct recorder *recorder, uint64_t now_ms)
 {
@@ -377,8 +374,7 @@ static enum err parse_query(const struct http_head *head,
     return err == ERR_OK ? ERR_OK : form_failed(err, refusal);
 }
 
-/* --- forms
- * ------------------------------------------------------------------------ */
+/* --- forms ---------------------------------------------------------------- */
 
 enum body_type {
     BODY_URLENCODED,

@@ -30,10 +30,10 @@ MUST_CHECK enum err recorder_finish(struct recorder *recorder,
                                     struct push_refusal *refusal);
 
 /* Say why a request is refused: "<what> <why>". Returns ERR_INVALID. */
-enum err recorder_refuse(struct push_refusal *refusal,
-                         int status,
-                         const char *what,
-                         const char *why);
+MUST_CHECK enum err recorder_refuse(struct push_refusal *refusal,
+                                    int status,
+                                    const char *what,
+                                    const char *why);
 
 /* Set a control value by its name, without a prefix.
  * Errors: ERR_NOT_FOUND  there is none of that name

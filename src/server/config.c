@@ -64,8 +64,7 @@ static const struct setting settings[] = {
 
 enum { SETTING_COUNT = sizeof(settings) / sizeof(settings[0]) };
 
-/* --- names
- * ------------------------------------------------------------------------ */
+/* --- names ---------------------------------------------------------------- */
 
 static char plain(char byte)
 {
@@ -141,8 +140,7 @@ report_unknown(const char *where, struct str name, struct buf *errors)
     buf_append_c(errors, "\n");
 }
 
-/* --- values
- * ------------------------------------------------------------------------ */
+/* --- values --------------------------------------------------------------- */
 
 static bool read_flag(struct str text, bool *out_flag)
 {
@@ -274,8 +272,7 @@ static enum err set(struct config *config,
     return err;
 }
 
-/* --- sources
- * ------------------------------------------------------------------------ */
+/* --- sources -------------------------------------------------------------- */
 
 static enum err set_defaults(struct config *config, struct buf *errors)
 {
@@ -605,8 +602,7 @@ void config_fini(struct config *config)
     config->file = NULL;
 }
 
-/* --- for people
- * ------------------------------------------------------------------------ */
+/* --- for people ----------------------------------------------------------- */
 
 static void print_name(FILE *to, const char *name)
 {

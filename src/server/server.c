@@ -55,8 +55,7 @@ struct server {
     atomic_uint ended;         /* shards whose loop has stopped */
 };
 
-/* --- options of the parts
- * -------------------------------------------------------- */
+/* --- options of the parts ------------------------------------------------- */
 
 static void store_failed(void *context, enum err err)
 {
@@ -235,8 +234,7 @@ static enum err make_api(struct server *server)
     return api_create(&options, &server->api);
 }
 
-/* --- shards
- * ------------------------------------------------------------------------- */
+/* --- shards --------------------------------------------------------------- */
 
 /* What a shard's thread waits for between opening and serving: all others. */
 static enum err begin_serving(struct worker *worker)
@@ -322,9 +320,7 @@ static int report_workers(const struct server *server)
     return first == ERR_NOMEM ? SERVER_EXIT_SOFTWARE : SERVER_EXIT_DATA;
 }
 
-/* --- serving
- * ---------------------------------------------------------------------------
- */
+/* --- serving -------------------------------------------------------------- */
 
 static void say_listening(struct server *server)
 {
@@ -413,8 +409,7 @@ static int run_shards(struct server *server)
     return SERVER_EXIT_OK;
 }
 
-/* --- start and end
- * ----------------------------------------------------------------------- */
+/* --- start and end -------------------------------------------------------- */
 
 static int exit_of(enum err err)
 {

@@ -1,0 +1,208 @@
+/* One push on its way: see push_task.h.
+ *
+ * On the topic's own shard the store encodes the message straight into its
+ * batch. For another one the record is encoded here and carried over; the owner
+ * gives it its number, and the outcome comes back the same way.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/push_task.h"
+
+#include "base/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void push_task_pool_init(struct push_pool *pool,
+                         struct shard *shard,
+                         uint64_t pending_max)
+{
+    memset(pool, 0, sizeof(*pool));
+    pool->shard = shard;
+    pool->pending_max = pending_max;
+    list_init(&pool->unused);
+}
+
+void push_task_pool_fini(struct push_pool *pool)
+{
+    CHECK(pool->pending == 0);
+    while (!list_empty(&pool->unused)) {
+        struct list *link = list_take_first(&pool->unused);
+        free(CONTAINER_OF(link, struct push_task, link));
+    }
+}
+
+static enum err pool_grow(struct push_pool *pool)
+{
+    struct push_task *task = calloc(1, sizeof(*task));
+
+    if (task == NULL) {
+        return ERR_NOMEM;
+    }
+    task->pool = pool;
+    list_append(&pool->unused, &task->link);
+    return ERR_OK;
+}
+
+enum err push_task_acquire(struct push_pool *pool, struct push_task **out)
+{
+    if (pool->pending >= pool->pending_max) {
+        return ERR_BUSY;
+    }
+    if (list_empty(&pool->unused) && pool_grow(pool) != ERR_OK) {
+        return ERR_NOMEM;
+    }
+    struct list *link = list_take_first(&pool->unused);
+    struct push_task *task = CONTAINER_OF(link, struct push_task, link);
+    task->exchange = NULL;
+    task->batch = NULL;
+    task->json = false;
+    task->record = NULL;
+    pool->pending++;
+    *out = task;
+    return ERR_OK;
+}
+
+void push_task_release(struct push_task *task)
+{
+    struct push_pool *pool = task->pool;
+
+    free(task->record);
+    task->record = NULL;
+    pool->pending--;
+    /* The one used last is warm: take it first. */
+    list_prepend(&pool->unused, &task->link);
+}
+
+/* --- the way through the shards ------------------------------------------- */
+
+static void note_topic(struct push_task *task, const struct topic *topic)
+{
+    memcpy(task->id_prefix, topic->id_prefix, sizeof(task->id_prefix));
+    memcpy(task->topic, topic->store->name_str.data,
+           topic->store->name_str.size + 1);
+}
+
+static void stored_here(struct store_op *op, enum err err)
+{
+    struct push_task *task = CONTAINER_OF(op, struct push_task, op);
+
+    task->err = err;
+    task->sequence = op->sequence;
+    task->durability = op->durability;
+    task->ended(task);
+}
+
+static void stored_there(struct store_op *op, enum err err)
+{
+    struct push_task *task = CONTAINER_OF(op, struct push_task, op);
+
+    task->err = err;
+    task->sequence = op->sequence;
+    task->durability = op->durability;
+    shard_call_return(&task->call);
+}
+
+static void carried(struct shard_call *call, struct shard *there)
+{
+    struct push_task *task = CONTAINER_OF(call, struct push_task, call);
+    struct topic *topic = NULL;
+
+    /* Taken even while the shard drains: it was promised where it came, and
+     * no store closes before all shards have drained. */
+    task->err = shard_topic(there, str_from(task->topic), true, &topic);
+    if (task->err == ERR_OK) {
+        note_topic(task, topic);
+        task->err = store_append_encoded(topic->store, task->record,
+                                         task->record_size, &task->op);
+    }
+    if (task->err != ERR_OK) {
+        shard_call_return(call);
+    }
+}
+
+static void carried_back(struct shard_call *call)
+{
+    struct push_task *task = CONTAINER_OF(call, struct push_task, call);
+
+    task->ended(task);
+}
+
+/* Encode a push for another shard and send it there. */
+static enum err
+carry(struct push_task *task, const struct push *push, struct shard *there)
+{
+    enum err err = record_size(&push->message, &task->record_size);
+    if (err != ERR_OK) {
+        return err;
+    }
+    task->record = aligned_alloc(RECORD_ALIGN, task->record_size);
+    if (task->record == NULL) {
+        return ERR_NOMEM;
+    }
+    record_encode(&push->message, 0, task->record, task->record_size);
+    memcpy(task->topic, push->topic.data, push->topic.size);
+    task->topic[push->topic.size] = '\0';
+    task->op.done = stored_there;
+    task->call.run = carried;
+    task->call.returned = carried_back;
+    task->pool->carried++;
+    return shard_send(task->pool->shard, there, &task->call);
+}
+
+enum err push_task_start(struct push_task *task, const struct push *push)
+{
+    struct shard *home = task->pool->shard;
+    struct shard *owner = shard_owner(home, push->topic);
+    struct topic *topic = NULL;
+
+    task->op.durability = push->durability;
+    if (owner != home) {
+        return carry(task, push, owner);
+    }
+    enum err err = shard_topic(home, push->topic, true, &topic);
+    if (err != ERR_OK) {
+        return err;
+    }
+    note_topic(task, topic);
+    task->op.done = stored_here;
+    return store_append(topic->store, &push->message, &task->op);
+}
+
+/* --- the outcome ---------------------------------------------------------- */
+
+const char *push_task_err_text(enum err err)
+{
+    switch (err) {
+    case ERR_TOO_LARGE:
+        return "the message is larger than this server stores";
+    case ERR_BUSY:
+    case ERR_NOMEM:
+        return "too much is under way; try again";
+    case ERR_CLOSED:
+        return "the server is stopping";
+    case ERR_FULL:
+        return "no room on disk; try again when there is";
+    default:
+        return "the message could not be made durable";
+    }
+}
+
+const char *push_task_durability(const struct push_task *task)
+{
+    return task->durability == DURABILITY_DISK ? "disk" : "none";
+}
+
+void push_task_json(const struct push_task *task, struct buf *to)
+{
+    buf_append_c(to, "{\"id\":\"");
+    buf_append_c(to, task->id_prefix);
+    buf_append_u64(to, task->sequence);
+    buf_append_c(to, "\",\"topic\":\"");
+    buf_append_c(to, task->topic);
+    buf_append_c(to, "\",\"seq\":");
+    buf_append_u64(to, task->sequence);
+    buf_append_c(to, ",\"durability\":\"");
+    buf_append_c(to, push_task_durability(task));
+    buf_append_c(to, "\"}");
+}

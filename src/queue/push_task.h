@@ -1,0 +1,91 @@
+/* One push on its way from the request to its answer: here, or over the shard
+ * that owns its topic.
+ *
+ * Tasks come from a pool with a bound, so that what is under way is bounded.
+ *
+ * Threads: the loop's of the shard where the request came; the carried part
+ * runs on the owner's.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_QUEUE_PUSH_TASK_H
+#define OPQ_QUEUE_PUSH_TASK_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "queue/recorder.h"
+#include "queue/shard.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct batch;
+struct http_exchange;
+
+struct push_pool {
+    struct shard *shard; /* borrowed */
+    struct list unused;  /* of struct push_task */
+    uint64_t pending;    /* tasks in use */
+    uint64_t pending_max;
+    uint64_t carried; /* to other shards, so far */
+};
+
+struct push_task {
+    struct list link;       /* in the pool while unused */
+    struct push_pool *pool; /* borrowed */
+    /* Set by who starts it. Called at home when the push has ended; releases
+     * the task, then or later. */
+    void (*ended)(struct push_task *task);
+    void *context;                  /* borrowed; the starter's */
+    struct http_exchange *exchange; /* of a single push; else NULL */
+    struct batch *batch;            /* of an item; else NULL */
+    uint32_t item;                  /* index in the batch */
+    bool json;                      /* how to answer */
+    /* The outcome. */
+    enum err err;
+    uint64_t sequence;
+    enum durability durability;
+    char id_prefix[24];             /* of the topic */
+    char topic[TOPIC_NAME_MAX + 1]; /* terminated */
+    /* The way; private. */
+    struct store_op op;
+    struct shard_call call;
+    void *record; /* owned; only when carried to another shard */
+    size_t record_size;
+};
+
+/* Make an empty pool. */
+void push_task_pool_init(struct push_pool *pool,
+                         struct shard *shard,
+                         uint64_t pending_max);
+
+/* Free its tasks; none is in use. */
+void push_task_pool_fini(struct push_pool *pool);
+
+/* Take a task from the pool, or make one.
+ * Gives: `*out`, for push_task_release().
+ * Errors: ERR_BUSY (pending_max), ERR_NOMEM */
+MUST_CHECK enum err push_task_acquire(struct push_pool *pool,
+                                      struct push_task **out);
+
+/* Give a task back. */
+void push_task_release(struct push_task *task);
+
+/* Store a push: here, or on the shard that owns its topic. Ends with ended(),
+ * always, but never from inside this call.
+ * Errors: those of store_append(), shard_topic(), shard_send(): then ended()
+ *         does not come */
+MUST_CHECK enum err push_task_start(struct push_task *task,
+                                    const struct push *push);
+
+/* Append {"id":...,"topic":...,"seq":...} of a stored push. */
+void push_task_json(const struct push_task *task, struct buf *to);
+
+/* How durable it was made: "disk" or "none". */
+const char *push_task_durability(const struct push_task *task);
+
+/* What to say about a push that failed. */
+const char *push_task_err_text(enum err err);
+
+#endif
