@@ -10,17 +10,12 @@ import harness
 import pytest
 
 
-@pytest.fixture
-def serve(tmp_path):
-    """A function that starts servers: serve('--retry-first=10ms', ...).
-
-    `name` gives a further data directory. A server that is still running at
-    the end of the test must stop in order, with exit code 0.
-    """
+def serving(folder):
+    """Give a function that starts servers, and stop them all in the end."""
     servers = []
 
     def start(*arguments, name='data', ready=True, **options):
-        server = harness.Server(tmp_path / name, *arguments, **options)
+        server = harness.Server(folder / name, *arguments, **options)
         servers.append(server)
         return server.start(ready=ready)
 
@@ -31,6 +26,23 @@ def serve(tmp_path):
             code = server.stop()
             codes.append((code, server.explain() if code else ''))
     assert all(code == 0 for code, _ in codes), codes
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """A function that starts servers: serve('--retry-first=10ms', ...).
+
+    `name` gives a further data directory. A server that is still running at
+    the end of the test must stop in order, with exit code 0.
+    """
+    yield from serving(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def shared_opq(tmp_path_factory):
+    """A server for all tests of a file that leave nothing behind."""
+    for start in serving(tmp_path_factory.mktemp('shared')):
+        yield start('--drain=2s')
 
 
 @pytest.fixture
