@@ -27,6 +27,7 @@ enum {
     CONNECTIONS_MAX = 65536,
     HEAD_SIZE_MAX = 128 * 1024,
     RATE_MS = 1000,
+    PRINT_BODY_MAX = 512, /* bytes of a body that --print shows */
 };
 
 struct sink_options {
@@ -233,6 +234,22 @@ number_of(const struct http_head *head, struct str name, uint64_t otherwise)
                : otherwise;
 }
 
+/* Print the beginning of a body on a line of its own, as far as it is text. */
+static void print_body(struct str body)
+{
+    struct str shown = str_cut(body, 0, PRINT_BODY_MAX);
+
+    if (shown.size == 0) {
+        return;
+    }
+    (void)fputs("    ", stdout);
+    for (size_t index = 0; index < shown.size; index++) {
+        unsigned char byte = (unsigned char)shown.data[index];
+        (void)fputc(byte < 0x20 || byte == 0x7f ? '.' : byte, stdout);
+    }
+    (void)fputs(shown.size < body.size ? "...\n" : "\n", stdout);
+}
+
 static void print_request(const struct http_exchange *exchange,
                           const struct sink_request *request,
                           int status)
@@ -244,6 +261,7 @@ static void print_request(const struct http_exchange *exchange,
                  STR_ARG(request->topic), (long long)request->sequence,
                  (unsigned long long)request->attempt, exchange->body.size,
                  status);
+    print_body(exchange->body);
     (void)fflush(stdout);
 }
 
