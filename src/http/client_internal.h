@@ -1,0 +1,166 @@
+/* What the parts of the client share: client.c is its front, client_pool.c
+ * says which call goes on which connection, client_channel.c is one
+ * connection, client_response.h what comes over it.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_HTTP_CLIENT_INTERNAL_H
+#define OPQ_HTTP_CLIENT_INTERNAL_H
+
+#include "base/err.h"
+#include "base/list.h"
+#include "http/client.h"
+#include "http/client_response.h"
+#include "http/parse.h"
+#include "http/resolver.h"
+#include "http/tls.h"
+#include "sys/io.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uthash.h>
+
+enum {
+    CLIENT_DETAIL_SIZE = 320, /* bytes of why a call failed */
+    CLIENT_PLAIN_SIZE = 16 * 1024,
+};
+
+struct http_client {
+    struct http_client_options options;
+    struct client_response_limits limits;
+    struct http_client_stats stats;
+    struct io *io;                   /* borrowed */
+    struct resolver *resolver;       /* owned */
+    struct tls_context *tls;         /* owned */
+    struct http_endpoint *endpoints; /* owned; a table by key */
+    struct list idle;    /* of channels, the one idle longest first */
+    struct list hungry;  /* of endpoints with calls to be served */
+    struct list starved; /* of endpoints that wait for room in all */
+    struct io_task task; /* serves the hungry */
+    struct io_timer idle_timer;
+    uint32_t closing; /* channels whose socket is not closed yet */
+    bool task_posted;
+    bool destroyed;        /* what remains goes with the last of these two */
+    struct http_head head; /* scratch: of the response that is being read */
+    char detail[CLIENT_DETAIL_SIZE]; /* scratch: of the call that is ending */
+    char plain[CLIENT_PLAIN_SIZE];   /* scratch: decrypted bytes */
+};
+
+struct http_endpoint {
+    struct http_client *client; /* borrowed */
+    uint32_t users;
+    uint32_t channel_count;
+    struct list channels; /* all that are open, by `link` */
+    struct list idle;     /* of channels, the one used last first */
+    struct list waiting;  /* of calls, first come first */
+    struct list link;     /* in client->hungry or ->starved */
+    struct tls_ticket ticket;
+    bool secure;
+    uint16_t port;
+    struct str host; /* borrowed from key */
+    UT_hash_handle hh;
+    size_t key_size;
+    char key[]; /* scheme, port, host in small letters */
+};
+
+enum channel_stage {
+    CHANNEL_RESOLVING,
+    CHANNEL_CONNECTING,
+    CHANNEL_NEXT, /* a socket is being closed, the next address follows */
+    CHANNEL_HANDSHAKE,
+    CHANNEL_BUSY,     /* a call is on it */
+    CHANNEL_SETTLING, /* its call is done, only sent() is to come */
+    CHANNEL_IDLE,
+    CHANNEL_CLOSED,
+};
+
+/* One connection to be, or that is. */
+struct http_channel {
+    struct io_socket socket;
+    struct http_client *client;     /* borrowed */
+    struct http_endpoint *endpoint; /* borrowed; NULL: closed */
+    struct http_call *call;         /* borrowed; NULL: none */
+    enum channel_stage stage;
+    bool socket_open; /* from io_socket_init() to closed() */
+    bool reused;      /* had a call before this one */
+    struct client_response response;
+    struct list link;      /* in endpoint->channels */
+    struct list idle;      /* in endpoint->idle */
+    struct list idle_all;  /* in client->idle */
+    uint64_t idle_from_ms; /* monotonic */
+    /* Getting there. */
+    struct resolver_query query;
+    struct resolver_answer *answer; /* owned; NULL: none, or connected */
+    uint32_t address_index;         /* the next one to try */
+    uint64_t connect_until_ms;      /* monotonic */
+    struct io_timer timer;          /* of an address, of getting there */
+    enum err connect_err;           /* of the last address tried */
+    /* TLS. */
+    struct tls *tls;     /* owned; NULL: plain */
+    uint32_t part_index; /* of the call, the first not all encrypted */
+    size_t part_offset;  /* into it */
+    size_t sending_size; /* bytes of tls_output() that are being sent */
+    bool input_left;     /* bytes came that TLS could not take yet */
+    bool encrypt_failed; /* told by the timer */
+};
+
+/* --- client.c --------------------------------------------------------------
+ */
+
+/* End a call that is on no channel and in no line. */
+void client_call_end(struct http_call *call, struct http_result *result);
+
+/* The same with an error; `detail` is copied. */
+void client_call_fail(struct http_call *call, enum err err, const char *detail);
+
+/* Free the rest of a destroyed client, if nothing is to come any more. */
+void client_free_if_over(struct http_client *client);
+
+/* --- client_pool.c ---------------------------------------------------------
+ */
+
+/* Start the pool of a client. */
+void client_pool_init(struct http_client *client);
+
+/* Put a call on a kept connection, or in line. */
+void client_pool_start(struct http_endpoint *endpoint, struct http_call *call);
+
+/* Put a call first in line, for a connection of its own. */
+void client_pool_retry(struct http_endpoint *endpoint, struct http_call *call);
+
+/* A channel is free: give it the next call, or keep it. */
+void client_pool_keep(struct http_channel *channel);
+
+/* A channel of an endpoint was closed: others may have room now. The endpoint
+ * may be freed on return. */
+void client_pool_closed(struct http_endpoint *endpoint);
+
+/* Free an endpoint that has neither users nor channels. */
+void client_pool_release(struct http_endpoint *endpoint);
+
+/* Close all kept connections. */
+void client_pool_close_idle(struct http_client *client);
+
+/* Free an endpoint that has no channels and no calls. */
+void client_pool_endpoint_destroy(struct http_endpoint *endpoint);
+
+/* --- client_channel.c ------------------------------------------------------
+ */
+
+/* Get a connection for a call and send it. The call may have failed on
+ * return; not to be called from inside http_call_start(). */
+void client_channel_open(struct http_endpoint *endpoint,
+                         struct http_call *call);
+
+/* Send a call on a kept connection that was taken out of the pool. */
+void client_channel_send(struct http_channel *channel, struct http_call *call);
+
+/* Close it. It has no call any more, or one that nobody waits for. It may be
+ * freed on return. */
+void client_channel_close(struct http_channel *channel);
+
+/* Its call's deadline has passed: end both. */
+void client_channel_timeout(struct http_channel *channel);
+
+#endif
