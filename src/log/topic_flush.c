@@ -57,7 +57,7 @@ enum err topic_flush_begin(struct topic_log *log,
         return ERR_NOT_FOUND;
     }
     if (log->rest != NULL) {
-        enum err err = topic_log_settle(log, false);
+        enum err err = topic_log_settle(log, UINT64_MAX);
         if (err != ERR_OK) {
             return err;
         }

@@ -113,10 +113,7 @@ enum err topic_log_append(struct topic_log *log, struct str record)
     enum err err = segment_record_head(record, &head);
     CHECK(err == ERR_OK && head.size == record.size);
     if (log->rest != NULL) {
-        /* The first record of the replay: what is at or below the end, the
-         * journal has, and so all that follows. */
-        bool covered = head.sequence <= log->stats.end;
-        err = topic_log_settle(log, covered);
+        err = topic_log_settle(log, head.sequence); /* the replay's first */
         if (err != ERR_OK) {
             return err;
         }
@@ -139,7 +136,7 @@ enum err topic_log_append(struct topic_log *log, struct str record)
 
 enum err topic_log_recovered(struct topic_log *log)
 {
-    return log->rest == NULL ? ERR_OK : topic_log_settle(log, false);
+    return log->rest == NULL ? ERR_OK : topic_log_settle(log, UINT64_MAX);
 }
 
 void topic_log_set_end(struct topic_log *log, uint64_t end)

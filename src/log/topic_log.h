@@ -13,8 +13,8 @@
  *   open -> append* (replay) -> recovered -> { append | find | flush | trim }*
  *
  * What lies on disk behind the end that `cmd` names is kept until the first
- * append of the replay shows whether the journal brings it again (then it is
- * cut) or not (then what is whole of it is taken).
+ * append of the replay shows from where on the journal brings it again (there
+ * it is cut); what is whole of it before that is taken.
  *
  * Threads: the loop's of the shard, but topic_flush_run(), which runs on the
  * helper and touches only the flush.

@@ -34,6 +34,7 @@ struct topic_lost {
 /* Files behind the end that `cmd` names, until replay decides. */
 struct topic_rest {
     bool behind_last;  /* bytes behind the last segment's size */
+    bool walked;       /* without cmd: even the segments may be cut */
     uint32_t count;    /* segments behind it: */
     uint64_t firsts[]; /* ascending */
 };
@@ -85,12 +86,13 @@ struct topic_flush {
 MUST_CHECK enum err topic_log_recover(struct topic_log *log,
                                       struct topic_cursor *out_cursor);
 
-/* Decide over the rest: cut it if the journal brings it again (`covered`),
- * else take what is whole of it.
+/* Decide over the rest: `first` is the first sequence that the journal brings,
+ * UINT64_MAX when there is none. It has all that follows, so the rest is cut
+ * from there on; what is whole of it below is taken.
  *
  * Errors: ERR_IO, ERR_BUSY (descriptors), ERR_FULL, ERR_NOMEM; call it again
  */
-MUST_CHECK enum err topic_log_settle(struct topic_log *log, bool covered);
+MUST_CHECK enum err topic_log_settle(struct topic_log *log, uint64_t first);
 
 /* --- topic_log_find.c ----------------------------------------------------- */
 

@@ -147,10 +147,11 @@ static enum err look(const struct topic_log *log,
 static enum err set_rest(struct topic_log *log,
                          const struct buf *numbers,
                          size_t from,
-                         bool behind_last)
+                         bool behind_last,
+                         bool walked)
 {
     size_t count = number_count(numbers) - from;
-    if (count == 0 && !behind_last) {
+    if (count == 0 && !behind_last && !walked) {
         return ERR_OK;
     }
     struct topic_rest *rest =
@@ -159,6 +160,7 @@ static enum err set_rest(struct topic_log *log,
         return ERR_NOMEM;
     }
     rest->behind_last = behind_last;
+    rest->walked = walked;
     rest->count = (uint32_t)count;
     for (size_t i = 0; i < count; i++) {
         rest->firsts[i] = number_at(numbers, from + i);
@@ -251,7 +253,7 @@ static enum err believe(struct topic_log *log,
     log->stats.end = cmd->end;
     log->stats.oldest = cmd->oldest;
     log->stats.quarantined = cmd->quarantined;
-    return set_rest(log, numbers, i, behind_last);
+    return set_rest(log, numbers, i, behind_last, false);
 }
 
 /* --- without cmd ---------------------------------------------------------- */
@@ -310,7 +312,7 @@ static enum err walk_all(struct topic_log *log, const struct found *found)
     writer_continue(log);
     DIAG_INFO("topic_walked", "path=%s segments=%zu end=%" PRIu64 " whole=%d",
               log->directory, i, end, whole ? 1 : 0);
-    return set_rest(log, numbers, i, !whole);
+    return set_rest(log, numbers, i, !whole, true);
 }
 
 /* --- open ----------------------------------------------------------------- */
@@ -470,38 +472,70 @@ clear_name(const struct topic_log *log, uint64_t first, bool aside)
     return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
-/* The journal brings it all again: cut. */
-static enum err cut_rest(struct topic_log *log)
+/* Let go of all segments: the journal begins before the first of them, so it
+ * has them all, and the one before them was lost. */
+static enum err cut_segments(struct topic_log *log, uint64_t first)
 {
-    struct topic_rest *rest = log->rest;
-    enum err err = ERR_OK;
-    if (rest->behind_last) {
-        err = cut_file(log, last_of(log));
+    while (!list_empty(&log->segments)) {
+        struct topic_segment *last = last_of(log);
+        enum err err = clear_name(log, last->first, false);
+        if (err != ERR_OK) {
+            return err;
+        }
+        log->hint = NULL;
+        list_remove(&last->link);
+        topic_segment_destroy(last);
     }
-    while (err == ERR_OK && rest->count > 0) {
-        err = clear_name(log, rest->firsts[rest->count - 1], false);
-        rest->count -= err == ERR_OK ? 1 : 0;
-    }
-    /* A name that came back after a power cut could lie inside a segment that
-     * is rolled elsewhere this time. */
-    return err == ERR_OK ? dir_sync(log->directory) : err;
+    topic_writer_forget(&log->writer);
+    log->stats.end = first;
+    log->stats.oldest = first;
+    return ERR_OK;
 }
 
-/* Take what is whole of a segment, from where it is believed so far. */
-static enum err
-take_whole(struct topic_log *log, struct topic_segment *segment, uint64_t size)
+/* Clear the names of the rest that begin at or past a sequence. */
+static enum err cut_names(struct topic_log *log, uint64_t first)
+{
+    struct topic_rest *rest = log->rest;
+    while (rest->count > 0 && rest->firsts[rest->count - 1] >= first) {
+        enum err err = clear_name(log, rest->firsts[rest->count - 1], false);
+        if (err != ERR_OK) {
+            return err;
+        }
+        rest->count--;
+    }
+    return ERR_OK;
+}
+
+/* The journal brings it all again, from `first` on: cut. */
+static enum err cut_rest(struct topic_log *log, uint64_t first)
+{
+    enum err err = ERR_OK;
+    if (log->rest->walked && first < log->stats.oldest) {
+        err = cut_segments(log, first);
+    } else if (log->rest->behind_last) {
+        err = cut_file(log, last_of(log));
+    }
+    return err == ERR_OK ? cut_names(log, 0) : err;
+}
+
+/* Take what is whole of a segment, from where it is believed so far, up to
+ * sequence `until`. */
+static enum err take_whole(struct topic_log *log,
+                           struct topic_segment *segment,
+                           uint64_t size,
+                           uint64_t until)
 {
     struct segment_landing landing = {.limit = size};
     struct segment_walk walk;
     segment_walk_init(&walk, segment->fd, segment->size, size, segment->end);
     enum err err = ERR_OK;
-    while (err == ERR_OK) {
+    while (err == ERR_OK && walk.sequence < until) {
         uint64_t expected = walk.sequence;
         struct segment_step step;
         err = segment_walk_next(&walk, &step);
         if (err == ERR_CORRUPT) {
             err = segment_walk_resync(&walk, &landing);
-            if (err == ERR_OK) {
+            if (err == ERR_OK && walk.sequence < until) {
                 topic_log_note_lost(log, expected, walk.sequence);
             }
         } else if (err == ERR_OK) {
@@ -517,20 +551,21 @@ take_whole(struct topic_log *log, struct topic_segment *segment, uint64_t size)
 }
 
 /* Take what is whole behind the last segment's believed size. */
-static enum err take_behind_last(struct topic_log *log)
+static enum err take_behind_last(struct topic_log *log, uint64_t until)
 {
     struct topic_segment *last = last_of(log);
     uint64_t size = 0;
     enum err err = open_sized(log, last, &size);
     if (err == ERR_OK) {
-        err = take_whole(log, last, size);
+        err = take_whole(log, last, size, until);
     }
     topic_segment_close(last);
     return err;
 }
 
 /* Take what is whole of a segment of the rest. */
-static enum err take_segment(struct topic_log *log, uint64_t first)
+static enum err
+take_segment(struct topic_log *log, uint64_t first, uint64_t until)
 {
     struct topic_segment *segment = NULL;
     uint64_t size = 0;
@@ -542,7 +577,7 @@ static enum err take_segment(struct topic_log *log, uint64_t first)
         return err;
     }
     if (size > SEGMENT_HEAD_SIZE) {
-        err = take_whole(log, segment, size);
+        err = take_whole(log, segment, size, until);
     }
     topic_segment_close(segment);
     if (err != ERR_OK || segment->end == segment->first) {
@@ -556,13 +591,13 @@ static enum err take_segment(struct topic_log *log, uint64_t first)
     return ERR_OK;
 }
 
-/* The journal does not bring it again: take what is whole. */
-static enum err take_rest(struct topic_log *log)
+/* The journal brings nothing below `until`: take what is whole of that. */
+static enum err take_rest(struct topic_log *log, uint64_t until)
 {
     struct topic_rest *rest = log->rest;
-    enum err err = ERR_OK;
-    if (rest->behind_last) {
-        err = take_behind_last(log);
+    enum err err = cut_names(log, until);
+    if (err == ERR_OK && rest->behind_last) {
+        err = take_behind_last(log, until);
     }
     for (uint32_t i = 0; i < rest->count && err == ERR_OK; i++) {
         uint64_t first = rest->firsts[i];
@@ -572,7 +607,7 @@ static enum err take_rest(struct topic_log *log)
         if (!list_empty(&log->segments) && last_of(log)->end > log->stats.end) {
             log->stats.end = last_of(log)->end;
         }
-        err = take_segment(log, first);
+        err = take_segment(log, first, until);
     }
     if (err != ERR_OK || list_empty(&log->segments)) {
         return err;
@@ -588,12 +623,18 @@ static enum err take_rest(struct topic_log *log)
     return err;
 }
 
-enum err topic_log_settle(struct topic_log *log, bool covered)
+enum err topic_log_settle(struct topic_log *log, uint64_t first)
 {
     CHECK(log->rest != NULL && log->flush == NULL);
     CHECK(log->tail.head == NULL);
     uint64_t end = log->stats.end;
-    enum err err = covered ? cut_rest(log) : take_rest(log);
+    bool covered = first <= end;
+    enum err err = covered ? cut_rest(log, first) : take_rest(log, first);
+    if (err == ERR_OK) {
+        /* A name that came back after a power cut could lie inside a segment
+         * that is rolled elsewhere this time. */
+        err = dir_sync(log->directory);
+    }
     if (err != ERR_OK) {
         return err == ERR_NOT_FOUND || err == ERR_TOO_LARGE ||
                        err == ERR_CORRUPT
