@@ -30,6 +30,8 @@ static const struct command commands[] = {
     {"set", cli_set, "change a topic's settings"},
     {"purge", cli_purge, "drop a topic's messages"},
     {"delete", cli_delete, "delete a topic"},
+    {"verify", cli_verify, "read all of a data directory: is it whole?"},
+    {"dump", cli_dump, "print messages of a data directory"},
     {"sink", cli_sink, "a receiver that counts, and can misbehave"},
     {"bench", cli_bench, "push as fast as a server answers, and measure it"},
 };

@@ -113,6 +113,10 @@ int cli_purge(int argument_count, char *const *arguments);
 int cli_delete(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_set(int argument_count, char *const *arguments);
+/* As cli_push(); on a data directory. */
+int cli_verify(int argument_count, char *const *arguments);
+/* As cli_push(); on a data directory. */
+int cli_dump(int argument_count, char *const *arguments);
 /* As cli_push(); runs until SIGINT or SIGTERM. */
 int cli_sink(int argument_count, char *const *arguments);
 /* As cli_push(). */

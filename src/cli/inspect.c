@@ -1,0 +1,479 @@
+/* Looking through a data directory.
+ *
+ * Segments are walked record by record. From damage the walk goes on at the
+ * next record that is whole; where the next segment is known, the records from
+ * there must lead exactly to it, unless a second damage makes that impossible.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cli/inspect.h"
+
+#include "base/check.h"
+#include "log/checkpoint.h"
+#include "log/journal.h"
+#include "log/meta.h"
+#include "log/segment.h"
+#include "log/topic_conf.h"
+#include "sys/dir.h"
+#include "sys/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { JOURNAL_BATCH_SIZE = 1 << 20 }; /* not used: nothing is written */
+
+struct inspect_topic {
+    uint64_t id; /* 0: not known */
+    char name[TOPIC_CONF_NAME_MAX + 1];
+};
+
+struct inspect {
+    char *directory; /* owned */
+    int lock;        /* owned; -1: none */
+    struct meta meta;
+    struct inspect_topic *topics; /* owned; by name, then as they come */
+    size_t topic_count;
+    size_t topic_capacity;
+};
+
+/* --- topics --------------------------------------------------------------- */
+
+static enum err add_topic(struct inspect *inspect, struct str name, uint64_t id)
+{
+    if (name.size > TOPIC_CONF_NAME_MAX) {
+        return ERR_OK; /* no topic's folder */
+    }
+    if (inspect->topic_count == inspect->topic_capacity) {
+        size_t capacity = inspect->topic_capacity * 2 + 64;
+        struct inspect_topic *topics =
+            realloc(inspect->topics, capacity * sizeof(*topics));
+        if (topics == NULL) {
+            return ERR_NOMEM;
+        }
+        inspect->topics = topics;
+        inspect->topic_capacity = capacity;
+    }
+    struct inspect_topic *topic = &inspect->topics[inspect->topic_count];
+    *topic = (struct inspect_topic){.id = id};
+    memcpy(topic->name, name.data, name.size);
+    inspect->topic_count++;
+    return ERR_OK;
+}
+
+static enum err topic_path(const struct inspect *inspect,
+                           const char *topic,
+                           char path[DIR_PATH_MAX])
+{
+    char topics[DIR_PATH_MAX];
+    enum err err = dir_join(topics, inspect->directory, "topics");
+
+    return err == ERR_OK ? dir_join(path, topics, topic) : err;
+}
+
+static enum err visit_topic(void *context, const char *name, bool is_directory)
+{
+    struct inspect *inspect = context;
+    char path[DIR_PATH_MAX];
+    char *memory = NULL;
+    struct topic_conf conf = {0};
+
+    if (!is_directory) {
+        return ERR_OK;
+    }
+    enum err err = topic_path(inspect, name, path);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (topic_conf_load(path, &memory, &conf) != ERR_OK) {
+        conf.id = topic_conf_guess_id(path);
+    }
+    free(memory);
+    return add_topic(inspect, str_from(name), conf.id);
+}
+
+static int compare_names(const void *left, const void *right)
+{
+    const struct inspect_topic *left_topic = left;
+    const struct inspect_topic *right_topic = right;
+
+    return strcmp(left_topic->name, right_topic->name);
+}
+
+static enum err list_topics(struct inspect *inspect)
+{
+    char path[DIR_PATH_MAX];
+    enum err err = dir_join(path, inspect->directory, "topics");
+
+    if (err == ERR_OK) {
+        err = dir_each(path, visit_topic, inspect);
+    }
+    if (err == ERR_NOT_FOUND) {
+        return ERR_OK; /* none yet */
+    }
+    if (err == ERR_OK && inspect->topic_count > 0) {
+        qsort(inspect->topics, inspect->topic_count, sizeof(inspect->topics[0]),
+              compare_names);
+    }
+    return err;
+}
+
+/* --- life ----------------------------------------------------------------- */
+
+static enum err take_lock(struct inspect *inspect)
+{
+    char path[DIR_PATH_MAX];
+    enum err err = dir_join(path, inspect->directory, "opq.lock");
+
+    return err == ERR_OK ? dir_lock(path, &inspect->lock) : err;
+}
+
+enum err inspect_open(const char *directory, struct inspect **out)
+{
+    struct inspect *inspect = calloc(1, sizeof(*inspect));
+    enum err err = ERR_NOMEM;
+
+    if (inspect == NULL) {
+        return ERR_NOMEM;
+    }
+    inspect->lock = -1;
+    inspect->directory = strdup(directory);
+    if (inspect->directory != NULL) {
+        err = meta_load(directory, &inspect->meta);
+    }
+    if (err == ERR_OK) {
+        err = take_lock(inspect);
+    }
+    if (err == ERR_OK) {
+        err = list_topics(inspect);
+    }
+    if (err != ERR_OK) {
+        inspect_close(inspect);
+        return err;
+    }
+    *out = inspect;
+    return ERR_OK;
+}
+
+void inspect_close(struct inspect *inspect)
+{
+    if (inspect == NULL) {
+        return;
+    }
+    dir_unlock(inspect->lock);
+    free(inspect->topics);
+    free(inspect->directory);
+    free(inspect);
+}
+
+/* --- segments ------------------------------------------------------------- */
+
+/* The first sequences of a folder's segments. */
+struct segment_list {
+    uint64_t *firsts; /* owned */
+    size_t count;
+    size_t capacity;
+};
+
+static enum err
+visit_segment(void *context, const char *name, bool is_directory)
+{
+    struct segment_list *list = context;
+    uint64_t first = 0;
+
+    if (is_directory || !segment_name_parse(name, false, &first)) {
+        return ERR_OK;
+    }
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity * 2 + 16;
+        uint64_t *firsts =
+            realloc(list->firsts, capacity * sizeof(*list->firsts));
+        if (firsts == NULL) {
+            return ERR_NOMEM;
+        }
+        list->firsts = firsts;
+        list->capacity = capacity;
+    }
+    list->firsts[list->count] = first;
+    list->count++;
+    return ERR_OK;
+}
+
+static int compare_firsts(const void *left, const void *right)
+{
+    const uint64_t *left_first = left;
+    const uint64_t *right_first = right;
+
+    return (*left_first > *right_first) - (*left_first < *right_first);
+}
+
+/* One segment, being walked. */
+struct segment_scan {
+    const struct inspect_visit *visit;
+    const char *topic;
+    char path[DIR_PATH_MAX];
+    struct segment_walk walk;
+    uint64_t size; /* of the file */
+    uint64_t next; /* first sequence of the next segment, */
+    bool last;     /* unless there is none */
+};
+
+/* Tell of damage from the walk's place up to `end`. */
+static void tell_damage(struct segment_scan *scan, uint64_t end, uint64_t found)
+{
+    const struct inspect_damage damage = {
+        .topic = scan->topic,
+        .path = scan->path,
+        .offset = scan->walk.offset,
+        .size = end - scan->walk.offset,
+        .sequence = scan->walk.sequence,
+        .lost = found > scan->walk.sequence ? found - scan->walk.sequence : 0,
+        .tail = scan->last && end == scan->size,
+    };
+
+    scan->visit->damage(scan->visit->context, &damage);
+}
+
+/* Go on behind damage.
+ * Errors: ERR_NOT_FOUND  nothing follows */
+static enum err skip_damage(struct segment_scan *scan)
+{
+    struct segment_landing landing = {
+        .limit = scan->size, .sequence = scan->next, .exact = !scan->last};
+    struct segment_scan before = *scan;
+    enum err err = segment_walk_resync(&scan->walk, &landing);
+
+    if (err == ERR_NOT_FOUND && landing.exact) {
+        landing.exact = false;
+        err = segment_walk_resync(&scan->walk, &landing);
+    }
+    if (err == ERR_OK) {
+        tell_damage(&before, scan->walk.offset, scan->walk.sequence);
+    } else if (err == ERR_NOT_FOUND) {
+        tell_damage(scan, scan->size, scan->last ? 0 : scan->next);
+        scan->walk.sequence = scan->last ? scan->walk.sequence : scan->next;
+    }
+    return err;
+}
+
+static enum err walk_segment(struct segment_scan *scan)
+{
+    struct segment_step step;
+    enum err err = ERR_OK;
+
+    while (err == ERR_OK) {
+        err = segment_walk_next(&scan->walk, &step);
+        if (err == ERR_OK) {
+            err = scan->visit->record(scan->visit->context, scan->topic,
+                                      step.record.sequence, step.bytes, false);
+        } else if (err == ERR_CORRUPT) {
+            err = skip_damage(scan);
+        }
+    }
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+/* Records that are missing between two segments. */
+static void tell_gap(struct segment_scan *scan)
+{
+    if (!scan->last && scan->walk.sequence < scan->next) {
+        tell_damage(scan, scan->walk.offset, scan->next);
+    }
+}
+
+static enum err
+scan_segment(struct segment_scan *scan, const char *directory, uint64_t first)
+{
+    int fd = -1;
+    enum err err = segment_path(scan->path, directory, first, false);
+
+    if (err == ERR_OK) {
+        err = file_open(scan->path, FILE_READ, &fd);
+    }
+    if (err == ERR_OK) {
+        err = file_size(fd, &scan->size);
+    }
+    if (err != ERR_OK) {
+        file_close(fd);
+        return err;
+    }
+    /* A damaged head harms nothing: records speak for themselves. */
+    segment_walk_init(&scan->walk, fd, SEGMENT_HEAD_SIZE, scan->size, first);
+    err = walk_segment(scan);
+    if (err == ERR_OK) {
+        tell_gap(scan);
+    }
+    segment_walk_fini(&scan->walk);
+    file_close(fd);
+    return err;
+}
+
+static enum err scan_topic(const struct inspect *inspect,
+                           const char *topic,
+                           const struct inspect_visit *visit)
+{
+    char path[DIR_PATH_MAX];
+    struct segment_list list = {0};
+    struct segment_scan *scan = calloc(1, sizeof(*scan));
+
+    enum err err = scan == NULL ? ERR_NOMEM : topic_path(inspect, topic, path);
+    if (err == ERR_OK) {
+        err = dir_each(path, visit_segment, &list);
+    }
+    if (err == ERR_OK && list.count > 0) {
+        qsort(list.firsts, list.count, sizeof(list.firsts[0]), compare_firsts);
+    }
+    for (size_t index = 0; err == ERR_OK && index < list.count; index++) {
+        scan->visit = visit;
+        scan->topic = topic;
+        scan->last = index + 1 == list.count;
+        scan->next = scan->last ? 0 : list.firsts[index + 1];
+        err = scan_segment(scan, path, list.firsts[index]);
+    }
+    free(list.firsts);
+    free(scan);
+    return err;
+}
+
+enum err inspect_segments(struct inspect *inspect,
+                          const char *topic,
+                          const struct inspect_visit *visit)
+{
+    bool found = topic == NULL;
+    enum err err = ERR_OK;
+
+    for (size_t index = 0; err == ERR_OK && index < inspect->topic_count;
+         index++) {
+        const char *name = inspect->topics[index].name;
+        if (topic == NULL || strcmp(topic, name) == 0) {
+            found = true;
+            if (visit->topic != NULL) {
+                visit->topic(visit->context, name);
+            }
+            err = scan_topic(inspect, name, visit);
+        }
+    }
+    return found || err != ERR_OK ? err : ERR_NOT_FOUND;
+}
+
+/* --- journals ------------------------------------------------------------- */
+
+struct journal_scan {
+    struct inspect *inspect;
+    const struct inspect_visit *visit;
+    const char *path; /* of the journal's folder */
+};
+
+/* The name of a topic by its id; NULL when it is not known. */
+static const char *name_of(const struct inspect *inspect, uint64_t id)
+{
+    /* The newest first: those in the journal were added behind. */
+    for (size_t index = inspect->topic_count; index > 0; index--) {
+        if (inspect->topics[index - 1].id == id) {
+            return inspect->topics[index - 1].name;
+        }
+    }
+    return NULL;
+}
+
+static enum err journal_entry(void *context,
+                              enum journal_type type,
+                              uint64_t topic_id,
+                              struct str body)
+{
+    struct journal_scan *scan = context;
+    struct segment_record record;
+    struct topic_conf conf;
+
+    if (type == JOURNAL_TOPIC) {
+        enum err err = topic_conf_body_read(body, &conf);
+        return err == ERR_OK && name_of(scan->inspect, topic_id) == NULL
+                   ? add_topic(scan->inspect, conf.name, topic_id)
+                   : err;
+    }
+    const char *name = name_of(scan->inspect, topic_id);
+    if (type != JOURNAL_RECORD || name == NULL) {
+        return ERR_OK; /* of a topic that was deleted since */
+    }
+    enum err err = segment_record_head(body, &record);
+    if (err != ERR_OK || record.size > body.size) {
+        return ERR_CORRUPT;
+    }
+    return scan->visit->record(scan->visit->context, name, record.sequence,
+                               str_cut(body, 0, record.size), true);
+}
+
+static void journal_damaged(void *context,
+                            uint64_t topic_id,
+                            struct journal_place place,
+                            uint64_t size)
+{
+    struct journal_scan *scan = context;
+    const struct inspect_damage damage = {
+        .topic = name_of(scan->inspect, topic_id),
+        .path = scan->path,
+        .offset = place.offset,
+        .size = size,
+    };
+
+    scan->visit->damage(scan->visit->context, &damage);
+}
+
+static void journal_progress(void *context, uint64_t done, uint64_t all)
+{
+    (void)context;
+    (void)done;
+    (void)all;
+}
+
+static enum err scan_journal(struct journal_scan *scan)
+{
+    struct checkpoint checkpoint = {0};
+    struct journal *journal = NULL;
+    const struct journal_options options = {
+        .directory = scan->path,
+        .file_size = JOURNAL_BATCH_ALIGN,
+        .files_max = JOURNAL_FILES_MAX,
+        .batch_size_max = JOURNAL_BATCH_SIZE,
+    };
+    const struct journal_replay replay = {
+        .entry = journal_entry,
+        .damaged = journal_damaged,
+        .progress = journal_progress,
+        .context = scan,
+    };
+
+    enum err err = checkpoint_load(scan->path, &checkpoint);
+    if (err != ERR_OK || checkpoint.number < scan->inspect->meta.base) {
+        return err; /* void: what it had is in the segments */
+    }
+    const struct journal_place from = {.generation = checkpoint.generation,
+                                       .offset = checkpoint.offset};
+    err = journal_open(&options, from, &replay, &journal);
+    if (err == ERR_OK) {
+        journal_close(journal);
+    }
+    return err;
+}
+
+enum err inspect_journals(struct inspect *inspect,
+                          const struct inspect_visit *visit)
+{
+    char journals[DIR_PATH_MAX];
+    char path[DIR_PATH_MAX];
+    char number[16];
+    struct journal_scan scan = {
+        .inspect = inspect, .visit = visit, .path = path};
+    enum err err = dir_join(journals, inspect->directory, "journal");
+
+    for (uint32_t shard = 0; err == ERR_OK && shard < inspect->meta.shard_count;
+         shard++) {
+        (void)snprintf(number, sizeof(number), "%u", (unsigned)shard);
+        err = dir_join(path, journals, number);
+        if (err == ERR_OK) {
+            err = scan_journal(&scan);
+        }
+        err = err == ERR_NOT_FOUND ? ERR_OK : err; /* none was made yet */
+    }
+    return err;
+}

@@ -1,0 +1,72 @@
+/* Looking through a data directory that no server has: every record in its
+ * segments and journals, and everything that is damaged. Nothing is written but
+ * the process id into the lock, which is held meanwhile.
+ *
+ * Threads: one. All calls block on the disk.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_CLI_INSPECT_H
+#define OPQ_CLI_INSPECT_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct inspect;
+
+/* Bytes that are no whole record. */
+struct inspect_damage {
+    const char *topic; /* NULL: not known */
+    const char *path;  /* of the file */
+    uint64_t offset;   /* in it */
+    uint64_t size;     /* bytes */
+    uint64_t sequence; /* of the first message that is lost */
+    uint64_t lost;     /* messages; 0: not known */
+    bool tail;         /* behind the last record of the last segment: what
+                          a crash leaves, and recovery cuts or completes */
+};
+
+struct inspect_visit {
+    /* A topic's folder begins. */
+    void (*topic)(void *context, const char *topic);
+    /* A whole record. In segments they come in sequence; those in a journal may
+     * have been met in a segment. An error ends the walk and is returned. */
+    enum err (*record)(void *context,
+                       const char *topic,
+                       uint64_t sequence,
+                       struct str bytes,
+                       bool in_journal);
+    void (*damage)(void *context, const struct inspect_damage *damage);
+    void *context; /* borrowed */
+};
+
+/* Open a data directory: read its `meta` and its topics' names.
+ *
+ * Gives:  `*out`, for inspect_close().
+ * Errors: ERR_NOT_FOUND    no data directory
+ *         ERR_UNSUPPORTED  of a version that this program does not know
+ *         ERR_CORRUPT      its meta file is damaged
+ *         ERR_BUSY         a server has it
+ *         ERR_IO, ERR_NOMEM, ERR_TOO_LARGE (the path)
+ */
+MUST_CHECK enum err inspect_open(const char *directory, struct inspect **out);
+
+/* Close it. Accepts NULL. */
+void inspect_close(struct inspect *inspect);
+
+/* Go through the segments of one topic, or, with NULL, of all, by name.
+ * Errors: ERR_NOT_FOUND (the topic), ERR_IO, ERR_NOMEM, ERR_BUSY, those of
+ *         record() */
+MUST_CHECK enum err inspect_segments(struct inspect *inspect,
+                                     const char *topic,
+                                     const struct inspect_visit *visit);
+
+/* Go through what is in the journals behind the last checkpoints.
+ * Errors: as inspect_segments() */
+MUST_CHECK enum err inspect_journals(struct inspect *inspect,
+                                     const struct inspect_visit *visit);
+
+#endif
