@@ -32,7 +32,7 @@ static void ready(struct io_poll *poll, uint32_t events)
     watched->calls++;
     watched->events = events;
     if (watched->drain) {
-        (void)read(watched->pipe[0], &byte, 1);
+        assert_int_equal(read(watched->pipe[0], &byte, 1), 1);
     }
     if (watched->other != NULL) {
         io_poll_stop(&watched->other->poll);
