@@ -316,10 +316,10 @@ static enum err check_url(const struct recorder *recorder,
     }
     enum err err = url_parse(text, &url, &reason);
     if (err == ERR_TOO_LARGE) {
-        return recorder_refuse(refusal, 414, "url", reason);
+        return recorder_refuse(refusal, 414, "url:", reason);
     }
     if (err != ERR_OK) {
-        return recorder_refuse(refusal, 400, "url", reason);
+        return recorder_refuse(refusal, 400, "url:", reason);
     }
     if (recorder->options.target_allowed != NULL &&
         !recorder->options.target_allowed(recorder->options.context,

@@ -355,7 +355,7 @@ static void unusable_urls_are_refused(void **state)
         enum err err =
             recorder_read(*state, &head, body, NOW_MS, &push, &refusal);
         if (err != ERR_INVALID || refusal.status != 400 ||
-            strncmp(refusal.detail, "url ", 4) != 0) {
+            strncmp(refusal.detail, "url: ", 5) != 0) {
             fail_msg("%s: err=%d %s", cases[index], err, refusal.detail);
         }
     }
