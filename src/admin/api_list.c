@@ -89,8 +89,9 @@ static void list_visit(void *context, struct store_topic *stored)
     if (list->found_count < list->limit) {
         list->found_count++;
     }
-    memmove(&list->found[place + 1], &list->found[place],
-            (list->found_count - place - 1) * sizeof(list->found[0]));
+    for (uint32_t index = list->found_count - 1; index > place; index--) {
+        list->found[index] = list->found[index - 1];
+    }
     list->found[place] = stored;
 }
 

@@ -227,11 +227,10 @@ static int count_results(struct cli_call *call, struct batch_count *count)
             continue;
         }
         count->refused++;
+        unsigned long long item = count->stored + count->refused;
         if (!call->json) {
-            (void)cli_complain(
-                call, CLI_EXIT_FAILED, "item %llu: %s",
-                (unsigned long long)(count->stored + count->refused),
-                cli_text(result, "detail"));
+            (void)cli_complain(call, CLI_EXIT_FAILED, "item %llu: %s", item,
+                               cli_text(result, "detail"));
         }
     }
     json_decref(results);

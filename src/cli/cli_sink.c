@@ -219,8 +219,10 @@ static void stop(struct sink *sink)
     }
     io_timer_stop(sink->io, &sink->rate_timer);
     http_server_drain(sink->server, stopped, sink);
-    while (!list_empty(&sink->held)) {
-        let_go(CONTAINER_OF(sink->held.next, struct sink_held, link));
+    struct list *link = list_take_first(&sink->held);
+    while (link != NULL) {
+        let_go(CONTAINER_OF(link, struct sink_held, link));
+        link = list_take_first(&sink->held);
     }
 }
 

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* uthash exits when memory is short, unless told otherwise. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) ((element)->unlisted = true)
-#include <uthash.h>
-
-enum { NAME_MAX_SIZE = 256, BITS_PER_WORD = 64, WORDS_MIN = 16 };
+enum {
+    NAME_MAX_SIZE = 256,
+    BITS_PER_WORD = 64,
+    WORDS_MIN = 16,
+    SLOTS_MIN = 64, /* a power of two */
+};
 
 struct ledger_topic {
     char name[NAME_MAX_SIZE];
@@ -21,13 +21,18 @@ struct ledger_topic {
     struct sink_figures figures;
     uint64_t *seen; /* owned: a bit per sequence number */
     size_t word_count;
-    bool unlisted; /* it did not come into the table */
-    UT_hash_handle hh;
+    struct ledger_topic *next; /* owned: the one that came after it */
 };
 
+/* A list of the topics as they came, and a table of them by name: open
+ * addressing, at most half full. */
 struct sink_ledger {
-    struct ledger_topic *topics; /* owned */
-    struct ledger_topic *last;   /* looked up last; borrowed */
+    struct ledger_topic *first;  /* owned; NULL: none */
+    struct ledger_topic *newest; /* borrowed */
+    struct ledger_topic **slots; /* owned; pointers borrowed */
+    size_t slot_count;           /* a power of two, or 0 */
+    size_t count;
+    struct ledger_topic *last; /* looked up last; borrowed */
 };
 
 enum err sink_ledger_create(struct sink_ledger **out)
@@ -43,44 +48,80 @@ enum err sink_ledger_create(struct sink_ledger **out)
 
 void sink_ledger_destroy(struct sink_ledger *ledger)
 {
-    struct ledger_topic *topic = NULL;
-    struct ledger_topic *next = NULL;
-
     if (ledger == NULL) {
         return;
     }
-    HASH_ITER(hh, ledger->topics, topic, next)
-    {
-        HASH_DEL(ledger->topics, topic);
+    struct ledger_topic *topic = ledger->first;
+    while (topic != NULL) {
+        struct ledger_topic *next = topic->next;
         free(topic->seen);
         free(topic);
+        topic = next;
     }
+    free(ledger->slots);
     free(ledger);
+}
+
+/* The slot that has a name, or is free for it. There are slots. */
+static struct ledger_topic **slot_of(const struct sink_ledger *ledger,
+                                     struct str name)
+{
+    size_t mask = ledger->slot_count - 1;
+    size_t at = (size_t)str_hash(name) & mask;
+
+    while (ledger->slots[at] != NULL &&
+           !str_equal(name, (struct str){ledger->slots[at]->name,
+                                         ledger->slots[at]->name_size})) {
+        at = (at + 1) & mask;
+    }
+    return &ledger->slots[at];
 }
 
 static struct ledger_topic *find(const struct sink_ledger *ledger,
                                  struct str name)
 {
-    struct ledger_topic *topic = NULL;
+    return ledger->slot_count > 0 ? *slot_of(ledger, name) : NULL;
+}
 
-    HASH_FIND(hh, ledger->topics, name.data, name.size, topic);
-    return topic;
+/* Have room for one more topic. */
+static enum err grow(struct sink_ledger *ledger)
+{
+    if ((ledger->count + 1) * 2 <= ledger->slot_count) {
+        return ERR_OK;
+    }
+    size_t count = ledger->slot_count > 0 ? ledger->slot_count * 2 : SLOTS_MIN;
+    struct ledger_topic **slots = calloc(count, sizeof(struct ledger_topic *));
+    if (slots == NULL) {
+        return ERR_NOMEM;
+    }
+    free(ledger->slots);
+    ledger->slots = slots;
+    ledger->slot_count = count;
+    for (struct ledger_topic *topic = ledger->first; topic != NULL;
+         topic = topic->next) {
+        *slot_of(ledger, (struct str){topic->name, topic->name_size}) = topic;
+    }
+    return ERR_OK;
 }
 
 static struct ledger_topic *add(struct sink_ledger *ledger, struct str name)
 {
-    struct ledger_topic *topic = calloc(1, sizeof(*topic));
+    struct ledger_topic *topic =
+        grow(ledger) == ERR_OK ? calloc(1, sizeof(*topic)) : NULL;
 
     if (topic == NULL) {
         return NULL;
     }
     memcpy(topic->name, name.data, name.size);
     topic->name_size = name.size;
-    HASH_ADD(hh, ledger->topics, name, topic->name_size, topic);
-    if (topic->unlisted) {
-        free(topic);
-        return NULL;
+    *slot_of(ledger, name) = topic;
+    if (ledger->newest != NULL) {
+        ledger->newest->next = topic;
+    } else {
+        ledger->first = topic;
     }
+    ledger->newest = topic;
+    ledger->count++;
     return topic;
 }
 
@@ -170,8 +211,8 @@ void sink_ledger_sum(const struct sink_ledger *ledger,
 {
     struct sink_figures sum = {0};
 
-    for (const struct ledger_topic *topic = ledger->topics; topic != NULL;
-         topic = topic->hh.next) {
+    for (const struct ledger_topic *topic = ledger->first; topic != NULL;
+         topic = topic->next) {
         sum.accepted += topic->figures.accepted;
         sum.distinct += topic->figures.distinct;
         sum.duplicates += topic->figures.duplicates;
@@ -191,8 +232,8 @@ void sink_ledger_json(const struct sink_ledger *ledger, struct buf *to)
     bool first = true;
 
     buf_append_byte(to, '[');
-    for (const struct ledger_topic *topic = ledger->topics; topic != NULL;
-         topic = topic->hh.next) {
+    for (const struct ledger_topic *topic = ledger->first; topic != NULL;
+         topic = topic->next) {
         buf_append_c(to, first ? "{\"topic\":\"" : ",{\"topic\":\"");
         buf_append_json(to, (struct str){topic->name, topic->name_size});
         buf_append_byte(to, '"');
