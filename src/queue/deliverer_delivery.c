@@ -327,6 +327,13 @@ static uint64_t asked_for(struct delivery *delivery,
     return after_ms;
 }
 
+/* Tell whether a failure says nothing about the target: we had no memory, no
+ * descriptor, or a kernel that said no. */
+static bool is_ours(enum err err)
+{
+    return err == ERR_NOMEM || err == ERR_BUSY || err == ERR_IO;
+}
+
 static void call_done(struct http_call *call, const struct http_result *result)
 {
     struct flight *flight = CONTAINER_OF(call, struct flight, call);
@@ -343,8 +350,10 @@ static void call_done(struct http_call *call, const struct http_result *result)
         ending.after_ms = asked_for(delivery, result);
     }
     histogram_record(&deliverer->stats.attempt_us, result->elapsed_ns / 1000);
-    endpoint_note(&delivery->target->endpoint, ending.err, ending.status,
-                  delivered, io_wall_ms(deliverer->options.io));
+    if (!is_ours(ending.err)) {
+        endpoint_note(&delivery->target->endpoint, ending.err, ending.status,
+                      delivered, io_wall_ms(deliverer->options.io));
+    }
     if (ending.after_ms > 0) {
         deliverer_target_hold(delivery->target, ending.after_ms);
     }

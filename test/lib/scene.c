@@ -4,6 +4,7 @@
  */
 #include "lib/scene.h"
 
+#include "http/client_internal.h"
 #include "lib/loop.h"
 
 #include <setjmp.h>
@@ -58,10 +59,12 @@ void scene_finish(void)
         topic_destroy(scene.topics[i]);
     }
     deliverer_destroy(scene.deliverer);
+    http_client_close_idle(scene.client);
+    LOOP_UNTIL(scene.io, scene.client->closing == 0);
     http_client_destroy(scene.client);
     assert_int_equal(store_memory_readers(scene.store), 0);
     store_memory_destroy(scene.store);
-    LOOP_TURNS(scene.io, 3);
+    LOOP_TURNS(scene.io, 2);
 }
 
 /* Make a topic that nobody delivers yet. */
@@ -69,7 +72,7 @@ struct topic *scene_make_topic(void)
 {
     struct store_topic *stored = NULL;
     struct topic *topic = NULL;
-    char name[PEER_TOPIC_MAX];
+    char name[TARGET_TOPIC_MAX];
 
     assert_true(scene.topic_count < SCENE_TOPICS_MAX);
     (void)snprintf(name, sizeof(name), "t%u", (unsigned)scene.topic_count);
@@ -132,13 +135,13 @@ void scene_push_to(struct topic *topic, uint16_t port, int count)
     }
 }
 
-struct peer *scene_make_peer(peer_script *script, void *context)
+struct target *scene_make_target(target_script *script, void *context)
 {
-    struct peer *peer = NULL;
+    struct target *target = NULL;
 
-    assert_int_equal(peer_start(scene.io, &peer), ERR_OK);
-    peer_set_script(peer, script, context);
-    return peer;
+    assert_int_equal(target_start(scene.io, &target), ERR_OK);
+    target_set_script(target, script, context);
+    return target;
 }
 
 struct delivery_view scene_view_of(const struct topic *topic)
@@ -156,36 +159,36 @@ uint64_t scene_next_of(const struct topic *topic)
 
 /* --- scripts -------------------------------------------------------------- */
 
-enum peer_act scene_hold(void *context,
-                         const struct peer_request *request,
-                         struct str body,
-                         struct buf *answer)
+enum target_act scene_hold(void *context,
+                           const struct target_request *request,
+                           struct str body,
+                           struct buf *answer)
 {
     (void)context;
     (void)request;
     (void)body;
     (void)answer;
-    return PEER_HOLD;
+    return TARGET_HOLD;
 }
 
 /* Hold the message whose sequence number `context` points to, while it does. */
-enum peer_act scene_hold_one(void *context,
-                             const struct peer_request *request,
-                             struct str body,
-                             struct buf *answer)
+enum target_act scene_hold_one(void *context,
+                               const struct target_request *request,
+                               struct str body,
+                               struct buf *answer)
 {
     const uint64_t *held = context;
 
     (void)body;
     (void)answer;
-    return request->sequence == *held ? PEER_HOLD : PEER_ANSWER;
+    return request->sequence == *held ? TARGET_HOLD : TARGET_ANSWER;
 }
 
 /* Fail each message's first `*context` attempts, in all kinds of ways. */
-enum peer_act scene_fail_first(void *context,
-                               const struct peer_request *request,
-                               struct str body,
-                               struct buf *answer)
+enum target_act scene_fail_first(void *context,
+                                 const struct target_request *request,
+                                 struct str body,
+                                 struct buf *answer)
 {
     static const char *const answers[] = {
         "HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops",
@@ -197,20 +200,20 @@ enum peer_act scene_fail_first(void *context,
 
     (void)body;
     if (request->attempt > *failures) {
-        return PEER_ANSWER;
+        return TARGET_ANSWER;
     }
     if (request->attempt % 5 == 0) {
-        return PEER_CLOSE;
+        return TARGET_CLOSE;
     }
     buf_append_c(answer, answers[request->attempt % 5 - 1]);
-    return PEER_ANSWER;
+    return TARGET_ANSWER;
 }
 
 /* Answer 503 with Retry-After as long as `*context`. */
-enum peer_act scene_ask_for_a_pause(void *context,
-                                    const struct peer_request *request,
-                                    struct str body,
-                                    struct buf *answer)
+enum target_act scene_ask_for_a_pause(void *context,
+                                      const struct target_request *request,
+                                      struct str body,
+                                      struct buf *answer)
 {
     const bool *busy = context;
 
@@ -220,19 +223,19 @@ enum peer_act scene_ask_for_a_pause(void *context,
         buf_append_c(answer, "HTTP/1.1 503 Busy\r\nRetry-After: 9\r\n"
                              "Content-Length: 0\r\n\r\n");
     }
-    return PEER_ANSWER;
+    return TARGET_ANSWER;
 }
 
 /* Answer `*context`, whatever comes. */
-enum peer_act scene_answer_with(void *context,
-                                const struct peer_request *request,
-                                struct str body,
-                                struct buf *answer)
+enum target_act scene_answer_with(void *context,
+                                  const struct target_request *request,
+                                  struct str body,
+                                  struct buf *answer)
 {
     const char *const *text = context;
 
     (void)request;
     (void)body;
     buf_append_c(answer, *text);
-    return PEER_ANSWER;
+    return TARGET_ANSWER;
 }

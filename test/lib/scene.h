@@ -15,8 +15,8 @@
 #ifndef OPQ_TEST_LIB_SCENE_H
 #define OPQ_TEST_LIB_SCENE_H
 
-#include "lib/peer.h"
 #include "lib/store_memory.h"
+#include "lib/target.h"
 #include "queue/deliverer.h"
 #include "queue/topic.h"
 
@@ -47,7 +47,7 @@ void scene_begin(void **state);
 /* Make the deliverer. */
 void scene_start(void);
 
-/* Detach all topics and free everything but the peers. */
+/* Detach all topics and free everything but the targets. */
 void scene_finish(void);
 
 /* Make a topic that nobody delivers yet. */
@@ -68,8 +68,8 @@ void scene_push_url(struct topic *topic, const char *url);
 /* Push `count` of those to a port of 127.0.0.1. */
 void scene_push_to(struct topic *topic, uint16_t port, int count);
 
-/* Start a target. Gives: it, for peer_stop(). */
-struct peer *scene_make_peer(peer_script *script, void *context);
+/* Start a target. Gives: it, for target_stop(). */
+struct target *scene_make_target(target_script *script, void *context);
 
 /* deliverer_view() by value. */
 struct delivery_view scene_view_of(const struct topic *topic);
@@ -80,19 +80,19 @@ uint64_t scene_next_of(const struct topic *topic);
 /* Scripts. */
 
 /* Hold everything. */
-peer_script scene_hold;
+target_script scene_hold;
 
 /* Hold the message whose number the uint64_t `context` is, while it is. */
-peer_script scene_hold_one;
+target_script scene_hold_one;
 
 /* Fail each message's first attempts, as many as the uint64_t `context` says,
  * in five ways one after the other: 500, 404, 302, 429, connection closed. */
-peer_script scene_fail_first;
+target_script scene_fail_first;
 
 /* Answer 503 with Retry-After: 9 as long as the bool `context`. */
-peer_script scene_ask_for_a_pause;
+target_script scene_ask_for_a_pause;
 
 /* Answer with the text that `context`, a pointer to one, points to. */
-peer_script scene_answer_with;
+target_script scene_answer_with;
 
 #endif

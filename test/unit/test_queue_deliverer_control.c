@@ -42,26 +42,26 @@ static void replay_during_flight_begins_after_it(void **state)
     scene_begin(state);
     scene_start();
     uint64_t held = 5;
-    struct peer *peer = scene_make_peer(scene_hold_one, &held);
+    struct target *target = scene_make_target(scene_hold_one, &held);
     struct topic *topic = scene_make_attached();
 
-    scene_push_to(topic, peer_port(peer), 8);
-    LOOP_UNTIL(scene.io, peer_count(peer) == 6);
+    scene_push_to(topic, target_port(target), 8);
+    LOOP_UNTIL(scene.io, target_count(target) == 6);
     move_cursor(topic, 2);
     LOOP_TURNS(scene.io, 3);
-    assert_int_equal(peer_count(peer), 6);
+    assert_int_equal(target_count(target), 6);
     assert_int_equal(scene_view_of(topic).state, DELIVERY_SENDING);
     assert_int_equal(scene_view_of(topic).sequence, 2);
     held = UINT64_MAX;
-    peer_release(peer, NULL);
+    target_release(target, NULL);
     LOOP_UNTIL(scene.io, scene_next_of(topic) == 8);
     static const uint64_t expected[] = {0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7};
-    assert_int_equal(peer_count(peer), 12);
+    assert_int_equal(target_count(target), 12);
     for (uint32_t i = 0; i < 12; i++) {
-        assert_int_equal(peer_at(peer, i)->sequence, expected[i]);
-        assert_int_equal(peer_at(peer, i)->attempt, 1);
+        assert_int_equal(target_at(target, i)->sequence, expected[i]);
+        assert_int_equal(target_at(target, i)->attempt, 1);
     }
-    peer_stop(peer);
+    target_stop(target);
     scene_finish();
 }
 
@@ -72,18 +72,18 @@ static void replay_ends_a_back_off(void **state)
     scene.options.retry_max_ms = 60000;
     scene_start();
     uint64_t failures = 1;
-    struct peer *peer = scene_make_peer(scene_fail_first, &failures);
+    struct target *target = scene_make_target(scene_fail_first, &failures);
     struct topic *topic = scene_make_attached();
 
-    scene_push_to(topic, peer_port(peer), 2);
+    scene_push_to(topic, target_port(target), 2);
     LOOP_UNTIL(scene.io, topic->stats.attempts_failed == 1);
     failures = 0;
     move_cursor(topic, 1);
     LOOP_UNTIL(scene.io, scene_next_of(topic) == 2);
-    assert_int_equal(peer_count(peer), 2);
-    assert_int_equal(peer_at(peer, 1)->sequence, 1);
+    assert_int_equal(target_count(target), 2);
+    assert_int_equal(target_at(target, 1)->sequence, 1);
     assert_int_equal(deliverer_stats(scene.deliverer)->backing_off, 0);
-    peer_stop(peer);
+    target_stop(target);
     scene_finish();
 }
 
@@ -91,10 +91,10 @@ static void replay_to_the_end_waits_for_the_next_message(void **state)
 {
     scene_begin(state);
     scene_start();
-    struct peer *peer = scene_make_peer(NULL, NULL);
+    struct target *target = scene_make_target(NULL, NULL);
     struct topic *topic = scene_make_topic();
 
-    scene_push_to(topic, peer_port(peer), 4);
+    scene_push_to(topic, target_port(target), 4);
     LOOP_UNTIL(scene.io, scene.pushed == 4);
     topic->settings.paused = true;
     scene_attach(topic);
@@ -102,11 +102,11 @@ static void replay_to_the_end_waits_for_the_next_message(void **state)
     topic->settings.paused = false;
     topic_changed(topic);
     LOOP_TURNS(scene.io, 3);
-    assert_int_equal(peer_count(peer), 0);
-    scene_push_to(topic, peer_port(peer), 1);
+    assert_int_equal(target_count(target), 0);
+    scene_push_to(topic, target_port(target), 1);
     LOOP_UNTIL(scene.io, scene_next_of(topic) == 5);
-    assert_int_equal(peer_at(peer, 0)->sequence, 4);
-    peer_stop(peer);
+    assert_int_equal(target_at(target, 0)->sequence, 4);
+    target_stop(target);
     scene_finish();
 }
 
@@ -115,27 +115,27 @@ static void paused_topic_waits_and_resumes_where_it_was(void **state)
     scene_begin(state);
     scene_start();
     uint64_t held = 2;
-    struct peer *peer = scene_make_peer(scene_hold_one, &held);
+    struct target *target = scene_make_target(scene_hold_one, &held);
     struct topic *topic = scene_make_attached();
 
-    scene_push_to(topic, peer_port(peer), 6);
-    LOOP_UNTIL(scene.io, peer_count(peer) == 3);
+    scene_push_to(topic, target_port(target), 6);
+    LOOP_UNTIL(scene.io, target_count(target) == 3);
     topic->settings.paused = true;
     topic_changed(topic);
     held = UINT64_MAX;
-    peer_release(peer, NULL);
+    target_release(target, NULL);
     LOOP_UNTIL(scene.io, scene_next_of(topic) == 3); /* its outcome counts */
-    scene_push_to(topic, peer_port(peer), 1);
+    scene_push_to(topic, target_port(target), 1);
     LOOP_TURNS(scene.io, 5);
-    assert_int_equal(peer_count(peer), 3);
+    assert_int_equal(target_count(target), 3);
     assert_int_equal(scene_view_of(topic).state, DELIVERY_PAUSED);
     topic->settings.paused = false;
     topic_changed(topic);
     LOOP_UNTIL(scene.io, scene_next_of(topic) == 7);
     for (uint32_t i = 0; i < 7; i++) {
-        assert_int_equal(peer_at(peer, i)->sequence, i);
+        assert_int_equal(target_at(target, i)->sequence, i);
     }
-    peer_stop(peer);
+    target_stop(target);
     scene_finish();
 }
 
@@ -149,25 +149,25 @@ static void drain_finishes_what_is_in_flight_and_begins_nothing(void **state)
 {
     scene_begin(state);
     scene_start();
-    struct peer *peer = scene_make_peer(scene_hold, NULL);
+    struct target *target = scene_make_target(scene_hold, NULL);
     struct topic *topic = scene_make_attached();
     struct topic *other = scene_make_attached();
 
-    scene_push_to(topic, peer_port(peer), 3);
-    LOOP_UNTIL(scene.io, peer_count(peer) == 1);
+    scene_push_to(topic, target_port(target), 3);
+    LOOP_UNTIL(scene.io, target_count(target) == 1);
     is_drained = false;
     deliverer_drain(scene.deliverer, drained, &scene);
-    scene_push_to(other, peer_port(peer), 1);
+    scene_push_to(other, target_port(target), 1);
     LOOP_TURNS(scene.io, 5);
     assert_false(is_drained);
     assert_int_equal(scene_view_of(other).state, DELIVERY_STOPPED);
-    peer_release(peer, NULL);
+    target_release(target, NULL);
     LOOP_UNTIL(scene.io, is_drained);
     LOOP_TURNS(scene.io, 3);
-    assert_int_equal(peer_count(peer), 1);
+    assert_int_equal(target_count(target), 1);
     assert_int_equal(scene_next_of(topic), 1);
     assert_int_equal(scene_view_of(topic).state, DELIVERY_STOPPED);
-    peer_stop(peer);
+    target_stop(target);
     scene_finish();
 }
 
@@ -197,11 +197,11 @@ static void cut_gives_up_what_is_in_flight(void **state)
 {
     scene_begin(state);
     scene_start();
-    struct peer *peer = scene_make_peer(scene_hold, NULL);
+    struct target *target = scene_make_target(scene_hold, NULL);
     struct topic *topic = scene_make_attached();
 
-    scene_push_to(topic, peer_port(peer), 3);
-    LOOP_UNTIL(scene.io, peer_count(peer) == 1);
+    scene_push_to(topic, target_port(target), 3);
+    LOOP_UNTIL(scene.io, target_count(target) == 1);
     is_drained = false;
     deliverer_drain(scene.deliverer, drained, &scene);
     deliverer_cut(scene.deliverer);
@@ -209,7 +209,7 @@ static void cut_gives_up_what_is_in_flight(void **state)
     assert_int_equal(scene_next_of(topic), 0);
     assert_int_equal(topic->store->cursor.attempts, 0);
     assert_int_equal(deliverer_stats(scene.deliverer)->in_flight, 0);
-    peer_stop(peer);
+    target_stop(target);
     scene_finish();
 }
 
@@ -217,22 +217,22 @@ static void detached_topic_is_sent_again_when_attached(void **state)
 {
     scene_begin(state);
     scene_start();
-    struct peer *peer = scene_make_peer(scene_hold, NULL);
+    struct target *target = scene_make_target(scene_hold, NULL);
     struct topic *topic = scene_make_attached();
 
-    scene_push_to(topic, peer_port(peer), 1);
-    LOOP_UNTIL(scene.io, peer_count(peer) == 1);
+    scene_push_to(topic, target_port(target), 1);
+    LOOP_UNTIL(scene.io, target_count(target) == 1);
     deliverer_detach(topic);
     assert_null(topic->delivery);
     assert_null(topic->changed);
     assert_int_equal(scene_view_of(topic).state, DELIVERY_STOPPED);
     deliverer_detach(topic);
-    peer_set_script(peer, NULL, NULL);
+    target_set_script(target, NULL, NULL);
     scene_attach(topic);
     LOOP_UNTIL(scene.io, scene_next_of(topic) == 1);
-    assert_int_equal(peer_count(peer), 2);
-    assert_int_equal(peer_at(peer, 1)->attempt, 1);
-    peer_stop(peer);
+    assert_int_equal(target_count(target), 2);
+    assert_int_equal(target_at(target, 1)->attempt, 1);
+    target_stop(target);
     scene_finish();
 }
 
@@ -243,10 +243,10 @@ static void attempts_outlive_the_deliverer(void **state)
     scene.options.retry_max_ms = 10000;
     scene_start();
     uint64_t failures = 2;
-    struct peer *peer = scene_make_peer(scene_fail_first, &failures);
+    struct target *target = scene_make_target(scene_fail_first, &failures);
     struct topic *topic = scene_make_attached();
 
-    scene_push_to(topic, peer_port(peer), 1);
+    scene_push_to(topic, target_port(target), 1);
     for (uint64_t i = 1; i <= 2; i++) {
         LOOP_UNTIL(scene.io, topic->stats.attempts_failed == i);
         deliverer_detach(topic);
@@ -255,9 +255,9 @@ static void attempts_outlive_the_deliverer(void **state)
         scene_attach(topic);
     }
     LOOP_UNTIL(scene.io, scene_next_of(topic) == 1);
-    assert_int_equal(peer_count(peer), 3);
-    assert_int_equal(peer_at(peer, 2)->attempt, 3);
-    peer_stop(peer);
+    assert_int_equal(target_count(target), 3);
+    assert_int_equal(target_at(target, 2)->attempt, 3);
+    target_stop(target);
     scene_finish();
 }
 

@@ -21,12 +21,12 @@ static void lost_messages_are_passed_over(void **state)
 {
     scene_begin(state);
     scene_start();
-    struct peer *peer = scene_make_peer(NULL, NULL);
+    struct target *target = scene_make_target(NULL, NULL);
     struct topic *topic = scene_make_topic();
     struct topic *last = scene_make_topic();
 
-    scene_push_to(topic, peer_port(peer), 5);
-    scene_push_to(last, peer_port(peer), 1);
+    scene_push_to(topic, target_port(target), 5);
+    scene_push_to(last, target_port(target), 1);
     LOOP_UNTIL(scene.io, scene.pushed == 6);
     store_memory_lose(topic->store, 1);
     store_memory_lose(topic->store, 2);
@@ -34,12 +34,12 @@ static void lost_messages_are_passed_over(void **state)
     scene_attach(topic);
     scene_attach(last);
     LOOP_UNTIL(scene.io, scene_next_of(topic) == 5);
-    assert_int_equal(peer_count(peer), 3);
-    assert_int_equal(peer_at(peer, 1)->sequence, 3);
-    assert_int_equal(peer_at(peer, 1)->previous, 2);
-    scene_push_to(last, peer_port(peer), 1);
+    assert_int_equal(target_count(target), 3);
+    assert_int_equal(target_at(target, 1)->sequence, 3);
+    assert_int_equal(target_at(target, 1)->previous, 2);
+    scene_push_to(last, target_port(target), 1);
     LOOP_UNTIL(scene.io, scene_next_of(last) == 2);
-    peer_stop(peer);
+    target_stop(target);
     scene_finish();
 }
 
@@ -47,17 +47,17 @@ static void delivery_goes_on_behind_what_retention_took(void **state)
 {
     scene_begin(state);
     scene_start();
-    struct peer *peer = scene_make_peer(NULL, NULL);
+    struct target *target = scene_make_target(NULL, NULL);
     struct topic *topic = scene_make_topic();
 
-    scene_push_to(topic, peer_port(peer), 6);
+    scene_push_to(topic, target_port(target), 6);
     LOOP_UNTIL(scene.io, scene.pushed == 6);
     store_memory_trim(topic->store, 4);
     scene_attach(topic);
     LOOP_UNTIL(scene.io, scene_next_of(topic) == 6);
-    assert_int_equal(peer_count(peer), 2);
-    assert_int_equal(peer_at(peer, 0)->sequence, 4);
-    peer_stop(peer);
+    assert_int_equal(target_count(target), 2);
+    assert_int_equal(target_at(target, 0)->sequence, 4);
+    target_stop(target);
     scene_finish();
 }
 
@@ -66,12 +66,12 @@ static void records_that_wait_for_the_disk_are_delivered(void **state)
     scene_begin(state);
     scene.options.in_flight_max = 16;
     scene_start();
-    struct peer *peer = scene_make_peer(NULL, NULL);
+    struct target *target = scene_make_target(NULL, NULL);
     int topics = 3 * DELIVERER_READING_MAX;
 
     store_memory_cold(scene.store, true);
     for (int i = 0; i < topics; i++) {
-        scene_push_to(scene_make_topic(), peer_port(peer), 4);
+        scene_push_to(scene_make_topic(), target_port(target), 4);
     }
     LOOP_UNTIL(scene.io, scene.pushed == (uint32_t)topics * 4);
     for (int i = 0; i < topics; i++) {
@@ -86,7 +86,7 @@ static void records_that_wait_for_the_disk_are_delivered(void **state)
         assert_int_equal(scene_next_of(scene.topics[i]), 4);
     }
     assert_int_equal(scene.deliverer->reading, 0);
-    peer_stop(peer);
+    target_stop(target);
     scene_finish();
 }
 
@@ -94,16 +94,16 @@ static void failing_reads_are_tried_again_and_not_counted(void **state)
 {
     scene_begin(state);
     scene_start();
-    struct peer *peer = scene_make_peer(NULL, NULL);
+    struct target *target = scene_make_target(NULL, NULL);
     struct topic *topic = scene_make_attached();
 
     store_memory_fail_reads(scene.store, ERR_IO, 4);
-    scene_push_to(topic, peer_port(peer), 2);
+    scene_push_to(topic, target_port(target), 2);
     LOOP_UNTIL(scene.io, scene_next_of(topic) == 2);
-    assert_int_equal(peer_count(peer), 2);
-    assert_int_equal(peer_at(peer, 0)->attempt, 1);
+    assert_int_equal(target_count(target), 2);
+    assert_int_equal(target_at(target, 0)->attempt, 1);
     assert_int_equal(topic->stats.attempts, 2);
-    peer_stop(peer);
+    target_stop(target);
     scene_finish();
 }
 
@@ -113,14 +113,14 @@ static void most_buffers_are_freed_after_a_burst(void **state)
     scene.options.in_flight_max = 256;
     scene.options.endpoint_in_flight_max = 256;
     scene_start();
-    struct peer *peer = scene_make_peer(scene_hold, NULL);
+    struct target *target = scene_make_target(scene_hold, NULL);
     uint32_t with_buffers = 0;
 
     for (int i = 0; i < 200; i++) {
-        scene_push_to(scene_make_attached(), peer_port(peer), 1);
+        scene_push_to(scene_make_attached(), target_port(target), 1);
     }
-    LOOP_UNTIL(scene.io, peer_count(peer) == 200);
-    peer_release(peer, NULL);
+    LOOP_UNTIL(scene.io, target_count(target) == 200);
+    target_release(target, NULL);
     LOOP_UNTIL(scene.io, deliverer_stats(scene.deliverer)->delivered == 200);
     for (uint32_t i = 0; i < 256; i++) {
         const struct outgoing *outgoing = &scene.deliverer->flights[i].outgoing;
@@ -128,7 +128,7 @@ static void most_buffers_are_freed_after_a_burst(void **state)
     }
     assert_int_equal(with_buffers, DELIVERER_WARM_MAX);
     assert_int_equal(scene.deliverer->warm, DELIVERER_WARM_MAX);
-    peer_stop(peer);
+    target_stop(target);
     scene_finish();
 }
 
@@ -136,10 +136,10 @@ static void idle_topics_keep_few_readers_and_little_memory(void **state)
 {
     scene_begin(state);
     scene_start();
-    struct peer *peer = scene_make_peer(NULL, NULL);
+    struct target *target = scene_make_target(NULL, NULL);
 
     for (int i = 0; i < SCENE_TOPICS_MAX; i++) {
-        scene_push_to(scene_make_attached(), peer_port(peer), 1);
+        scene_push_to(scene_make_attached(), target_port(target), 1);
     }
     LOOP_UNTIL(scene.io,
                deliverer_stats(scene.deliverer)->delivered == SCENE_TOPICS_MAX);
@@ -148,7 +148,7 @@ static void idle_topics_keep_few_readers_and_little_memory(void **state)
     print_message("struct delivery: %zu bytes, struct flight: %zu bytes\n",
                   sizeof(struct delivery), sizeof(struct flight));
     assert_true(sizeof(struct delivery) <= 512);
-    peer_stop(peer);
+    target_stop(target);
     scene_finish();
 }
 
