@@ -24,9 +24,10 @@ struct cursor_page;
 enum {
     CURSOR_PAGE_COPY_SIZE = 64,
     CURSOR_PAGE_SLOT_SIZE = 2 * CURSOR_PAGE_COPY_SIZE,
-    CURSOR_PAGE_STEP = 1024,       /* slots by which the file grows */
-    CURSOR_PAGE_NONE = UINT32_MAX, /* no slot */
+    CURSOR_PAGE_STEP = 1024, /* slots by which the file grows */
 };
+
+#define CURSOR_PAGE_NONE UINT32_MAX /* no slot */
 
 struct cursor_page_entry {
     uint64_t topic_id;
