@@ -18,9 +18,9 @@
 
 #include "log/topic_log_internal.h"
 
-#include "base/buf.h"
 #include "base/check.h"
 #include "base/diag.h"
+#include "log/topic_folder.h"
 #include "sys/dir.h"
 #include "sys/file.h"
 
@@ -28,86 +28,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Numbers of segment files found in a folder. */
-struct found {
-    struct buf messages; /* u64 each */
-    struct buf indexes;  /* likewise */
-};
-
 static struct topic_segment *last_of(struct topic_log *log)
 {
     CHECK(!list_empty(&log->segments));
     return CONTAINER_OF(log->segments.prev, struct topic_segment, link);
-}
-
-/* --- folder --------------------------------------------------------------- */
-
-static enum err found_visit(void *context, const char *name, bool is_directory)
-{
-    struct found *found = context;
-    uint64_t first = 0;
-    if (is_directory) {
-        return ERR_OK;
-    }
-    if (segment_name_parse(name, false, &first)) {
-        buf_append(&found->messages, &first, sizeof(first));
-    } else if (segment_name_parse(name, true, &first)) {
-        buf_append(&found->indexes, &first, sizeof(first));
-    }
-    return ERR_OK;
-}
-
-static int compare_numbers(const void *left, const void *right)
-{
-    uint64_t a = get_u64(left);
-    uint64_t b = get_u64(right);
-    return a < b ? -1 : a > b;
-}
-
-static size_t number_count(const struct buf *numbers)
-{
-    return numbers->size / sizeof(uint64_t);
-}
-
-static uint64_t number_at(const struct buf *numbers, size_t i)
-{
-    return get_u64(numbers->data + i * sizeof(uint64_t));
-}
-
-static void number_sort(struct buf *numbers)
-{
-    if (numbers->size > 0) {
-        qsort(numbers->data, number_count(numbers), sizeof(uint64_t),
-              compare_numbers);
-    }
-}
-
-static void found_fini(struct found *found)
-{
-    buf_fini(&found->messages);
-    buf_fini(&found->indexes);
-}
-
-/* List the folder, in order.
- * Errors: ERR_NOT_FOUND: there is none */
-static enum err found_list(const char *directory, struct found *out_found)
-{
-    struct found found = {{0}, {0}};
-    enum err err = dir_each(directory, found_visit, &found);
-    if (err == ERR_OK) {
-        err = buf_err(&found.messages);
-    }
-    if (err == ERR_OK) {
-        err = buf_err(&found.indexes);
-    }
-    if (err != ERR_OK) {
-        found_fini(&found);
-        return err;
-    }
-    number_sort(&found.messages);
-    number_sort(&found.indexes);
-    *out_found = found;
-    return ERR_OK;
 }
 
 /* --- segments ------------------------------------------------------------- */
@@ -145,12 +69,12 @@ static enum err look(const struct topic_log *log,
 
 /* Remember segments [from, count) as the rest. */
 static enum err set_rest(struct topic_log *log,
-                         const struct buf *numbers,
+                         const struct topic_folder *folder,
                          size_t from,
                          bool behind_last,
                          bool walked)
 {
-    size_t count = number_count(numbers) - from;
+    size_t count = folder->count - from;
     if (count == 0 && !behind_last && !walked) {
         return ERR_OK;
     }
@@ -163,7 +87,7 @@ static enum err set_rest(struct topic_log *log,
     rest->walked = walked;
     rest->count = (uint32_t)count;
     for (size_t i = 0; i < count; i++) {
-        rest->firsts[i] = number_at(numbers, from + i);
+        rest->firsts[i] = folder->firsts[from + i];
     }
     log->rest = rest;
     return ERR_OK;
@@ -226,22 +150,21 @@ static enum err believe_one(struct topic_log *log,
 /* Fill the log as `cmd` says. */
 static enum err believe(struct topic_log *log,
                         const struct topic_state_cmd *cmd,
-                        const struct found *found)
+                        const struct topic_folder *folder)
 {
-    const struct buf *numbers = &found->messages;
-    size_t count = number_count(numbers);
+    size_t count = folder->count;
     bool behind_last = false;
     size_t i = 0;
-    for (; i < count && number_at(numbers, i) < cmd->end; i++) {
-        uint64_t next = i + 1 < count ? number_at(numbers, i + 1) : UINT64_MAX;
+    for (; i < count && folder->firsts[i] < cmd->end; i++) {
+        uint64_t next = i + 1 < count ? folder->firsts[i + 1] : UINT64_MAX;
         enum err err =
-            believe_one(log, cmd, number_at(numbers, i), next, &behind_last);
+            believe_one(log, cmd, folder->firsts[i], next, &behind_last);
         if (err != ERR_OK) {
             return err;
         }
     }
     /* An open segment without a record, and none of the rest. */
-    if (i < count && number_at(numbers, i) == cmd->end && cmd->open_size != 0 &&
+    if (i < count && folder->firsts[i] == cmd->end && cmd->open_size != 0 &&
         cmd->open_first == cmd->end) {
         enum err err =
             believe_one(log, cmd, cmd->end, UINT64_MAX, &behind_last);
@@ -253,7 +176,7 @@ static enum err believe(struct topic_log *log,
     log->stats.end = cmd->end;
     log->stats.oldest = cmd->oldest;
     log->stats.quarantined = cmd->quarantined;
-    return set_rest(log, numbers, i, behind_last, false);
+    return set_rest(log, folder, i, behind_last, false);
 }
 
 /* --- without cmd ---------------------------------------------------------- */
@@ -277,21 +200,21 @@ static enum err walk_whole(struct topic_segment *segment, uint64_t size)
 }
 
 /* Fill the log as far as its records are whole. */
-static enum err walk_all(struct topic_log *log, const struct found *found)
+static enum err walk_all(struct topic_log *log,
+                         const struct topic_folder *folder)
 {
-    const struct buf *numbers = &found->messages;
-    size_t count = number_count(numbers);
+    size_t count = folder->count;
     if (count == 0) {
         return ERR_OK;
     }
     bool whole = true;
     size_t i = 0;
-    uint64_t end = number_at(numbers, 0);
+    uint64_t end = folder->firsts[0];
     log->stats.oldest = end;
-    while (i < count && whole && number_at(numbers, i) == end) {
+    while (i < count && whole && folder->firsts[i] == end) {
         struct topic_segment *segment = NULL;
         uint64_t size = 0;
-        enum err err = look(log, number_at(numbers, i), &segment, &size);
+        enum err err = look(log, folder->firsts[i], &segment, &size);
         if (err != ERR_OK) {
             return err;
         }
@@ -312,23 +235,21 @@ static enum err walk_all(struct topic_log *log, const struct found *found)
     writer_continue(log);
     DIAG_INFO("topic_walked", "path=%s segments=%zu end=%" PRIu64 " whole=%d",
               log->directory, i, end, whole ? 1 : 0);
-    return set_rest(log, numbers, i, !whole, true);
+    return set_rest(log, folder, i, !whole, true);
 }
 
 /* --- open ----------------------------------------------------------------- */
 
 /* Build the indexes that are not there, now rather than at the first read. */
-static enum err build_missing(struct topic_log *log, const struct found *found)
+static enum err build_missing(struct topic_log *log,
+                              const struct topic_folder *folder)
 {
     for (struct list *node = log->segments.next; node != &log->segments;
          node = node->next) {
         struct topic_segment *segment =
             CONTAINER_OF(node, struct topic_segment, link);
         if (segment->size <= SEGMENT_HEAD_SIZE ||
-            (found->indexes.size > 0 &&
-             bsearch(&segment->first, found->indexes.data,
-                     number_count(&found->indexes), sizeof(uint64_t),
-                     compare_numbers) != NULL)) {
+            topic_folder_has_index(folder, segment->first)) {
             continue;
         }
         enum err err = topic_segment_open_index(segment, log->directory, true);
@@ -355,7 +276,7 @@ static void raise_oldest(struct topic_log *log)
     topic_log_raise_oldest(log, log->stats.oldest);
 }
 
-static enum err fill(struct topic_log *log, const struct found *found)
+static enum err fill(struct topic_log *log, const struct topic_folder *folder)
 {
     struct topic_state_key key = {
         .directory = log->directory,
@@ -365,9 +286,9 @@ static enum err fill(struct topic_log *log, const struct found *found)
     struct topic_state_cmd cmd;
     enum err err = topic_state_load_cmd(&key, &log->cmd_slots, &cmd);
     if (err == ERR_OK) {
-        err = believe(log, &cmd, found);
+        err = believe(log, &cmd, folder);
     } else if (err == ERR_NOT_FOUND) {
-        err = walk_all(log, found);
+        err = walk_all(log, folder);
     }
     if (err != ERR_OK) {
         return err == ERR_TOO_LARGE ? ERR_IO : err;
@@ -375,7 +296,7 @@ static enum err fill(struct topic_log *log, const struct found *found)
     log->stats.flushed = log->stats.end;
     log->writer.position = log->stats.end;
     raise_oldest(log);
-    return build_missing(log, found);
+    return build_missing(log, folder);
 }
 
 /* Read `dlv`. */
@@ -401,8 +322,8 @@ static enum err load_cursor(struct topic_log *log,
 enum err topic_log_recover(struct topic_log *log,
                            struct topic_cursor *out_cursor)
 {
-    struct found found;
-    enum err err = found_list(log->directory, &found);
+    struct topic_folder folder;
+    enum err err = topic_folder_list(log->directory, &folder);
     if (err == ERR_NOT_FOUND) {
         *out_cursor = (struct topic_cursor){0};
         return ERR_OK;
@@ -412,8 +333,8 @@ enum err topic_log_recover(struct topic_log *log,
     }
     log->writer.folder_known = true;
     log->writer.folder_new = false;
-    err = fill(log, &found);
-    found_fini(&found);
+    err = fill(log, &folder);
+    topic_folder_fini(&folder);
     return err == ERR_OK ? load_cursor(log, out_cursor) : err;
 }
 
