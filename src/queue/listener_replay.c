@@ -29,8 +29,16 @@ struct replay {
 static void replay_moved(struct store_op *op, enum err err)
 {
     struct replay *replay = CONTAINER_OF(op, struct replay, op);
+    struct topic *topic = NULL;
 
     replay->err = err;
+    /* A move that failed is undone: the delivery goes back with it. The topic
+     * may have been deleted meanwhile. */
+    if (err != ERR_OK &&
+        shard_topic(replay->call.there, str_from(replay->topic), false,
+                    &topic) == ERR_OK) {
+        topic_changed(topic);
+    }
     shard_call_return(&replay->call);
 }
 

@@ -179,6 +179,8 @@ static struct deliverer_options deliverer_options(const struct config *config)
 {
     return (struct deliverer_options){
         .in_flight_max = (uint32_t)config->in_flight,
+        /* More would only wait for a connection, their time running. */
+        .endpoint_in_flight_max = (uint32_t)config->endpoint_connections,
         .timeout_ms = (uint32_t)config->timeout,
         .retry_first_ms = (uint32_t)config->retry_first,
         .retry_max_ms = (uint32_t)config->retry_max,
