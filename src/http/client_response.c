@@ -225,7 +225,7 @@ static enum err feed_chunked(struct client_response *response,
 {
     enum err err = ERR_OK;
     bool done = false;
-    while (err == ERR_OK && !done) {
+    while (err == ERR_OK && !done && !has_enough(response)) {
         struct str piece = {NULL, 0};
         size_t used = 0;
         err = http_chunked_next(&response->chunked,

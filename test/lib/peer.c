@@ -14,6 +14,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,8 +185,8 @@ static void *accept_main(void *context)
         talk->fd = fd;
         talk->index = index;
         peer->talks[index] = talk;
+        atomic_fetch_add(&peer->accepted, 1); /* before the client can know */
         CHECK(pthread_create(&talk->thread, NULL, talk_main, talk) == 0);
-        atomic_fetch_add(&peer->accepted, 1);
     }
 }
 
@@ -207,6 +208,7 @@ void peer_start(struct peer *peer)
 {
     peer->fd = bind_any(SOCK_STREAM, &peer->port);
     CHECK(listen(peer->fd, 128) == 0);
+    (void)signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
     CHECK(pthread_create(&peer->thread, NULL, accept_main, peer) == 0);
 }
 
