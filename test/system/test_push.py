@@ -265,7 +265,7 @@ TOPIC_RULE = ('topic must be 1 to 128 of A-Z a-z 0-9 . _ - and not . or ..')
     ('topic=a&url=', 400, 'url is missing or empty'),
     ('topic=..%2F..%2Fx&url=http://127.0.0.1:1/', 400, TOPIC_RULE),
     ('topic=a&url=ftp://127.0.0.1/', 400,
-     'url not an http:// or https:// URL'),
+     'url: not an http:// or https:// URL'),
     ('topic=a&url=http://127.0.0.1:1/&url=http://127.0.0.1:2/', 400,
      'url is given twice'),
     ('topic=a&topic=a&url=http://127.0.0.1:1/', 400, 'topic is given twice'),
