@@ -15,9 +15,10 @@
  *
  * What fails:
  *   - Anything of a commit: the file is sealed where the batch began, and an
- *     ABORT entry is written to the next file at once, so that bytes of the
- *     batch that did reach the disk do not come back. When that fails as well,
- *     or there is no file, it waits for the next commit, which then is durable.
+ *     ABORT entry is written to the next file at once (or when the helper has
+ *     made it), so that bytes of the batch that did reach the disk do not come
+ *     back. When that fails as well, or there is no file, it waits for the next
+ *     commit, which then is durable.
  *   - A sync: what commits without durability had left is not synced again, as
  *     success would prove nothing; it is safe with the next checkpoint.
  *
@@ -296,8 +297,24 @@ static void slot_synced(struct journal *journal, int index)
     }
 }
 
-/* A step failed: nothing of the batch counts. Gives the next step: to write
- * that down, where there is a file for it. */
+/* Write down that the batch does not count, where there is a file for it. */
+static enum commit_step note_failure(struct journal *journal)
+{
+    struct journal_commit *commit = &journal->commit;
+    struct journal_buffer *buffer = &journal->buffers[1 - journal->gathering];
+    if (journal->ready == JOURNAL_NONE || journal->abort_count == 0) {
+        return COMMIT_END; /* no file, or released meanwhile */
+    }
+    journal_slot_take(journal);
+    size_t size = put_aborts(journal, buffer->memory);
+    commit->data = buffer->memory + journal->prefix_size - size;
+    commit->size = size;
+    commit->offset = 0;
+    journal->offset = size;
+    return COMMIT_ABORT;
+}
+
+/* A step failed: nothing of the batch counts. Gives the next step. */
 static enum commit_step give_up(struct journal *journal, enum err err)
 {
     struct journal_commit *commit = &journal->commit;
@@ -314,17 +331,14 @@ static enum commit_step give_up(struct journal *journal, enum err err)
     commit->err = commit->err == ERR_OK ? err : commit->err;
     journal_slot_seal(journal, commit->offset);
     journal->abort_urgent = true;
-    if (!again || journal->ready == JOURNAL_NONE) {
+    if (!again) {
         return COMMIT_END;
     }
-    journal_slot_take(journal);
-    struct journal_buffer *buffer = &journal->buffers[1 - journal->gathering];
-    size_t size = put_aborts(journal, buffer->memory);
-    commit->data = buffer->memory + journal->prefix_size - size;
-    commit->size = size;
-    commit->offset = 0;
-    journal->offset = size;
-    return COMMIT_ABORT;
+    if (journal->ready == JOURNAL_NONE && journal->prepare->running) {
+        journal_slot_hurry(journal);
+        return COMMIT_FILE;
+    }
+    return note_failure(journal);
 }
 
 /* The ABORT entries are written. */
@@ -366,6 +380,8 @@ static enum commit_step step_after(struct journal *journal)
     case COMMIT_SYNC:
         slot_synced(journal, journal->current);
         return COMMIT_END;
+    case COMMIT_FILE:
+        return note_failure(journal);
     case COMMIT_ABORT:
         aborts_written(journal);
         return COMMIT_END;
@@ -389,6 +405,9 @@ static void op_done(struct io_file_op *op, enum err err, size_t size)
 static bool commit_do(struct journal *journal, enum err *out_err)
 {
     struct journal_commit *commit = &journal->commit;
+    if (commit->step == COMMIT_FILE) {
+        return false; /* journal_commit_file_ended() goes on */
+    }
     bool others = commit->step == COMMIT_SYNC_OTHERS;
     const struct journal_slot *slot =
         &journal->slots[others ? commit->other : journal->current];
@@ -456,6 +475,13 @@ static void commit_run(struct journal *journal, enum err err)
             return;
         }
     } while (commit_do(journal, &err));
+}
+
+void journal_commit_file_ended(struct journal *journal)
+{
+    if (journal->commit.running && journal->commit.step == COMMIT_FILE) {
+        commit_run(journal, ERR_OK);
+    }
 }
 
 void journal_commit(struct journal *journal,

@@ -152,7 +152,8 @@ bool journal_busy(const struct journal *journal);
 
 /* Write the batch and, if `durable`, make it durable; then call `committed`
  * with the outcome: before the return when commits are fast and the batch is
- * written on the loop, else from the loop later. No commit is running.
+ * written on the loop, else from the loop later (a failure, too, may take until
+ * it is noted on the disk). No commit is running.
  *
  * Without `durable` the batch survives the process, not the machine; the next
  * durable commit makes it durable, too. (When that one's sync fails, it is only

@@ -86,7 +86,8 @@ enum commit_step {
     COMMIT_SYNC_OTHERS, /* what earlier commits left in other files */
     COMMIT_WRITE,
     COMMIT_SYNC,
-    COMMIT_ABORT, /* after a failure: durably, that it does not count */
+    COMMIT_FILE,  /* after a failure: wait for the next file, */
+    COMMIT_ABORT, /* and write to it, durably, that the batch does not count */
     COMMIT_END,
 };
 
@@ -142,6 +143,11 @@ static inline uint64_t journal_align(uint64_t size)
     return (size + JOURNAL_BATCH_ALIGN - 1) &
            ~(uint64_t)(JOURNAL_BATCH_ALIGN - 1);
 }
+
+/* --- journal.c ------------------------------------------------------------ */
+
+/* The helper has made a file, or could not: a commit may wait for that. */
+void journal_commit_file_ended(struct journal *journal);
 
 /* --- journal_slot.c ------------------------------------------------------- */
 

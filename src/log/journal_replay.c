@@ -9,10 +9,9 @@
  * What may be met:
  *   - Below the end that an ABORT entry tells, or before a later batch of the
  *     same file, all was once whole: what is not is damaged. It is told and
- *     stepped over: by the size in its head if that leads on to an entry, else
- *     to the next place at which an entry's head holds. A head says where it
- *     lies and of which generation it is, and is summed, so neither stale bytes
- *     nor payloads are taken for one.
+ *     stepped over, to the next place at which an entry's head holds. A head
+ *     says where it lies and of which generation it is, and is summed, so
+ *     neither stale bytes nor payloads are taken for one.
  *   - Else the first entry that is not whole is where the last write was torn:
  *     the end. The file that is begun next says so in its first entry, so that
  *     the next recovery sees the same, whatever lies behind.
@@ -245,60 +244,28 @@ static void tell_damaged(struct replay *replay,
     replay->calls->damaged(replay->calls->context, topic_id, place, size);
 }
 
-/* Tell whether an entry or the end of a batch is at `offset`. */
-static enum err leads_on(struct window *window,
-                         const struct reading *reading,
-                         uint64_t offset,
-                         bool *out_leads)
-{
-    struct journal_entry entry;
-    uint64_t boundary = journal_align(offset);
-    bool zero = false;
-    *out_leads = false;
-    if (offset == reading->known) {
-        *out_leads = true;
-        return ERR_OK;
-    }
-    enum err err =
-        look_head(window, reading->generation, offset, &entry, out_leads);
-    if (err != ERR_OK || *out_leads || boundary > reading->known) {
-        return err;
-    }
-    err = window_is_zero(window, offset, boundary, &zero);
-    if (err != ERR_OK || !zero || boundary == reading->known) {
-        *out_leads = err == ERR_OK && zero;
-        return err;
-    }
-    return look_head(window, reading->generation, boundary, &entry, out_leads);
-}
-
-/* Where reading goes on behind damage at `reading->offset`. */
+/* Where reading goes on behind damage at `reading->offset`: at the next head
+ * that holds. The damaged one's own size is not believed, for it may be what is
+ * damaged. */
 static enum err step_over(struct window *window,
                           const struct reading *reading,
                           uint64_t *out_offset)
 {
-    struct journal_entry entry;
-    struct str bytes;
-    bool found = false;
-    enum err err =
-        window_get(window, reading->offset, JOURNAL_ENTRY_HEAD_SIZE, &bytes);
-    if (err == ERR_OK &&
-        journal_entry_read(bytes, reading->generation, reading->offset,
-                           &entry) &&
-        entry.size <= reading->known - reading->offset) {
-        *out_offset = reading->offset + entry.size;
-        err = leads_on(window, reading, *out_offset, &found);
-    }
-    uint64_t offset = reading->offset;
-    while (err == ERR_OK && !found) {
-        offset += JOURNAL_ENTRY_ALIGN;
-        *out_offset = offset < reading->known ? offset : reading->known;
-        if (offset >= reading->known) {
+    uint64_t offset = reading->offset + JOURNAL_ENTRY_ALIGN;
+    for (; offset < reading->known; offset += JOURNAL_ENTRY_ALIGN) {
+        struct journal_entry entry;
+        bool found = false;
+        enum err err =
+            look_head(window, reading->generation, offset, &entry, &found);
+        if (err != ERR_OK) {
+            return err;
+        }
+        if (found) {
             break;
         }
-        err = look_head(window, reading->generation, offset, &entry, &found);
     }
-    return err;
+    *out_offset = offset < reading->known ? offset : reading->known;
+    return ERR_OK;
 }
 
 /* What is at `reading->offset` is not whole. Step over it, or end. */

@@ -266,6 +266,7 @@ static void prepare_done(struct io_work *work)
     }
     prepare->running = false;
     prepare_ended(prepare->journal);
+    journal_commit_file_ended(prepare->journal);
 }
 
 enum err journal_slot_init(struct journal *journal)
@@ -275,6 +276,7 @@ enum err journal_slot_init(struct journal *journal)
         return ERR_NOMEM;
     }
     prepare->journal = journal;
+    prepare->slot = JOURNAL_NONE; /* the search begins with the first */
     prepare->work.run = prepare_run;
     prepare->work.done = prepare_done;
     prepare->size = journal->options.file_size;
