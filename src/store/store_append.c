@@ -1,0 +1,621 @@
+/* The record service: changes of a shard's topics, one batch at a time.
+ *
+ * What happens:
+ *   - A change is encoded straight into the journal's batch and noted in
+ *     batches[gathering]; an append takes the topic's next sequence number.
+ *   - The turn hook commits: one write, one sync. While it runs on its own,
+ *     the other batch gathers.
+ *   - committed() applies the changes in order: records are copied from the
+ *     batch to the tails of their topics, bounds move, ops go to `finished`.
+ *   - The hook reports the finished ops, then tells the watches, once a topic.
+ *   - A batch that is full before the turn ends is committed early, and
+ *     reported with the others.
+ *
+ * What fails:
+ *   - A commit: its changes, and all that were gathered behind it, are rolled
+ *     back, the newest first, and their ops fail. So sequence numbers have no
+ *     gaps, and nothing that was built on a failed change survives.
+ *   - Memory for a tail, after the record is durable: the store breaks, and
+ *     recovery has it.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "store/store_local.h"
+#include "store/store_local_internal.h"
+
+#include "base/diag.h"
+#include "sys/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void commit(struct local_store *store);
+
+/* --- taking changes ------------------------------------------------------- */
+
+enum err store_append_admit(const struct local_store *store)
+{
+    if (store->closing) {
+        return ERR_CLOSED;
+    }
+    return store->broken ? ERR_BUSY : ERR_OK;
+}
+
+static void kicked(struct io_task *task)
+{
+    struct local_store *store = CONTAINER_OF(task, struct local_store, kick);
+    store->kicked = false; /* the hook follows in this turn */
+}
+
+void store_append_kick(struct local_store *store)
+{
+    if (!store->kicked && store->hook_turn == io_stats(store->io)->turns) {
+        store->kicked = true;
+        store->kick.run = kicked;
+        io_post(store->io, &store->kick);
+    }
+}
+
+void store_append_finish(struct local_store *store,
+                         struct store_op *op,
+                         enum err err)
+{
+    op->err = err;
+    memset(&op->link, 0, sizeof(op->link));
+    list_append(&store->finished, &op->link);
+    store_append_kick(store);
+}
+
+/* Let there be room for one more change in the gathering batch. */
+static enum err reserve(struct local_store *store)
+{
+    struct batch *batch = &store->batches[store->gathering];
+    if (batch->count < batch->capacity) {
+        return ERR_OK;
+    }
+    uint32_t capacity =
+        batch->capacity == 0 ? STORE_CHANGES_MIN : 2 * batch->capacity;
+    struct change *changes =
+        realloc(batch->changes, capacity * sizeof(*changes));
+    if (changes == NULL) {
+        return ERR_BUSY;
+    }
+    batch->changes = changes;
+    batch->capacity = capacity;
+    return ERR_OK;
+}
+
+struct change *store_append_note(struct local_topic *topic,
+                                 enum change_kind kind,
+                                 struct store_op *op)
+{
+    struct local_store *store = topic->store;
+    struct batch *batch = &store->batches[store->gathering];
+    CHECK(batch->count < batch->capacity);
+    struct change *change = &batch->changes[batch->count];
+    batch->count++;
+    *change = (struct change){.kind = kind, .topic = topic, .op = op};
+    topic->holds++;
+    if (op != NULL) {
+        op->topic = &topic->base;
+        if (kind != CHANGE_APPEND) {
+            op->durability = DURABILITY_DISK;
+        }
+        if (op->durability == DURABILITY_DISK) {
+            batch->durable = true;
+        }
+    }
+    store_append_kick(store);
+    return change;
+}
+
+/* Begin an entry, without any other before it. */
+static enum err put_begin(struct local_topic *topic,
+                          enum journal_type type,
+                          size_t body_size,
+                          void **out_body)
+{
+    struct local_store *store = topic->store;
+    enum err err = reserve(store);
+    if (err != ERR_OK) {
+        return err;
+    }
+    return journal_put_begin(store->journal, type, topic->base.id, body_size,
+                             out_body);
+}
+
+/* Put the deletions of those whose name this topic took. */
+static enum err put_doomed(struct local_topic *topic)
+{
+    while (topic->doomed != NULL) {
+        struct local_topic *doomed = topic->doomed;
+        if (doomed->announced == ANNOUNCED_NOT) {
+            topic->doomed = doomed->doomed;
+            store_topics_gone(doomed);
+            continue;
+        }
+        void *body = NULL;
+        enum err err = put_begin(doomed, JOURNAL_DELETE, 0, &body);
+        if (err != ERR_OK) {
+            return err;
+        }
+        journal_put_end(topic->store->journal);
+        (void)store_append_note(doomed, CHANGE_DELETE, NULL);
+        topic->doomed = doomed->doomed;
+        doomed->doomed = NULL;
+    }
+    return ERR_OK;
+}
+
+/* Let the journal know of a topic before anything else of it. */
+static enum err announce(struct local_topic *topic)
+{
+    if (topic->announced != ANNOUNCED_NOT) {
+        return ERR_OK;
+    }
+    enum err err = put_doomed(topic);
+    if (err != ERR_OK) {
+        return err;
+    }
+    struct topic_conf conf = store_topics_conf(topic);
+    void *body = NULL;
+    err = put_begin(topic, JOURNAL_TOPIC, topic_conf_body_size(&conf), &body);
+    if (err != ERR_OK) {
+        return err;
+    }
+    topic_conf_body_write(&conf, body);
+    journal_put_end(topic->store->journal);
+    (void)store_append_note(topic, CHANGE_TOPIC, NULL);
+    topic->announced = ANNOUNCED_PUT;
+    return ERR_OK;
+}
+
+/* The journal took nothing although nothing is gathered: it has no file. */
+static void journal_refused(struct local_store *store)
+{
+    if (!store->stats.failed) {
+        store->stats.failed = true;
+        DIAG_ERROR("journal_out_of_files", "shard=%u", store->shard);
+    }
+    store_checkpoint_begin(store);
+}
+
+enum err store_append_try(struct local_topic *topic,
+                          enum journal_type type,
+                          size_t body_size,
+                          void **out_body)
+{
+    enum err err = announce(topic);
+    if (err == ERR_OK) {
+        err = put_begin(topic, type, body_size, out_body);
+    }
+    if (err == ERR_OK) {
+        topic->store->stats.failed = false;
+    }
+    return err;
+}
+
+enum err store_append_put(struct local_topic *topic,
+                          enum journal_type type,
+                          size_t body_size,
+                          void **out_body)
+{
+    struct local_store *store = topic->store;
+    uint64_t failures = store->stats.commit_failures;
+    for (int try = 0; try < 2; try++) {
+        enum err err = store_append_try(topic, type, body_size, out_body);
+        if (err != ERR_BUSY || journal_committing(store->journal)) {
+            return err;
+        }
+        if (!journal_pending(store->journal)) {
+            journal_refused(store);
+            return ERR_BUSY;
+        }
+        commit(store);
+        if (store->stats.commit_failures != failures) {
+            return ERR_BUSY; /* what the caller built on may be gone */
+        }
+    }
+    return ERR_BUSY;
+}
+
+/* Tell whether there is room for another message. */
+static enum err admit_append(struct local_store *store)
+{
+    enum err err = store_append_admit(store);
+    if (err != ERR_OK) {
+        return err;
+    }
+    store_space_check(store, false);
+    if (store->stats.disk_low) {
+        return ERR_FULL;
+    }
+    if (store->stats.memory_bytes >= store->options->memory_size_max) {
+        store_flush_next(store);
+        return ERR_BUSY;
+    }
+    return ERR_OK;
+}
+
+/* The record is in the batch: note the change. */
+static void note_append(struct local_topic *topic,
+                        void *record,
+                        size_t size,
+                        struct store_op *op)
+{
+    journal_put_end(topic->store->journal);
+    op->sequence = topic->next;
+    topic->next++;
+    struct change *change = store_append_note(topic, CHANGE_APPEND, op);
+    change->record = record;
+    change->record_size = (uint32_t)size;
+}
+
+enum err store_append_message(struct store_topic *base,
+                              const struct message *message,
+                              struct store_op *op)
+{
+    struct local_topic *topic = store_topic_of(base);
+    enum err err = admit_append(topic->store);
+    size_t size = 0;
+    if (err == ERR_OK) {
+        err = record_size(message, &size);
+    }
+    void *record = NULL;
+    if (err == ERR_OK) {
+        err = store_append_put(topic, JOURNAL_RECORD, size, &record);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    record_encode(message, topic->next, record, size);
+    note_append(topic, record, size, op);
+    return ERR_OK;
+}
+
+enum err store_append_record(struct store_topic *base,
+                             const void *encoded,
+                             size_t size,
+                             struct store_op *op)
+{
+    struct local_topic *topic = store_topic_of(base);
+    enum err err = admit_append(topic->store);
+    void *record = NULL;
+    if (err == ERR_OK) {
+        err = store_append_put(topic, JOURNAL_RECORD, size, &record);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    memcpy(record, encoded, size);
+    record_renumber(record, topic->next);
+    note_append(topic, record, size, op);
+    return ERR_OK;
+}
+
+/* --- undoing -------------------------------------------------------------- */
+
+struct undo *store_append_undo(const struct local_topic *topic)
+{
+    struct undo *undo = calloc(1, sizeof(*undo));
+    if (undo == NULL) {
+        return NULL;
+    }
+    undo->cursor = topic->base.cursor;
+    undo->cursor.ranges = NULL;
+    undo->epoch = topic->epoch;
+    undo->oldest = topic->base.bounds.oldest;
+    undo->retention = topic->base.retention;
+    undo->settings_size = topic->base.settings.size;
+    size_t ranges_size = undo->cursor.range_count * sizeof(struct store_range);
+    if (ranges_size > 0) {
+        struct store_range *ranges = malloc(ranges_size);
+        if (ranges == NULL) {
+            goto fail;
+        }
+        memcpy(ranges, topic->base.cursor.ranges, ranges_size);
+        undo->cursor.ranges = ranges;
+    }
+    if (undo->settings_size > 0) {
+        undo->settings = malloc(undo->settings_size);
+        if (undo->settings == NULL) {
+            goto fail;
+        }
+        memcpy(undo->settings, topic->base.settings.data, undo->settings_size);
+    }
+    return undo;
+
+fail:
+    store_append_undo_free(undo);
+    return NULL;
+}
+
+void store_append_undo_free(struct undo *undo)
+{
+    if (undo != NULL) {
+        free((void *)undo->cursor.ranges);
+        free(undo->settings);
+        free(undo);
+    }
+}
+
+/* Bring back settings; they fit, since they did before. */
+static void unconfigure(struct change *change)
+{
+    struct local_topic *topic = change->topic;
+    struct undo *undo = change->undo;
+    free((char *)topic->base.settings.data);
+    topic->base.settings = (struct str){undo->settings, undo->settings_size};
+    undo->settings = NULL;
+    topic->base.retention = undo->retention;
+    store_append_undo_free(undo);
+}
+
+/* Undo one change. Those behind it are undone. */
+static void roll_back(struct change *change)
+{
+    struct local_topic *topic = change->topic;
+    switch (change->kind) {
+    case CHANGE_APPEND:
+        topic->next = topic->base.bounds.end;
+        break;
+    case CHANGE_TOPIC:
+        topic->announced = ANNOUNCED_NOT;
+        break;
+    case CHANGE_CONFIGURE:
+        unconfigure(change);
+        break;
+    case CHANGE_DELETE:
+        store_topics_revive(topic);
+        break;
+    case CHANGE_TRIM:
+        topic->trim_dirty = true;
+        store_cursor_mark(topic);
+        break;
+    case CHANGE_CURSOR:
+        store_cursor_mark(topic);
+        break;
+    case CHANGE_MOVE:
+    case CHANGE_PURGE:
+        store_cursor_unmoved(change);
+        break;
+    }
+}
+
+/* --- after a commit ------------------------------------------------------- */
+
+static void apply_append(struct change *change, bool durable)
+{
+    struct local_topic *topic = change->topic;
+    struct local_store *store = topic->store;
+    struct str record = {change->record, change->record_size};
+    if (topic_log_append(topic->log, record) != ERR_OK) {
+        store_local_internal_break(store, ERR_NOMEM);
+        return;
+    }
+    topic->base.bounds.end++;
+    store->stats.appended++;
+    store->stats.appended_bytes += change->record_size;
+    if (change->op != NULL && durable) {
+        change->op->durability = DURABILITY_DISK;
+    }
+    if (!list_linked(&topic->moved_link)) {
+        list_append(&store->moved, &topic->moved_link);
+    }
+    store_topics_mark(topic);
+}
+
+/* Let one change count. */
+static void apply(struct change *change, bool durable)
+{
+    struct local_topic *topic = change->topic;
+    switch (change->kind) {
+    case CHANGE_APPEND:
+        apply_append(change, durable);
+        return;
+    case CHANGE_TOPIC:
+        topic->announced = ANNOUNCED_KEPT;
+        topic->conf_dirty = true;
+        break;
+    case CHANGE_CONFIGURE:
+        store_append_undo_free(change->undo);
+        topic->conf_dirty = true;
+        store_space_arm(topic);
+        break;
+    case CHANGE_DELETE:
+        store_topics_gone(topic);
+        return;
+    case CHANGE_MOVE:
+    case CHANGE_PURGE:
+        store_cursor_moved(change);
+        break;
+    case CHANGE_CURSOR:
+    case CHANGE_TRIM:
+        break;
+    }
+    store_topics_mark(topic);
+}
+
+/* The batch is as durable as was asked for. */
+static void batch_applied(struct local_store *store, struct batch *batch)
+{
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct change *change = &batch->changes[i];
+        struct local_topic *topic = change->topic;
+        enum err err = ERR_OK;
+        if (change->kind == CHANGE_APPEND && topic->deleted) {
+            err = ERR_CLOSED;
+        }
+        apply(change, batch->durable);
+        if (change->op != NULL) {
+            store_append_finish(store, change->op, err);
+        }
+        store_topics_release(topic);
+    }
+    store->committed_since = true;
+    store_checkpoint_arm(store);
+}
+
+/* Report the failure of a batch that is rolled back. */
+static void
+batch_refused(struct local_store *store, struct batch *batch, enum err err)
+{
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct change *change = &batch->changes[i];
+        if (change->op != NULL) {
+            store_append_finish(store, change->op, err);
+        }
+        store_topics_release(change->topic);
+    }
+    batch->count = 0;
+    batch->durable = false;
+}
+
+/* The batch, and what was gathered behind it, never was. */
+static void
+batch_failed(struct local_store *store, struct batch *batch, enum err err)
+{
+    struct batch *gathered = &store->batches[store->gathering];
+    if (batch->count + gathered->count == 0) {
+        return;
+    }
+    DIAG_ERROR("commit_failed", "shard=%u changes=%u behind=%u err=%s",
+               store->shard, batch->count, gathered->count, err_name(err));
+    journal_drop(store->journal);
+    for (uint32_t i = gathered->count; i > 0; i--) {
+        roll_back(&gathered->changes[i - 1]);
+    }
+    for (uint32_t i = batch->count; i > 0; i--) {
+        roll_back(&batch->changes[i - 1]);
+    }
+    batch_refused(store, batch, err);
+    batch_refused(store, gathered, err);
+    if (err == ERR_FULL) {
+        store_space_check(store, true);
+    }
+}
+
+static void committed(void *context, enum err err)
+{
+    struct local_store *store = context;
+    struct batch *batch = &store->batches[1 - store->gathering];
+    uint64_t took_ns = clock_monotonic_ns() - store->commit_started_ns;
+    histogram_record(&store->stats.commit_ns, took_ns);
+    histogram_record(&store->stats.commit_count, batch->count);
+    if (err == ERR_OK) {
+        store->stats.commits++;
+        batch_applied(store, batch);
+    } else {
+        store->stats.commit_failures++;
+        batch_failed(store, batch, err == ERR_FULL ? ERR_FULL : ERR_IO);
+    }
+    batch->count = 0;
+    batch->durable = false;
+    store_append_kick(store);
+}
+
+/* Commit what is gathered; cursors go along. */
+static void commit(struct local_store *store)
+{
+    struct batch *batch = &store->batches[store->gathering];
+    if (store->cursors_due) {
+        /* Power must not take them. */
+        store_cursor_ride(store, UINT32_MAX);
+        batch->durable = true;
+        store->cursors_due = batch->count > 0;
+    } else if (batch->durable) {
+        store_cursor_ride(store, STORE_CURSORS_RIDING_MAX);
+    }
+    if (batch->count == 0) {
+        batch->durable = false;
+        return;
+    }
+    bool durable = batch->durable;
+    store->gathering = 1 - store->gathering;
+    store->commit_started_ns = clock_monotonic_ns();
+    journal_commit(store->journal, durable, committed, store);
+}
+
+/* --- the end of a turn ---------------------------------------------------- */
+
+/* Report what ended; what ends meanwhile has its turn next. */
+static void report(struct local_store *store)
+{
+    struct list ended;
+    store_list_take(&store->finished, &ended);
+    while (!list_empty(&ended)) {
+        struct list *node = list_take_first(&ended);
+        struct store_op *op = CONTAINER_OF(node, struct store_op, link);
+        op->done(op, op->err);
+    }
+}
+
+/* Call the watches of one topic, any of which may go away meanwhile. */
+static void tell_watches(struct local_topic *topic)
+{
+    struct list watches;
+    store_list_take(&topic->base.watches, &watches);
+    while (!list_empty(&watches)) {
+        struct list *node = list_take_first(&watches);
+        struct store_watch *watch =
+            CONTAINER_OF(node, struct store_watch, link);
+        list_append(&topic->base.watches, node);
+        watch->moved(watch);
+    }
+}
+
+/* Account for the topics that grew, and tell who watches them. */
+static void tell(struct local_store *store)
+{
+    struct list moved;
+    store_list_take(&store->moved, &moved);
+    while (!list_empty(&moved)) {
+        struct list *node = list_take_first(&moved);
+        struct local_topic *topic =
+            CONTAINER_OF(node, struct local_topic, moved_link);
+        topic->holds++;
+        store_topics_account(topic);
+        store_space_arm(topic);
+        tell_watches(topic);
+        store_topics_release(topic);
+    }
+}
+
+/* Commit what this turn brought, unless a commit is running. */
+static void commit_due(struct local_store *store)
+{
+    struct batch *batch = &store->batches[store->gathering];
+    if (journal_committing(store->journal)) {
+        return;
+    }
+    if (list_empty(&store->cursors_dirty)) {
+        store->cursors_due = false;
+    }
+    if (store->broken) {
+        store->cursors_due = false;
+        batch_failed(store, &store->batches[1 - store->gathering], ERR_IO);
+    } else if (batch->count > 0 || store->cursors_due) {
+        commit(store);
+    }
+    /* More cursors than fit into a batch go on; without a journal file they
+     * wait for the timer. */
+    if (store->cursors_due && !list_empty(&store->cursors_dirty)) {
+        store_append_kick(store);
+    }
+    store_cursor_arm(store);
+}
+
+void store_append_turn(struct io_hook *hook)
+{
+    struct local_store *store = CONTAINER_OF(hook, struct local_store, hook);
+    store->hook_turn = io_stats(store->io)->turns;
+    commit_due(store);
+    report(store);
+    tell(store);
+    if (store->committed_since && journal_crowded(store->journal)) {
+        store_checkpoint_begin(store);
+    }
+    store_checkpoint_resume(store);
+    store_flush_next(store);
+    store_local_internal_close_step(store);
+}

@@ -1,0 +1,367 @@
+/* How far topics are delivered.
+ *
+ * Progress is noted in memory and in the cursor page, which outlives the
+ * process; the journal gets it along with other changes, or by a timer, for
+ * the loss of power. A move or purge is a change like an append: durable, or
+ * rolled back. While one is pending the page is left alone, since what it says
+ * would be of an epoch that may never be.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "store/store_local.h"
+#include "store/store_local_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CURSOR_BODY_SIZE = 24, /* without ranges */
+    CURSOR_RANGE_SIZE = 16,
+    TRIM_BODY_SIZE = 8,
+};
+
+void store_cursor_set(struct local_topic *topic,
+                      const struct store_cursor *cursor)
+{
+    CHECK(cursor->range_count <= CURSOR_RANGES_MAX);
+    struct store_cursor *own = &topic->base.cursor;
+    own->next = cursor->next;
+    own->attempts = cursor->attempts;
+    own->range_count = 0;
+    if (cursor->range_count == 0) {
+        return;
+    }
+    if (topic->ranges == NULL) {
+        topic->ranges = calloc(CURSOR_RANGES_MAX, sizeof(*topic->ranges));
+        if (topic->ranges == NULL) {
+            return;
+        }
+    }
+    own->ranges = topic->ranges;
+    own->range_count = cursor->range_count;
+    memmove(topic->ranges, cursor->ranges,
+            cursor->range_count * sizeof(*topic->ranges));
+}
+
+/* Drop ranges, or the parts of them, that lie below the cursor. */
+static void prune_ranges(struct local_topic *topic)
+{
+    struct store_cursor *cursor = &topic->base.cursor;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < cursor->range_count; i++) {
+        struct store_range range = topic->ranges[i];
+        if (range.first <= cursor->next) {
+            /* Acknowledged right behind the cursor: it goes on there. */
+            if (range.end > cursor->next) {
+                cursor->next = range.end;
+            }
+            continue;
+        }
+        topic->ranges[kept] = range;
+        kept++;
+    }
+    cursor->range_count = kept;
+}
+
+void store_cursor_clamp(struct local_topic *topic)
+{
+    struct store_cursor *cursor = &topic->base.cursor;
+    if (cursor->next < topic->base.bounds.oldest) {
+        cursor->next = topic->base.bounds.oldest;
+        cursor->attempts = 0;
+        prune_ranges(topic);
+    }
+}
+
+void store_cursor_page(struct local_topic *topic)
+{
+    struct local_store *store = topic->store;
+    if (topic->undo_first != NULL || store->page == NULL) {
+        return;
+    }
+    if (topic->page_slot == CURSOR_PAGE_NONE &&
+        cursor_page_take(store->page, &topic->page_slot) != ERR_OK) {
+        topic->page_slot = CURSOR_PAGE_NONE; /* the journal alone, then */
+        return;
+    }
+    struct cursor_page_entry entry = {
+        .topic_id = topic->base.id,
+        .epoch = topic->epoch,
+        .next = topic->base.cursor.next,
+        .attempts = topic->base.cursor.attempts,
+    };
+    cursor_page_store(store->page, topic->page_slot, &entry);
+}
+
+void store_cursor_snapshot(const struct local_topic *topic,
+                           struct topic_cursor *out)
+{
+    const struct store_cursor *cursor = &topic->base.cursor;
+    out->epoch = topic->epoch;
+    if (topic->undo_first != NULL) {
+        cursor = &topic->undo_first->cursor;
+        out->epoch = topic->undo_first->epoch;
+    }
+    out->next = cursor->next;
+    out->attempts = cursor->attempts;
+    out->range_count = cursor->range_count;
+    for (uint32_t i = 0; i < cursor->range_count; i++) {
+        out->ranges[i].first = cursor->ranges[i].first;
+        out->ranges[i].end = cursor->ranges[i].end;
+    }
+}
+
+/* --- the journal ---------------------------------------------------------- */
+
+void store_cursor_arm(struct local_store *store)
+{
+    if (list_empty(&store->cursors_dirty) || store->broken) {
+        io_timer_stop(store->io, &store->cursor_timer);
+    } else if (!io_timer_running(&store->cursor_timer)) {
+        io_timer_start(store->io, &store->cursor_timer,
+                       store->options->cursor_interval_ms);
+    }
+}
+
+void store_cursor_expired(struct io_timer *timer)
+{
+    struct local_store *store =
+        CONTAINER_OF(timer, struct local_store, cursor_timer);
+    store->cursors_due = true; /* the turn hook does it */
+}
+
+void store_cursor_mark(struct local_topic *topic)
+{
+    struct local_store *store = topic->store;
+    if (topic->deleted || list_linked(&topic->cursor_link)) {
+        return;
+    }
+    list_append(&store->cursors_dirty, &topic->cursor_link);
+    if (!io_timer_running(&store->cursor_timer)) {
+        io_timer_start(store->io, &store->cursor_timer,
+                       store->options->cursor_interval_ms);
+    }
+}
+
+/* Put the oldest message kept. */
+static enum err put_trim(struct local_topic *topic)
+{
+    void *body = NULL;
+    enum err err = store_append_try(topic, JOURNAL_TRIM, TRIM_BODY_SIZE, &body);
+    if (err != ERR_OK) {
+        return err;
+    }
+    put_u64(body, topic->base.bounds.oldest);
+    journal_put_end(topic->store->journal);
+    (void)store_append_note(topic, CHANGE_TRIM, NULL);
+    topic->trim_dirty = false;
+    return ERR_OK;
+}
+
+static size_t cursor_body_size(const struct store_cursor *cursor)
+{
+    return CURSOR_BODY_SIZE + (size_t)cursor->range_count * CURSOR_RANGE_SIZE;
+}
+
+static void
+cursor_body_write(const struct store_cursor *cursor, uint64_t epoch, char *to)
+{
+    put_u64(to, epoch);
+    put_u64(to + 8, cursor->next);
+    put_u32(to + 16, cursor->attempts);
+    put_u32(to + 20, cursor->range_count);
+    for (uint32_t i = 0; i < cursor->range_count; i++) {
+        char *range = to + CURSOR_BODY_SIZE + i * CURSOR_RANGE_SIZE;
+        put_u64(range, cursor->ranges[i].first);
+        put_u64(range + 8, cursor->ranges[i].end);
+    }
+}
+
+/* Put a topic's cursor, and its oldest message when that moved. */
+static enum err put_progress(struct local_topic *topic)
+{
+    if (topic->trim_dirty) {
+        enum err err = put_trim(topic);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    const struct store_cursor *cursor = &topic->base.cursor;
+    void *body = NULL;
+    enum err err = store_append_try(topic, JOURNAL_CURSOR,
+                                    cursor_body_size(cursor), &body);
+    if (err != ERR_OK) {
+        return err;
+    }
+    cursor_body_write(cursor, topic->epoch, body);
+    journal_put_end(topic->store->journal);
+    (void)store_append_note(topic, CHANGE_CURSOR, NULL);
+    return ERR_OK;
+}
+
+void store_cursor_ride(struct local_store *store, uint32_t count_max)
+{
+    for (uint32_t i = 0; i < count_max; i++) {
+        struct list *node = list_take_first(&store->cursors_dirty);
+        if (node == NULL) {
+            return;
+        }
+        struct local_topic *topic =
+            CONTAINER_OF(node, struct local_topic, cursor_link);
+        if (put_progress(topic) != ERR_OK) {
+            list_prepend(&store->cursors_dirty, node);
+            return;
+        }
+    }
+}
+
+/* --- operations ----------------------------------------------------------- */
+
+void store_cursor_note(struct store_topic *base,
+                       const struct store_cursor *cursor)
+{
+    struct local_topic *topic = store_topic_of(base);
+    if (topic->deleted || cursor->next < base->cursor.next) {
+        return; /* a late word from before a move */
+    }
+    CHECK(cursor->next <= base->bounds.end);
+    store_cursor_set(topic, cursor);
+    store_cursor_page(topic);
+    store_cursor_mark(topic);
+}
+
+/* Add the undo of a move or purge to those pending. */
+static void undo_append(struct local_topic *topic, struct undo *undo)
+{
+    if (topic->undo_last != NULL) {
+        topic->undo_last->next = undo;
+    } else {
+        topic->undo_first = undo;
+    }
+    topic->undo_last = undo;
+}
+
+/* Note a move or purge whose entry was put; what it changes comes next. */
+static void note_move(struct local_topic *topic,
+                      enum change_kind kind,
+                      struct undo *undo,
+                      struct store_op *op)
+{
+    journal_put_end(topic->store->journal);
+    store_append_note(topic, kind, op)->undo = undo;
+    undo_append(topic, undo);
+}
+
+void store_cursor_move_to(struct store_topic *base,
+                          uint64_t next,
+                          struct store_op *op)
+{
+    struct local_topic *topic = store_topic_of(base);
+    struct local_store *store = topic->store;
+    op->topic = base;
+    enum err err = store_append_admit(store);
+    if (err == ERR_OK &&
+        (next < base->bounds.oldest || next > base->bounds.end)) {
+        err = ERR_RANGE;
+    }
+    if (err != ERR_OK) {
+        store_append_finish(store, op, err);
+        return;
+    }
+    struct store_cursor cursor = {.next = next};
+    void *body = NULL;
+    struct undo *undo = store_append_undo(topic);
+    if (undo == NULL || store_append_put(topic, JOURNAL_CURSOR,
+                                         CURSOR_BODY_SIZE, &body) != ERR_OK) {
+        store_append_undo_free(undo);
+        store_append_finish(store, op, ERR_BUSY);
+        return;
+    }
+    cursor_body_write(&cursor, topic->epoch + 1, body);
+    note_move(topic, CHANGE_MOVE, undo, op);
+    topic->epoch++;
+    store_cursor_set(topic, &cursor);
+}
+
+void store_cursor_purge(struct store_topic *base,
+                        uint64_t before,
+                        struct store_op *op)
+{
+    struct local_topic *topic = store_topic_of(base);
+    struct local_store *store = topic->store;
+    op->topic = base;
+    enum err err = store_append_admit(store);
+    if (err != ERR_OK) {
+        store_append_finish(store, op, err);
+        return;
+    }
+    void *body = NULL;
+    struct undo *undo = store_append_undo(topic);
+    if (undo == NULL || store_append_put(topic, JOURNAL_TRIM, TRIM_BODY_SIZE,
+                                         &body) != ERR_OK) {
+        store_append_undo_free(undo);
+        store_append_finish(store, op, ERR_BUSY);
+        return;
+    }
+    if (before > base->bounds.end) {
+        before = base->bounds.end;
+    }
+    if (before < base->bounds.oldest) {
+        before = base->bounds.oldest;
+    }
+    put_u64(body, before);
+    note_move(topic, CHANGE_PURGE, undo, op);
+    base->bounds.oldest = before;
+    store_cursor_clamp(topic);
+}
+
+/* The first of a topic's pending undos is done with. */
+static void undo_forget(struct local_topic *topic, struct undo *undo)
+{
+    CHECK(topic->undo_first == undo);
+    topic->undo_first = undo->next;
+    if (undo->next == NULL) {
+        topic->undo_last = NULL;
+    }
+    store_append_undo_free(undo);
+}
+
+void store_cursor_moved(struct change *change)
+{
+    struct local_topic *topic = change->topic;
+    undo_forget(topic, change->undo);
+    store_cursor_page(topic);
+    if (change->kind == CHANGE_PURGE) {
+        store_space_trim(topic);
+    }
+}
+
+/* Called for the newest first, so it is the last of those pending. */
+void store_cursor_unmoved(struct change *change)
+{
+    struct local_topic *topic = change->topic;
+    struct undo *undo = change->undo;
+    CHECK(topic->undo_last == undo);
+    struct undo *before = NULL;
+    for (struct undo *at = topic->undo_first; at != undo; at = at->next) {
+        before = at;
+    }
+    topic->undo_last = before;
+    if (before != NULL) {
+        before->next = NULL;
+    } else {
+        topic->undo_first = NULL;
+    }
+    store_cursor_set(topic, &undo->cursor);
+    topic->epoch = undo->epoch;
+    if (change->kind == CHANGE_PURGE) {
+        /* Retention may have gone past it meanwhile. */
+        uint64_t oldest = topic_log_stats(topic->log)->oldest;
+        topic->base.bounds.oldest =
+            undo->oldest > oldest ? undo->oldest : oldest;
+    }
+    store_append_undo_free(undo);
+    store_cursor_clamp(topic);
+    store_cursor_page(topic);
+    store_cursor_mark(topic);
+}

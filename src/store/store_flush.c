@@ -1,0 +1,527 @@
+/* What is written behind the loop: tails to segments, folders and files of what
+ * was deleted, the steps of a checkpoint.
+ *
+ * One job runs at a time, on the helper thread of the loop, and each is of
+ * bounded size, so that the flush of one topic never waits long behind those of
+ * others; while a checkpoint runs, its steps and urgent flushes take turns.
+ * run() touches nothing but the job and what never changes.
+ *
+ * What fails:
+ *   - A write: the tails are as they were, nothing is lost; jobs pause for
+ *     STORE_HOLD_MS. Meanwhile memory and journal fill up to their bounds, and
+ *     then producers are told to wait.
+ *   - A sync: the store breaks.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "store/store_local.h"
+#include "store/store_local_internal.h"
+
+#include "base/diag.h"
+#include "sys/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- on the helper thread ------------------------------------------------- */
+
+/* Remove files, as topic_log_take_dropped() gave them. One that is not there
+ * is removed. */
+static enum err remove_files(const char *files)
+{
+    enum err first = ERR_OK;
+    for (const char *path = files; *path != '\0'; path += strlen(path) + 1) {
+        enum err err = file_remove(path);
+        if (err != ERR_OK && err != ERR_NOT_FOUND && first == ERR_OK) {
+            first = err;
+        }
+    }
+    return first;
+}
+
+static enum err run_chore(const struct chore *chore)
+{
+    if (chore->files != NULL) {
+        return remove_files(chore->files);
+    }
+    enum err err = chore->to != NULL ? file_rename(chore->from, chore->to)
+                                     : dir_remove(chore->from);
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+/* Write the topic's folder and its topic.conf. */
+static enum err run_conf(const struct local_store *store,
+                         const struct job_topic *entry)
+{
+    char directory[DIR_PATH_MAX];
+    char path[DIR_PATH_MAX];
+    if (dir_join(directory, store->topics_directory, entry->topic->base.name) !=
+            ERR_OK ||
+        dir_join(path, directory, "topic.conf") != ERR_OK) {
+        return ERR_IO;
+    }
+    enum err err = dir_create(directory);
+    if (err == ERR_OK) {
+        err = file_replace(path, entry->conf.data, entry->conf.size);
+    }
+    return err;
+}
+
+static void run_topic(struct job *job, struct job_topic *entry)
+{
+    if (entry->conf.size > 0) {
+        entry->err = run_conf(job->store, entry);
+    }
+    if (entry->err == ERR_OK && entry->flush != NULL) {
+        entry->err = topic_flush_run(entry->flush);
+        if (entry->err == ERR_OK && job->sync_topics) {
+            enum err err = topic_flush_sync(entry->flush);
+            if (err == ERR_BUSY) {
+                entry->err = err; /* descriptors: not even tried */
+            } else {
+                job->sync_err = err;
+            }
+        }
+        if (entry->err == ERR_OK && job->forget_files) {
+            topic_flush_synced(entry->flush);
+        }
+    }
+}
+
+/* Make durable what the topics' jobs wrote. */
+static enum err run_sync(const struct local_store *store, bool all)
+{
+    if (all) {
+        return file_sync_all(store->sync_fd);
+    }
+    enum err err = dir_sync(store->topics_directory);
+    if (err == ERR_OK) {
+        err = dir_sync(store->data->directory); /* trash-* */
+    }
+    return err;
+}
+
+static void job_run(struct io_work *work)
+{
+    struct job *job = CONTAINER_OF(work, struct job, work);
+    switch (job->kind) {
+    case JOB_CHORE:
+        job->err = run_chore(job->chore);
+        break;
+    case JOB_FLUSH:
+    case JOB_TOPICS:
+        for (uint32_t i = 0; i < job->count && job->sync_err == ERR_OK; i++) {
+            run_topic(job, &job->topics[i]);
+        }
+        break;
+    case JOB_SYNC:
+        job->sync_err = run_sync(job->store, job->sync_all);
+        break;
+    case JOB_COMPLETE:
+        job->err =
+            checkpoint_write(job->store->journal_directory, &job->checkpoint);
+        break;
+    }
+}
+
+/* --- choosing ------------------------------------------------------------- */
+
+/* Tell whether a folder of that name waits to be moved away. */
+static bool blocked(const struct local_topic *topic)
+{
+    const struct list *chores = &topic->store->chores;
+    for (struct list *node = chores->next; node != chores; node = node->next) {
+        const struct chore *chore = CONTAINER_OF(node, struct chore, link);
+        if (chore->to != NULL && str_equal(chore->name, topic->base.name_str)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void job_clear(struct local_store *store, enum job_kind kind)
+{
+    struct job *job = &store->job;
+    job->kind = kind;
+    job->store = store;
+    job->count = 0;
+    job->err = ERR_OK;
+    job->sync_err = ERR_OK;
+    job->sync_topics = false;
+    job->sync_all = false;
+    job->forget_files = false;
+    job->chore = NULL;
+}
+
+bool store_flush_add(struct local_topic *topic, uint64_t checkpoint)
+{
+    struct local_store *store = topic->store;
+    struct job *job = &store->job;
+    CHECK(!topic->flushing && job->count < STORE_JOB_TOPICS_MAX);
+    if (topic->displaced || topic->waits || blocked(topic)) {
+        return false;
+    }
+    struct job_topic entry = {.topic = topic};
+    if (topic->folder != FOLDER_MADE ||
+        (checkpoint != 0 && topic->conf_dirty)) {
+        struct topic_conf conf = store_topics_conf(topic);
+        topic_conf_write(&conf, &entry.conf);
+        if (buf_err(&entry.conf) != ERR_OK) {
+            goto fail;
+        }
+    }
+    struct topic_cursor cursor;
+    if (checkpoint != 0) {
+        store_cursor_snapshot(topic, &cursor);
+    }
+    enum err err = topic_flush_begin(
+        topic->log, checkpoint, checkpoint != 0 ? &cursor : NULL, &entry.flush);
+    if (err != ERR_OK) {
+        goto fail;
+    }
+    /* What changes from now on is for the next one. */
+    topic->conf_dirty = topic->conf_dirty && entry.conf.size == 0;
+    topic->flushing = true;
+    if (topic->folder == FOLDER_NONE) {
+        topic->folder = FOLDER_MAYBE;
+    }
+    topic->holds++;
+    job->topics[job->count] = entry;
+    job->count++;
+    return true;
+
+fail:
+    buf_fini(&entry.conf);
+    return false;
+}
+
+/* Tell whether memory is short, so that even small tails must go. */
+static bool pressed(const struct local_store *store)
+{
+    return store->stats.memory_bytes >= store->options->memory_size_max / 2;
+}
+
+/* Gather topics from a list into the job. */
+static void
+gather_tails(struct local_store *store, struct list *head, size_t link_offset)
+{
+    uint64_t size = 0;
+    struct list *node = head->next;
+    while (node != head && size < STORE_JOB_SIZE_MAX &&
+           store->job.count < STORE_JOB_TOPICS_MAX) {
+        struct local_topic *topic =
+            (struct local_topic *)(void *)((char *)node - link_offset);
+        node = node->next;
+        if (store_flush_add(topic, 0)) {
+            size += topic->memory_seen;
+        }
+    }
+}
+
+/* Fill in a flush of large tails, or of the oldest when memory is short. */
+static bool pick_flush(struct local_store *store)
+{
+    if (list_empty(&store->urgent) && !pressed(store)) {
+        return false;
+    }
+    job_clear(store, JOB_FLUSH);
+    gather_tails(store, &store->urgent,
+                 offsetof(struct local_topic, urgent_link));
+    if (store->job.count == 0) {
+        gather_tails(store, &store->tails,
+                     offsetof(struct local_topic, tail_link));
+    }
+    if (store->job.count == 0) {
+        return false;
+    }
+    if (store->sync_all_due ||
+        store->files_open >= store->options->files_open_max / 2) {
+        store->job.forget_files = true;
+        store->sync_all_due = true;
+    }
+    return true;
+}
+
+static bool pick_chore(struct local_store *store)
+{
+    if (store->chores_paused) {
+        return false;
+    }
+    struct list *head = &store->chores;
+    for (struct list *node = head->next; node != head; node = node->next) {
+        struct chore *chore = CONTAINER_OF(node, struct chore, link);
+        /* Removing can take long: not before the store serves. */
+        if (store->serving || chore->to != NULL) {
+            list_remove(node);
+            job_clear(store, JOB_CHORE);
+            store->job.chore = chore;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Fill in the next job; false when there is nothing to do now. */
+static bool pick(struct local_store *store)
+{
+    if (store->job.running || store->broken ||
+        io_timer_running(&store->hold_timer)) {
+        return false;
+    }
+    bool picked = pick_chore(store);
+    if (!picked && !store->job_was_flush) {
+        picked = pick_flush(store);
+    }
+    if (!picked) {
+        job_clear(store, JOB_TOPICS);
+        picked = store_checkpoint_pick(store);
+    }
+    if (!picked && store->job_was_flush) {
+        picked = pick_flush(store);
+    }
+    store->job_was_flush = picked && store->job.kind == JOB_FLUSH;
+    return picked;
+}
+
+/* --- afterwards ----------------------------------------------------------- */
+
+static void chore_free(struct chore *chore)
+{
+    free(chore->from);
+    free(chore->to);
+    free(chore->files);
+    free(chore);
+}
+
+/* A chore ended. What was moved away is removed next. */
+static void chore_done(struct local_store *store)
+{
+    struct chore *chore = store->job.chore;
+    enum err err = store->job.err;
+    store->job.chore = NULL;
+    store->job.err = ERR_OK; /* other jobs go on */
+    if (err != ERR_OK) {
+        DIAG_WARN("remove_failed", "path=%s err=%s",
+                  chore->from != NULL ? chore->from : chore->files,
+                  err_name(err));
+    }
+    if (err != ERR_OK && chore->to != NULL) {
+        /* Must be done: no checkpoint completes before it. */
+        list_append(&store->chores, &chore->link);
+        store->chores_paused = true;
+        if (store->io != NULL) {
+            io_timer_start(store->io, &store->chore_timer, STORE_HOLD_MS);
+        }
+        return;
+    }
+    if (chore->to != NULL) {
+        free(chore->from);
+        chore->from = chore->to;
+        chore->to = NULL;
+        chore->name = (struct str){0};
+        list_append(&store->chores, &chore->link);
+        return;
+    }
+    chore_free(chore);
+}
+
+/* One topic's part of a job ended. */
+static void topic_done(struct local_store *store, struct job_topic *entry)
+{
+    struct local_topic *topic = entry->topic;
+    enum err err = entry->err;
+    if (store->job.sync_err != ERR_OK) {
+        err = store->job.sync_err;
+    }
+    if (entry->flush != NULL) {
+        topic_flush_end(topic->log, entry->flush, err);
+    }
+    if (entry->conf.size > 0) {
+        if (err == ERR_OK) {
+            topic->folder = FOLDER_MADE;
+        } else {
+            topic->conf_dirty = true;
+        }
+        buf_fini(&entry->conf);
+    }
+    if (err != ERR_OK && store->job.err == ERR_OK) {
+        store->job.err = err;
+    }
+    topic->flushing = false;
+    if (!topic->gone) {
+        store_topics_account(topic);
+    }
+    if (!topic->gone && store->serving) {
+        const struct topic_log_stats *log = topic_log_stats(topic->log);
+        if (log->segment_count != topic->segments_seen ||
+            log->oldest < topic->base.bounds.oldest) {
+            topic->segments_seen = log->segment_count;
+            store_space_trim(topic);
+        }
+    }
+    store_topics_release(topic);
+}
+
+/* Pause after a failure, and say so once. */
+static void job_failed(struct local_store *store, enum err err)
+{
+    if (!store->job_failing) {
+        store->job_failing = true;
+        DIAG_ERROR("background_write_failed", "shard=%u job=%d err=%s",
+                   store->shard, (int)store->job.kind, err_name(err));
+    }
+    if (store->io != NULL) {
+        if (err == ERR_FULL) {
+            store_space_check(store, true);
+        }
+        io_timer_start(store->io, &store->hold_timer, STORE_HOLD_MS);
+    }
+}
+
+/* Take in what a job did. */
+static void job_apply(struct local_store *store)
+{
+    struct job *job = &store->job;
+    job->running = false;
+    if (job->kind == JOB_CHORE) {
+        chore_done(store);
+    }
+    for (uint32_t i = 0; i < job->count; i++) {
+        topic_done(store, &job->topics[i]);
+    }
+    job->count = 0;
+    if (job->sync_err != ERR_OK) {
+        store_local_internal_break(store, job->sync_err);
+        return;
+    }
+    if (job->err != ERR_OK) {
+        job_failed(store, job->err);
+    } else if (store->job_failing) {
+        store->job_failing = false;
+        DIAG_INFO("background_write_recovered", "shard=%u", store->shard);
+    }
+    if (job->kind != JOB_CHORE && job->kind != JOB_FLUSH) {
+        store_checkpoint_stepped(store);
+    }
+    store_flush_close_files(store);
+}
+
+static void job_done(struct io_work *work)
+{
+    struct job *job = CONTAINER_OF(work, struct job, work);
+    job_apply(job->store);
+    /* The turn hook, which follows, starts the next one. */
+}
+
+void store_flush_next(struct local_store *store)
+{
+    if (pick(store)) {
+        store->job.running = true;
+        store->job.work.run = job_run;
+        store->job.work.done = job_done;
+        io_work_start(store->io, &store->job.work);
+    }
+}
+
+void store_flush_all_now(struct local_store *store, bool complete)
+{
+    while (!store->job_failing &&
+           (complete || store->checkpoint_run.step != CHECKPOINT_COMPLETE) &&
+           pick(store)) {
+        job_run(&store->job.work);
+        job_apply(store);
+    }
+}
+
+void store_flush_tails_now(struct local_store *store)
+{
+    bool progress = true;
+    while (!list_empty(&store->tails) && progress) {
+        uint64_t before = store->stats.memory_bytes;
+        job_clear(store, JOB_FLUSH);
+        gather_tails(store, &store->tails,
+                     offsetof(struct local_topic, tail_link));
+        store->job.forget_files = true;
+        store->sync_all_due = true;
+        job_run(&store->job.work);
+        job_apply(store);
+        progress = store->stats.memory_bytes < before;
+    }
+    store->job_failing = false; /* the checkpoint behind will tell */
+}
+
+void store_flush_expired(struct io_timer *timer)
+{
+    (void)timer; /* the turn hook starts the next job */
+}
+
+void store_flush_chores_expired(struct io_timer *timer)
+{
+    struct local_store *store =
+        CONTAINER_OF(timer, struct local_store, chore_timer);
+    store->chores_paused = false;
+}
+
+bool store_flush_renames(const struct local_store *store)
+{
+    const struct list *chores = &store->chores;
+    for (struct list *node = chores->next; node != chores; node = node->next) {
+        if (CONTAINER_OF(node, struct chore, link)->to != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum err store_flush_chore(struct local_store *store,
+                           char *from,
+                           char *to,
+                           char *files,
+                           struct str name)
+{
+    struct chore *chore = calloc(1, sizeof(*chore));
+    if (chore == NULL) {
+        free(from);
+        free(to);
+        free(files);
+        return ERR_NOMEM;
+    }
+    chore->from = from;
+    chore->to = to;
+    chore->files = files;
+    if (name.size > 0) {
+        /* The last part of `from`, which outlives the topic. */
+        chore->name = (struct str){from + strlen(from) - name.size, name.size};
+    }
+    list_append(&store->chores, &chore->link);
+    return ERR_OK;
+}
+
+void store_flush_drop_chores(struct local_store *store)
+{
+    for (struct list *node = list_take_first(&store->chores); node != NULL;
+         node = list_take_first(&store->chores)) {
+        chore_free(CONTAINER_OF(node, struct chore, link));
+    }
+}
+
+void store_flush_close_files(struct local_store *store)
+{
+    struct list *node = store->files.next;
+    while (store->files_open > store->options->files_open_max &&
+           node != &store->files) {
+        struct local_topic *topic =
+            CONTAINER_OF(node, struct local_topic, files_link);
+        node = node->next;
+        if (!topic->flushing) {
+            topic_log_close_files(topic->log);
+            const struct topic_log_stats *log = topic_log_stats(topic->log);
+            store->files_open += log->files_open;
+            store->files_open -= topic->files_seen;
+            topic->files_seen = log->files_open;
+            if (log->files_open == 0) {
+                list_remove(&topic->files_link);
+            }
+        }
+    }
+}

@@ -1,0 +1,664 @@
+/* What the parts of the local store share. Nothing outside of them includes
+ * this.
+ *
+ *     store_local.c      life-cycle, the table of operations
+ *     store_data.c       the directory as a whole: lock, meta, other shards
+ *     store_topics.c     topics by name and id: make, delete, configure
+ *     store_append.c     changes, gathered, committed, reported
+ *     store_cursor.c     how far topics are delivered
+ *     store_flush.c      what is written behind the loop, and by whom
+ *     store_checkpoint.c freeing the journal
+ *     store_recover.c    from what a crash left to a store that serves
+ *     store_read.c       readers
+ *     store_space.c      room on disk, retention
+ *
+ * The way of a change: it is encoded into the journal's batch and noted in
+ * `batches[gathering]`. The turn hook commits the batch; store_append applies
+ * it to the topics or rolls it back, puts its ops on `finished`, and the hook
+ * reports them, then tells the watches of the topics on `moved`.
+ *
+ * Threads: the loop's of the shard, but what runs as a job: see store_flush.c.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_STORE_STORE_LOCAL_INTERNAL_H
+#define OPQ_STORE_STORE_LOCAL_INTERNAL_H
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/str.h"
+#include "log/checkpoint.h"
+#include "log/cursor_page.h"
+#include "log/journal.h"
+#include "log/meta.h"
+#include "log/topic_conf.h"
+#include "log/topic_log.h"
+#include "store/store.h"
+#include "sys/dir.h"
+#include "sys/io.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct local_store;
+struct store_local_options;
+
+enum {
+    STORE_MAGIC = 0x53746f72,
+    STORE_TOPIC_MAGIC = 0x546f7069,
+    STORE_READER_MAGIC = 0x52656164,
+    STORE_JOB_TOPICS_MAX = 64,        /* of one job, so that none is long */
+    STORE_JOB_SIZE_MAX = 4 << 20,     /* bytes, likewise */
+    STORE_SYNC_FILES_MAX = 32,        /* topics; more are synced at once */
+    STORE_FLUSH_SIZE_MIN = 64 << 10,  /* a tail of so many bytes is flushed, */
+    STORE_FLUSH_SIZE_MAX = 1 << 20,   /* as memory allows */
+    STORE_HOLD_MS = 1000,             /* pause after a failed job */
+    STORE_SPACE_CHECK_MS = 1000,      /* between looks at the free space */
+    STORE_RETENTION_MS = 10000,       /* between looks at the limits */
+    STORE_CURSORS_RIDING_MAX = 32,    /* that go along with other changes */
+    STORE_CHANGES_MIN = 1024,         /* slots of a batch at the start */
+    STORE_BLOCK_SIZE_MIN = 16 << 10,  /* first read-ahead of a reader */
+    STORE_BLOCK_SIZE_MAX = 256 << 10, /* of one that reads in order */
+    STORE_BUCKETS_MAX = 65536,        /* of the tables of topics */
+};
+
+/* A data directory that this process has. */
+struct store_local_data {
+    struct store_local_options *options; /* owned copy */
+    char *directory;                     /* owned */
+    struct meta meta;
+    int lock_fd; /* owned */
+};
+
+/* What brings a topic back to before a change; owned by the change. */
+struct undo {
+    struct undo *next;          /* the next pending one of the topic */
+    struct store_cursor cursor; /* its ranges are owned */
+    uint64_t epoch;
+    uint64_t oldest;
+    char *settings; /* owned */
+    size_t settings_size;
+    struct store_retention retention;
+    uint32_t announced; /* enum announced */
+};
+
+enum change_kind {
+    CHANGE_APPEND,
+    CHANGE_TOPIC, /* the journal learns of a topic */
+    CHANGE_CONFIGURE,
+    CHANGE_DELETE,
+    CHANGE_CURSOR, /* plain progress */
+    CHANGE_TRIM,   /* by retention */
+    CHANGE_MOVE,
+    CHANGE_PURGE,
+};
+
+/* One entry of a batch. */
+struct change {
+    enum change_kind kind;
+    uint32_t record_size;
+    struct local_topic *topic; /* borrowed; holds it */
+    struct store_op *op;       /* borrowed; NULL: nobody asked */
+    void *record;              /* CHANGE_APPEND: borrowed, in the batch */
+    struct undo *undo;         /* owned; NULL where there is nothing to undo */
+};
+
+/* The changes of one commit, in order. */
+struct batch {
+    struct change *changes; /* owned */
+    uint32_t count;
+    uint32_t capacity;
+    bool durable; /* one of them asks for it */
+};
+
+/* What there is of a topic's own folder. */
+enum folder {
+    FOLDER_NONE,  /* nothing: what is there is another topic's */
+    FOLDER_MAYBE, /* a flush has begun to make it */
+    FOLDER_MADE,
+};
+
+/* What the journal knows of a topic. */
+enum announced {
+    ANNOUNCED_NOT,
+    ANNOUNCED_PUT,  /* in a batch that is not committed */
+    ANNOUNCED_KEPT, /* in one that is, or on disk */
+};
+
+struct local_topic {
+    struct store_topic base;
+    uint32_t magic;
+    enum announced announced;
+    struct local_store *store; /* borrowed */
+    struct topic_log *log;     /* owned */
+    struct local_topic *by_name_next;
+    struct local_topic *by_id_next;
+    uint64_t next;  /* sequence of the next append: bounds.end, and those in
+                       batches */
+    uint64_t epoch; /* of the cursor */
+    uint64_t created_ms;
+    uint64_t memory_seen;        /* counted in the store's figures */
+    uint64_t disk_seen;          /* likewise */
+    uint32_t files_seen;         /* likewise */
+    uint32_t segments_seen;      /* segments when limits were looked at */
+    uint64_t quarantined_seen;   /* counted in the store's figures */
+    struct store_range *ranges;  /* owned; NULL while there never were any */
+    struct undo *undo_first;     /* pending moves and purges, in order */
+    struct undo *undo_last;      /* borrowed */
+    struct local_topic *doomed;  /* a topic of this name whose deletion failed:
+                                    it goes before this one is announced */
+    uint32_t page_slot;          /* of the cursor page, CURSOR_PAGE_NONE */
+    uint32_t holds;              /* changes, jobs and reads that refer to it */
+    bool deleted;                /* the handle is invalid */
+    bool gone;                   /* its deletion is durable: free it when
+                                    nothing holds it */
+    enum folder folder;          /* whether it is on disk */
+    bool conf_dirty;             /* topic.conf is not what it should be */
+    bool trim_dirty;             /* the journal does not know bounds.oldest */
+    bool displaced;              /* recovery: another one took the name */
+    bool waits;                  /* recovery: its folder is another one's */
+    bool flushing;               /* in the running job */
+    struct list link;            /* of all topics, or of those deleted */
+    struct list cursor_link;     /* cursor or trim for the journal */
+    struct list dirty_link;      /* changed since the last checkpoint */
+    struct list checkpoint_link; /* in the running one */
+    struct list moved_link;      /* to tell the watches, and to account */
+    struct list tail_link;       /* has messages in memory */
+    struct list urgent_link;     /* so many that they are to be flushed */
+    struct list files_link;      /* has open files; least recently used first */
+};
+
+/* A chore of the helper thread: folders and files of what is deleted. */
+struct chore {
+    struct list link;
+    char *from;      /* owned: a folder; NULL: `files` */
+    char *to;        /* owned: its new name; NULL: it is removed */
+    char *files;     /* owned: as topic_log_take_dropped() gives them */
+    struct str name; /* of the topic, inside `from`; empty: any */
+};
+
+enum job_kind {
+    JOB_CHORE,
+    JOB_FLUSH,    /* of topics with large tails */
+    JOB_TOPICS,   /* some of the topics of a checkpoint */
+    JOB_SYNC,     /* the whole file system, or the folder of topics */
+    JOB_COMPLETE, /* the checkpoint's own slot */
+};
+
+struct job_topic {
+    struct local_topic *topic; /* borrowed; holds it */
+    struct topic_flush *flush; /* borrowed, until the job is done */
+    struct buf conf;           /* owned; what topic.conf is to hold */
+    enum err err;
+};
+
+/* What the helper thread does now. One at a time, so that it ends soon. */
+struct job {
+    struct io_work work;
+    struct local_store *store; /* borrowed */
+    enum job_kind kind;
+    bool running;
+    bool sync_topics;  /* JOB_TOPICS: each by itself */
+    bool forget_files; /* JOB_FLUSH, JOB_TOPICS: close them, for all of the
+                          file system will be synced */
+    bool sync_all;     /* JOB_SYNC: the file system; else only the folder */
+    enum err err;
+    enum err sync_err; /* a sync failed: nothing is certain any more */
+    uint32_t count;
+    struct job_topic topics[STORE_JOB_TOPICS_MAX];
+    struct chore *chore;          /* owned while running */
+    struct checkpoint checkpoint; /* JOB_COMPLETE */
+};
+
+enum checkpoint_step {
+    CHECKPOINT_NONE,
+    CHECKPOINT_TOPICS,
+    CHECKPOINT_SYNC,
+    CHECKPOINT_COMPLETE,
+};
+
+struct checkpoint_run {
+    enum checkpoint_step step;
+    struct checkpoint target;
+    struct list todo; /* of local_topic.checkpoint_link */
+    struct list done; /* likewise */
+    bool sync_all;
+    bool wanted; /* begin as soon as no commit is running */
+};
+
+/* Ids in the journal of which nothing else is known. */
+struct stranger {
+    uint64_t id;
+    uint64_t entries;
+};
+
+struct recovery {
+    uint64_t started_ns;
+    uint64_t told_ns;           /* when progress was told last */
+    struct stranger *strangers; /* owned */
+    uint32_t stranger_count;
+    uint32_t stranger_capacity;
+    uint64_t records;
+    uint64_t damaged;
+    enum err err; /* of a walk through a directory */
+};
+
+struct local_store {
+    struct store base;
+    uint32_t magic;
+    uint32_t shard;
+    uint32_t shard_count;          /* topics of other shards are not ours */
+    struct store_local_data *data; /* borrowed */
+    const struct store_local_options *options; /* borrowed */
+    struct io *io;                             /* borrowed; NULL: no loop */
+    char *journal_directory;                   /* owned */
+    char *topics_directory;                    /* owned */
+    struct journal *journal;                   /* owned */
+    struct cursor_page *page;                  /* owned */
+    struct store_stats stats;
+
+    struct local_topic **by_name; /* owned; heads of chains */
+    struct local_topic **by_id;   /* owned; heads of chains */
+    uint32_t bucket_mask;
+    uint32_t topic_count;
+    struct list topics;
+    struct list deleted; /* handles are invalid, deletion is not durable or
+                            something still holds them */
+
+    struct batch batches[2];
+    uint32_t gathering;         /* which of them takes changes */
+    uint64_t commit_started_ns; /* of the running commit */
+    uint32_t commit_changes;
+    uint64_t hook_turn; /* the turn in which the hook ran last */
+    struct io_hook hook;
+    struct io_task kick; /* makes another turn */
+    bool kicked;
+    bool cursors_due;     /* commit them even alone */
+    bool committed_since; /* since the last checkpoint began */
+    struct list finished; /* ops to report, of store_op.link */
+    struct list moved;
+    struct list cursors_dirty;
+    struct io_timer cursor_timer;
+
+    struct list dirty;
+    struct list tails;
+    struct list urgent;
+    struct list files;
+    struct list chores;
+    uint64_t flush_size; /* a tail that is flushed at once */
+    uint64_t files_open;
+    bool sync_all_due; /* files were closed without a sync: only one of the
+                          whole file system makes them durable */
+    int sync_fd;       /* owned; the data directory, open from the start, so
+                          that no failed write-back goes unnoticed */
+    struct job job;
+    bool job_was_flush;          /* the last one: a checkpoint's turn is next */
+    bool job_failing;            /* said so already */
+    struct io_timer hold_timer;  /* no jobs while it runs */
+    bool chores_paused;          /* one failed; */
+    struct io_timer chore_timer; /* until this expires */
+
+    struct checkpoint checkpoint; /* the last complete one */
+    struct checkpoint_run checkpoint_run;
+    struct io_timer checkpoint_timer;
+
+    uint64_t space_checked_ms;
+    struct io_timer space_timer;     /* runs while the disk is low */
+    struct io_timer retention_timer; /* runs while limits may apply */
+
+    struct recovery recovery;
+    uint32_t reads; /* of readers, running */
+
+    bool serving;          /* recovery is over */
+    bool broken;           /* a sync failed: not another word to the disk */
+    bool closing;          /* changes are refused */
+    bool cursors_tried;    /* a last commit of them */
+    bool checkpoint_tried; /* a last one */
+    bool closing_posted;   /* the end is near */
+    void (*closed)(void *context);
+    void *closed_context; /* borrowed */
+};
+
+/* The local store behind a store's handle. */
+static inline struct local_store *store_of(struct store *store)
+{
+    struct local_store *local = (struct local_store *)store;
+    CHECK(local->magic == STORE_MAGIC);
+    return local;
+}
+
+/* The local topic behind a topic's handle. */
+static inline struct local_topic *store_topic_of(struct store_topic *topic)
+{
+    struct local_topic *local = (struct local_topic *)topic;
+    CHECK(local->magic == STORE_TOPIC_MAGIC);
+    return local;
+}
+
+/* Take all nodes of `from` over to `to`, which is made here. */
+static inline void store_list_take(struct list *from, struct list *to)
+{
+    list_init(to);
+    if (!list_empty(from)) {
+        *to = *from;
+        to->next->prev = to;
+        to->prev->next = to;
+        list_init(from);
+    }
+}
+
+/* Put a node at the end of a list, wherever it was. */
+static inline void store_list_move(struct list *head, struct list *node)
+{
+    list_remove(node);
+    list_append(head, node);
+}
+
+/* --- store_local.c -------------------------------------------------------- */
+
+/* Make a store without its journal: tables, paths, lists.
+ * Gives:  `*out`, for store_local_internal_destroy().
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err store_local_internal_create(struct store_local_data *data,
+                                                uint32_t shard,
+                                                uint32_t shard_count,
+                                                struct local_store **out);
+
+/* Free a store that does not run, with all topics. Accepts NULL. */
+void store_local_internal_destroy(struct local_store *store);
+
+/* The shard cannot go on: tell whoever runs the process, once. */
+void store_local_internal_break(struct local_store *store, enum err err);
+
+/* Go on with closing, if it was asked for and nothing is in the way. */
+void store_local_internal_close_step(struct local_store *store);
+
+/* --- store_data.c --------------------------------------------------------- */
+
+/* See store_local_prepare(). */
+MUST_CHECK enum err
+store_data_prepare(const struct store_local_options *options,
+                   struct store_local_data **out);
+
+/* See store_local_release(). */
+void store_data_release(struct store_local_data *data);
+
+/* See store_local_shard(), for `shard_count` shards. */
+uint32_t store_data_shard(uint32_t shard_count, struct str topic);
+
+/* Make <data>/journal/<shard>, and write its path to `path`.
+ * Errors: ERR_FULL, ERR_IO */
+MUST_CHECK enum err store_data_journal(const struct store_local_data *data,
+                                       uint32_t shard,
+                                       char path[DIR_PATH_MAX]);
+
+/* --- store_topics.c ------------------------------------------------------- */
+
+/* Make the tables. Errors: ERR_NOMEM */
+MUST_CHECK enum err store_topics_init(struct local_store *store);
+
+/* Free all topics and the tables. */
+void store_topics_fini(struct local_store *store);
+
+/* NULL when there is none. */
+struct local_topic *store_topics_find(const struct local_store *store,
+                                      struct str name);
+
+/* NULL when there is none; those whose deletion is not durable are found. */
+struct local_topic *store_topics_find_id(const struct local_store *store,
+                                         uint64_t id);
+
+/* Make a topic of this name and put it into the tables (not by name when that
+ * is taken). `fresh`: nothing of it is on disk.
+ * Errors: ERR_FULL, ERR_IO, ERR_NOMEM, of opening its log */
+MUST_CHECK enum err store_topics_make(struct local_store *store,
+                                      const struct topic_conf *conf,
+                                      bool fresh,
+                                      struct local_topic **out);
+
+/* Let the name lead to this topic, and not to the one that has it. */
+void store_topics_take_name(struct local_topic *topic);
+
+/* Set what a TOPIC entry says. Errors: ERR_NOMEM, the topic is as it was */
+MUST_CHECK enum err store_topics_set(struct local_topic *topic,
+                                     const struct topic_conf *conf);
+
+/* What a TOPIC entry of it has to say; borrows from the topic. */
+struct topic_conf store_topics_conf(const struct local_topic *topic);
+
+/* Note that the next checkpoint concerns it. */
+void store_topics_mark(struct local_topic *topic);
+
+/* Bring the store's figures and lists up to date with the topic's log. */
+void store_topics_account(struct local_topic *topic);
+
+/* Drop one hold; frees the topic when it is gone and this was the last. */
+void store_topics_release(struct local_topic *topic);
+
+/* Its deletion is durable: nothing of it is needed any more. Makes the chore
+ * for its folder; frees it when nothing holds it. */
+void store_topics_gone(struct local_topic *topic);
+
+/* Its deletion failed: it is there again. */
+void store_topics_revive(struct local_topic *topic);
+
+/* Operations of struct store_ops. */
+MUST_CHECK enum err store_topics_open(struct store *store,
+                                      struct str name,
+                                      bool create,
+                                      struct store_topic **out);
+/* Likewise. */
+void store_topics_each(struct store *store,
+                       void (*visit)(void *context, struct store_topic *topic),
+                       void *context);
+/* Likewise. */
+void store_topics_delete(struct store_topic *topic, struct store_op *op);
+/* Likewise. */
+void store_topics_configure(struct store_topic *topic,
+                            struct str settings,
+                            const struct store_retention *retention,
+                            struct store_op *op);
+
+/* --- store_append.c ------------------------------------------------------- */
+
+/* Begin an entry of a topic in the batch, announcing the topic before it when
+ * the journal does not know it; room for a change is there then. Ends with
+ * journal_put_end() and store_append_note().
+ * Errors: ERR_TOO_LARGE, ERR_BUSY */
+MUST_CHECK enum err store_append_put(struct local_topic *topic,
+                                     enum journal_type type,
+                                     size_t body_size,
+                                     void **out_body);
+
+/* The same, but a batch that is full is not committed to make room. */
+MUST_CHECK enum err store_append_try(struct local_topic *topic,
+                                     enum journal_type type,
+                                     size_t body_size,
+                                     void **out_body);
+
+/* Note the change whose entry was put. `op` may be NULL. */
+struct change *store_append_note(struct local_topic *topic,
+                                 enum change_kind kind,
+                                 struct store_op *op);
+
+/* Tell whether changes are taken: ERR_CLOSED, ERR_BUSY. */
+MUST_CHECK enum err store_append_admit(const struct local_store *store);
+
+/* Report an op in the next turn hook. */
+void store_append_finish(struct local_store *store,
+                         struct store_op *op,
+                         enum err err);
+
+/* Let there be another turn. */
+void store_append_kick(struct local_store *store);
+
+/* The turn hook. */
+void store_append_turn(struct io_hook *hook);
+
+/* Make a copy of what a topic is now. NULL: no memory. */
+struct undo *store_append_undo(const struct local_topic *topic);
+
+/* Free it. Accepts NULL. */
+void store_append_undo_free(struct undo *undo);
+
+/* Operations of struct store_ops. */
+MUST_CHECK enum err store_append_message(struct store_topic *topic,
+                                         const struct message *message,
+                                         struct store_op *op);
+/* Likewise. */
+MUST_CHECK enum err store_append_record(struct store_topic *topic,
+                                        const void *record,
+                                        size_t record_size,
+                                        struct store_op *op);
+
+/* --- store_cursor.c ------------------------------------------------------- */
+
+/* Set a topic's cursor, ranges copied; no memory for them drops them, so that
+ * what they said is delivered again. */
+void store_cursor_set(struct local_topic *topic,
+                      const struct store_cursor *cursor);
+
+/* Bring the cursor up to the oldest message kept. */
+void store_cursor_clamp(struct local_topic *topic);
+
+/* Note it in the cursor page. */
+void store_cursor_page(struct local_topic *topic);
+
+/* The cursor for `dlv`: without moves that are not committed. */
+void store_cursor_snapshot(const struct local_topic *topic,
+                           struct topic_cursor *out);
+
+/* Note that the journal should learn of cursor or trim. */
+void store_cursor_mark(struct local_topic *topic);
+
+/* Put cursors that changed into the batch, at most `count_max`. */
+void store_cursor_ride(struct local_store *store, uint32_t count_max);
+
+/* A move or purge is durable. */
+void store_cursor_moved(struct change *change);
+
+/* A move or purge failed: as before. */
+void store_cursor_unmoved(struct change *change);
+
+/* Run the timer for a commit of cursors alone while there are any. */
+void store_cursor_arm(struct local_store *store);
+
+/* It is time. */
+void store_cursor_expired(struct io_timer *timer);
+
+/* Operations of struct store_ops. */
+void store_cursor_note(struct store_topic *topic,
+                       const struct store_cursor *cursor);
+/* Likewise. */
+void store_cursor_move_to(struct store_topic *topic,
+                          uint64_t next,
+                          struct store_op *op);
+/* Likewise. */
+void store_cursor_purge(struct store_topic *topic,
+                        uint64_t before,
+                        struct store_op *op);
+
+/* --- store_flush.c -------------------------------------------------------- */
+
+/* Start the next job, when none runs and there is one. */
+void store_flush_next(struct local_store *store);
+
+/* Do all jobs that there are here and now (opening, other shards' journals);
+ * unless `complete`, without the last step of a checkpoint.
+ * Blocks: on the disk. */
+void store_flush_all_now(struct local_store *store, bool complete);
+
+/* Write all tails here and now, without `cmd` and `dlv`. Blocks: on the disk.
+ */
+void store_flush_tails_now(struct local_store *store);
+
+/* Add a topic to the job; false when it needs none or cannot now. */
+bool store_flush_add(struct local_topic *topic, uint64_t checkpoint);
+
+/* Take a chore: all three strings are taken over. */
+MUST_CHECK enum err store_flush_chore(struct local_store *store,
+                                      char *from,
+                                      char *to,
+                                      char *files,
+                                      struct str name);
+
+/* Close files that were not used for longest until the bound is kept. */
+void store_flush_close_files(struct local_store *store);
+
+/* Tell whether a folder waits to be moved away. */
+bool store_flush_renames(const struct local_store *store);
+
+/* Forget chores that were not begun: a restart finds them again. */
+void store_flush_drop_chores(struct local_store *store);
+
+/* The pause after a failed job is over. */
+void store_flush_expired(struct io_timer *timer);
+
+/* The pause after a failed chore is over. */
+void store_flush_chores_expired(struct io_timer *timer);
+
+/* --- store_checkpoint.c --------------------------------------------------- */
+
+/* Begin one as soon as no commit is running, unless one runs. */
+void store_checkpoint_begin(struct local_store *store);
+
+/* Begin one that was wanted meanwhile. */
+void store_checkpoint_resume(struct local_store *store);
+
+/* Fill in the job of the next step; false when there is none. */
+bool store_checkpoint_pick(struct local_store *store);
+
+/* A job of a step ended. */
+void store_checkpoint_stepped(struct local_store *store);
+
+/* Start the timer for the next one, when there is something to do for it. */
+void store_checkpoint_arm(struct local_store *store);
+
+/* It is time. */
+void store_checkpoint_expired(struct io_timer *timer);
+
+/* --- store_recover.c ------------------------------------------------------ */
+
+/* Read topics and journal; the store then is as it was before the crash, in
+ * memory. `io` of the store decides whether the journal takes commits.
+ * Blocks: on the disk.
+ * Errors: ERR_FULL, ERR_IO, ERR_NOMEM */
+MUST_CHECK enum err store_recover_open(struct local_store *store);
+
+/* --- store_read.c --------------------------------------------------------- */
+
+/* Operations of struct store_ops. */
+MUST_CHECK enum err store_read_create(struct store_topic *topic,
+                                      struct store_reader **out);
+/* Likewise. */
+MUST_CHECK enum err store_read_next(struct store_reader *reader,
+                                    uint64_t sequence,
+                                    struct record *out_record);
+/* Likewise. */
+void store_read_destroy(struct store_reader *reader);
+/* Likewise. */
+MUST_CHECK enum err store_read_find_time(struct store_topic *topic,
+                                         uint64_t at_ms,
+                                         uint64_t *out_sequence);
+
+/* --- store_space.c -------------------------------------------------------- */
+
+/* Look at the free space, at most once a second unless `now`. */
+void store_space_check(struct local_store *store, bool now);
+
+/* Look again, while the disk is low. */
+void store_space_expired(struct io_timer *timer);
+
+/* Apply the limits of a topic. */
+void store_space_trim(struct local_topic *topic);
+
+/* Start the timer for the limits, if a topic has one. */
+void store_space_arm(struct local_topic *topic);
+
+/* Look at the limits of all topics. */
+void store_space_retention_expired(struct io_timer *timer);
+
+#endif

@@ -1,0 +1,544 @@
+/* Recovery: doc/log-format.md, section 9.
+ *
+ * Reads the folders of this shard's topics, then the journal from the last
+ * checkpoint on, entry by entry, each of which is idempotent; then the cursor
+ * page. The result is in memory; a checkpoint makes it the state on disk.
+ *
+ * A name leads to the topic that the journal named so last. The folder may
+ * still be that of an earlier topic of the name, whose deletion follows in the
+ * journal. If it does not, the entry was damaged: the folder is moved aside,
+ * not removed, and named in the log.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "store/store_local.h"
+#include "store/store_local_internal.h"
+
+#include "base/diag.h"
+#include "sys/clock.h"
+#include "sys/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TELL_AFTER_NS UINT64_C(1000000000)
+#define TELL_EVERY_NS UINT64_C(250000000)
+
+/* --- folders -------------------------------------------------------------- */
+
+/* Tell whether a file belongs to a topic with messages. */
+static enum err find_state(void *context, const char *name, bool is_directory)
+{
+    size_t size = strlen(name);
+    bool *found = context;
+    if (!is_directory &&
+        (strcmp(name, "cmd") == 0 || strcmp(name, "dlv") == 0 ||
+         (size > 4 && strcmp(name + size - 4, ".msg") == 0))) {
+        *found = true;
+    }
+    return ERR_OK;
+}
+
+/* Make up what a lost topic.conf said; id 0: there is no topic here. */
+static enum err conf_make_up(const char *directory, struct topic_conf *out)
+{
+    bool found = false;
+    enum err err = dir_each(directory, find_state, &found);
+    if (err != ERR_OK) {
+        return err;
+    }
+    *out = (struct topic_conf){.id = 0};
+    if (!found) {
+        return ERR_OK;
+    }
+    out->id = topic_conf_guess_id(directory);
+    while (out->id == 0) {
+        clock_random(&out->id, sizeof(out->id));
+    }
+    out->created_ms = clock_wall_ms();
+    DIAG_WARN("topic_conf_lost", "directory=%s id=%016llx", directory,
+              (unsigned long long)out->id);
+    return ERR_OK;
+}
+
+/* Take up one topic that has a folder. */
+static enum err folder_open(struct local_store *store, const char *name)
+{
+    char directory[DIR_PATH_MAX];
+    if (dir_join(directory, store->topics_directory, name) != ERR_OK) {
+        return ERR_IO;
+    }
+    char *memory = NULL;
+    struct topic_conf conf;
+    enum err err = topic_conf_load(directory, &memory, &conf);
+    bool lost = err == ERR_NOT_FOUND || err == ERR_CORRUPT;
+    if (lost) {
+        err = conf_make_up(directory, &conf);
+    } else if (err == ERR_UNSUPPORTED) {
+        DIAG_ERROR("topic_version_unknown", "directory=%s", directory);
+    }
+    if (err != ERR_OK || conf.id == 0) {
+        return err;
+    }
+    if (store_topics_find_id(store, conf.id) != NULL) {
+        DIAG_WARN("topic_id_twice", "directory=%s id=%016llx", directory,
+                  (unsigned long long)conf.id);
+        free(memory);
+        return ERR_OK; /* a copy that someone made: left alone */
+    }
+    conf.name = str_from(name);
+    struct local_topic *topic = NULL;
+    err = store_topics_make(store, &conf, false, &topic);
+    free(memory);
+    if (err != ERR_OK) {
+        return err;
+    }
+    topic->announced = ANNOUNCED_KEPT;
+    topic->conf_dirty = lost;
+    if (lost || topic_log_stats(topic->log)->state_stale) {
+        store_topics_mark(topic);
+    }
+    store_flush_close_files(store);
+    return ERR_OK;
+}
+
+static enum err visit_folder(void *context, const char *name, bool is_directory)
+{
+    struct local_store *store = context;
+    if (!is_directory || !store_topic_name_valid(str_from(name))) {
+        if (store->shard == 0) {
+            DIAG_WARN("topic_folder_unknown", "directory=%s name=%s",
+                      store->topics_directory, name);
+        }
+        return ERR_OK;
+    }
+    if (store_data_shard(store->shard_count, str_from(name)) != store->shard) {
+        return ERR_OK;
+    }
+    return folder_open(store, name);
+}
+
+/* Let what is left of deleted topics be removed. */
+static enum err visit_trash(void *context, const char *name, bool is_directory)
+{
+    struct local_store *store = context;
+    if (!is_directory || !str_starts(str_from(name), STR("trash-"))) {
+        return ERR_OK;
+    }
+    struct buf path = {0};
+    buf_append_format(&path, "%s/%s", store->data->directory, name);
+    buf_append_byte(&path, '\0');
+    if (buf_err(&path) != ERR_OK) {
+        buf_fini(&path);
+        return ERR_NOMEM;
+    }
+    return store_flush_chore(store, path.data, NULL, NULL, (struct str){0});
+}
+
+/* --- entries -------------------------------------------------------------- */
+
+/* Count an entry of a topic that nobody knows; its deletion may follow. */
+static enum err stranger(struct local_store *store, uint64_t id)
+{
+    struct recovery *recovery = &store->recovery;
+    for (uint32_t i = 0; i < recovery->stranger_count; i++) {
+        if (recovery->strangers[i].id == id) {
+            recovery->strangers[i].entries++;
+            return ERR_OK;
+        }
+    }
+    if (recovery->stranger_count == recovery->stranger_capacity) {
+        uint32_t capacity = 2 * recovery->stranger_capacity + 16;
+        struct stranger *strangers =
+            realloc(recovery->strangers, capacity * sizeof(*strangers));
+        if (strangers == NULL) {
+            return ERR_NOMEM;
+        }
+        recovery->strangers = strangers;
+        recovery->stranger_capacity = capacity;
+    }
+    recovery->strangers[recovery->stranger_count] =
+        (struct stranger){.id = id, .entries = 1};
+    recovery->stranger_count++;
+    return ERR_OK;
+}
+
+static void stranger_deleted(struct local_store *store, uint64_t id)
+{
+    struct recovery *recovery = &store->recovery;
+    for (uint32_t i = 0; i < recovery->stranger_count; i++) {
+        if (recovery->strangers[i].id == id) {
+            recovery->stranger_count--;
+            recovery->strangers[i] =
+                recovery->strangers[recovery->stranger_count];
+            return;
+        }
+    }
+}
+
+static enum err replay_record(struct local_topic *topic, struct str body)
+{
+    struct local_store *store = topic->store;
+    struct record record;
+    enum err err = record_decode(body, &record);
+    if (err != ERR_OK) {
+        return ERR_CORRUPT;
+    }
+    uint64_t end = topic_log_stats(topic->log)->end;
+    err = topic_log_append(topic->log, str_cut(body, 0, record.size));
+    if (err != ERR_OK) {
+        return err == ERR_NOMEM ? ERR_NOMEM : ERR_IO;
+    }
+    store->recovery.records++;
+    if (record.sequence < end) {
+        return ERR_OK;
+    }
+    store->stats.recovered++;
+    store_topics_mark(topic);
+    store_topics_account(topic);
+    if (store->stats.memory_bytes >= store->options->memory_size_max / 2) {
+        store_flush_tails_now(store);
+    }
+    return ERR_OK;
+}
+
+static enum err
+replay_topic(struct local_store *store, uint64_t id, struct str body)
+{
+    struct topic_conf conf;
+    enum err err = topic_conf_body_read(body, &conf);
+    if (err != ERR_OK || !store_topic_name_valid(conf.name)) {
+        return ERR_CORRUPT;
+    }
+    conf.id = id;
+    struct local_topic *topic = store_topics_find_id(store, id);
+    if (topic == NULL) {
+        err = store_topics_make(store, &conf, true, &topic);
+    } else {
+        err = store_topics_set(topic, &conf);
+    }
+    if (err != ERR_OK) {
+        return err == ERR_NOMEM ? ERR_NOMEM : ERR_IO;
+    }
+    topic->announced = ANNOUNCED_KEPT;
+    topic->conf_dirty = true;
+    store_topics_take_name(topic);
+    store_topics_mark(topic);
+    return ERR_OK;
+}
+
+static enum err replay_cursor(struct local_topic *topic, struct str body)
+{
+    struct store_range ranges[CURSOR_RANGES_MAX];
+    struct reader reader = reader_of(body);
+    uint64_t epoch = reader_u64(&reader);
+    struct store_cursor cursor = {.next = reader_u64(&reader)};
+    cursor.attempts = reader_u32(&reader);
+    cursor.range_count = reader_u32(&reader);
+    cursor.ranges = ranges;
+    if (reader.failed || cursor.range_count > CURSOR_RANGES_MAX) {
+        return ERR_CORRUPT;
+    }
+    for (uint32_t i = 0; i < cursor.range_count; i++) {
+        ranges[i].first = reader_u64(&reader);
+        ranges[i].end = reader_u64(&reader);
+    }
+    if (reader.failed) {
+        return ERR_CORRUPT;
+    }
+    if (epoch < topic->epoch ||
+        (epoch == topic->epoch && cursor.next < topic->base.cursor.next)) {
+        return ERR_OK; /* `dlv` is ahead of it */
+    }
+    topic->epoch = epoch;
+    store_cursor_set(topic, &cursor);
+    store_topics_mark(topic);
+    return ERR_OK;
+}
+
+static enum err replay_trim(struct local_topic *topic, struct str body)
+{
+    struct reader reader = reader_of(body);
+    uint64_t oldest = reader_u64(&reader);
+    if (reader.failed) {
+        return ERR_CORRUPT;
+    }
+    if (oldest > topic_log_stats(topic->log)->oldest) {
+        topic_log_set_oldest(topic->log, oldest);
+        store_topics_mark(topic);
+        store_topics_account(topic);
+    }
+    return ERR_OK;
+}
+
+static enum err replay_entry(void *context,
+                             enum journal_type type,
+                             uint64_t topic_id,
+                             struct str body)
+{
+    struct local_store *store = context;
+    if (type == JOURNAL_ABORT) {
+        return ERR_OK; /* the journal's own */
+    }
+    if (type == JOURNAL_TOPIC) {
+        return replay_topic(store, topic_id, body);
+    }
+    struct local_topic *topic = store_topics_find_id(store, topic_id);
+    if (type == JOURNAL_DELETE) {
+        stranger_deleted(store, topic_id);
+        if (topic != NULL) {
+            store_topics_gone(topic);
+        }
+        return ERR_OK;
+    }
+    if (topic == NULL) {
+        return stranger(store, topic_id);
+    }
+    switch (type) {
+    case JOURNAL_RECORD:
+        return replay_record(topic, body);
+    case JOURNAL_CURSOR:
+        return replay_cursor(topic, body);
+    case JOURNAL_TRIM:
+        return replay_trim(topic, body);
+    default:
+        return ERR_CORRUPT;
+    }
+}
+
+static void replay_damaged(void *context,
+                           uint64_t topic_id,
+                           struct journal_place place,
+                           uint64_t size)
+{
+    struct local_store *store = context;
+    store->recovery.damaged++;
+    store->stats.quarantined++;
+    DIAG_WARN("journal_damaged",
+              "shard=%u topic=%016llx generation=%llu offset=%llu size=%llu",
+              store->shard, (unsigned long long)topic_id,
+              (unsigned long long)place.generation,
+              (unsigned long long)place.offset, (unsigned long long)size);
+}
+
+static void replay_progress(void *context, uint64_t done, uint64_t all)
+{
+    struct local_store *store = context;
+    struct recovery *recovery = &store->recovery;
+    uint64_t now_ns = clock_monotonic_ns();
+    if (store->options->progress != NULL &&
+        now_ns - recovery->started_ns >= TELL_AFTER_NS &&
+        now_ns - recovery->told_ns >= TELL_EVERY_NS) {
+        recovery->told_ns = now_ns;
+        store->options->progress(store->options->context, done, all);
+    }
+}
+
+/* --- afterwards ----------------------------------------------------------- */
+
+/* Take a cursor from the page, if it is of the same epoch and further on. */
+static bool
+claim_slot(void *context, uint32_t slot, const struct cursor_page_entry *entry)
+{
+    struct local_store *store = context;
+    struct local_topic *topic = store_topics_find_id(store, entry->topic_id);
+    if (topic == NULL || topic->gone) {
+        return false;
+    }
+    struct store_cursor *cursor = &topic->base.cursor;
+    if (entry->epoch == topic->epoch &&
+        (entry->next > cursor->next ||
+         (entry->next == cursor->next && entry->attempts > cursor->attempts))) {
+        cursor->attempts = entry->attempts;
+        cursor->next = entry->next;
+        store_topics_mark(topic);
+    }
+    if (topic->page_slot != CURSOR_PAGE_NONE) {
+        return false;
+    }
+    topic->page_slot = slot;
+    return true;
+}
+
+/* The folder of a topic whose name another one has, although it was never
+ * deleted: keep it, out of the way. */
+static enum err move_aside(struct local_topic *topic)
+{
+    struct local_store *store = topic->store;
+    char from[DIR_PATH_MAX];
+    struct buf to = {0};
+    buf_append_format(&to, "%s/lost-%016llx", store->data->directory,
+                      (unsigned long long)topic->base.id);
+    buf_append_byte(&to, '\0');
+    enum err err = buf_err(&to);
+    if (err == ERR_OK &&
+        dir_join(from, store->topics_directory, topic->base.name) != ERR_OK) {
+        err = ERR_IO;
+    }
+    if (err == ERR_OK && topic->folder != FOLDER_NONE) {
+        DIAG_ERROR("topic_displaced", "topic=%s kept_in=%s", topic->base.name,
+                   to.data);
+        err = file_rename(from, to.data);
+        err = err == ERR_NOT_FOUND ? ERR_OK : err;
+    }
+    buf_fini(&to);
+    if (err == ERR_OK) {
+        topic->folder = FOLDER_NONE; /* gone, as far as we are concerned */
+        store_topics_gone(topic);
+    }
+    return err;
+}
+
+/* Settle one topic after replay. */
+static enum err settle(struct local_topic *topic)
+{
+    struct local_store *store = topic->store;
+    topic->waits = false;
+    if (topic->displaced) {
+        return move_aside(topic);
+    }
+    enum err err = topic_log_recovered(topic->log);
+    if (err != ERR_OK) {
+        return err == ERR_FULL || err == ERR_NOMEM ? err : ERR_IO;
+    }
+    const struct topic_log_stats *log = topic_log_stats(topic->log);
+    struct store_cursor *cursor = &topic->base.cursor;
+    if (cursor->next > log->end) {
+        topic_log_set_end(topic->log, cursor->next);
+        store_topics_mark(topic);
+    }
+    topic->base.bounds.oldest = log->oldest;
+    topic->base.bounds.end = log->end;
+    topic->next = log->end;
+    topic->segments_seen = log->segment_count;
+    if (cursor->next < log->oldest) {
+        store_cursor_clamp(topic);
+        store_topics_mark(topic);
+    }
+    store_topics_account(topic);
+    store_flush_close_files(store);
+    char *files = topic_log_take_dropped(topic->log);
+    if (files != NULL) {
+        return store_flush_chore(store, NULL, NULL, files, (struct str){0});
+    }
+    return ERR_OK;
+}
+
+static enum err settle_all(struct local_store *store)
+{
+    cursor_page_claim(store->page, claim_slot, store);
+    struct list *node = store->topics.next;
+    while (node != &store->topics) {
+        struct local_topic *topic =
+            CONTAINER_OF(node, struct local_topic, link);
+        node = node->next;
+        enum err err = settle(topic);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    struct recovery *recovery = &store->recovery;
+    for (uint32_t i = 0; i < recovery->stranger_count; i++) {
+        store->stats.quarantined += recovery->strangers[i].entries;
+        DIAG_ERROR("journal_topic_unknown",
+                   "shard=%u topic=%016llx entries=%llu", store->shard,
+                   (unsigned long long)recovery->strangers[i].id,
+                   (unsigned long long)recovery->strangers[i].entries);
+    }
+    free(recovery->strangers);
+    recovery->strangers = NULL;
+    recovery->stranger_count = 0;
+    recovery->stranger_capacity = 0;
+    return ERR_OK;
+}
+
+/* --- the journal ---------------------------------------------------------- */
+
+static enum err remove_one(void *context, const char *name, bool is_directory)
+{
+    char path[DIR_PATH_MAX];
+    if (is_directory || dir_join(path, context, name) != ERR_OK) {
+        return ERR_IO;
+    }
+    return file_remove(path);
+}
+
+/* Empty the folder of a journal that `meta` says is void. */
+static enum err journal_void(struct local_store *store)
+{
+    enum err err = dir_each(store->journal_directory, remove_one,
+                            store->journal_directory);
+    if (err == ERR_OK) {
+        err = dir_sync(store->journal_directory);
+    }
+    store->checkpoint = (struct checkpoint){.number = store->data->meta.base};
+    if (err == ERR_OK) {
+        err = checkpoint_write(store->journal_directory, &store->checkpoint);
+    }
+    return err;
+}
+
+static enum err journal_recover(struct local_store *store)
+{
+    const struct store_local_options *set = store->options;
+    struct journal_options options = {
+        .io = store->io,
+        .directory = store->journal_directory,
+        .file_size = set->journal_file_size,
+        .files_max = (uint32_t)(set->journal_size / set->journal_file_size),
+        .batch_size_max = set->batch_size_max,
+        .direct = set->direct,
+        .sync_inline_max_us = set->sync_inline_max_us,
+    };
+    struct journal_place from = {
+        .generation = store->checkpoint.generation,
+        .offset = store->checkpoint.offset,
+    };
+    struct journal_replay replay = {
+        .entry = replay_entry,
+        .damaged = replay_damaged,
+        .progress = replay_progress,
+        .context = store,
+    };
+    return journal_open(&options, from, &replay, &store->journal);
+}
+
+enum err store_recover_open(struct local_store *store)
+{
+    store->recovery.started_ns = clock_monotonic_ns();
+    enum err err =
+        checkpoint_load(store->journal_directory, &store->checkpoint);
+    if (err == ERR_OK && store->checkpoint.number < store->data->meta.base) {
+        err = journal_void(store);
+    }
+    if (err == ERR_OK) {
+        err = dir_each(store->topics_directory, visit_folder, store);
+    }
+    if (err == ERR_OK && store->shard == 0 && store->io != NULL) {
+        err = dir_each(store->data->directory, visit_trash, store);
+    }
+    if (err == ERR_OK) {
+        err = cursor_page_open(store->journal_directory,
+                               store->options->topics_max, &store->page);
+    }
+    if (err == ERR_OK) {
+        err = journal_recover(store);
+    }
+    if (err == ERR_OK) {
+        err = settle_all(store);
+    }
+    uint64_t took_ns = clock_monotonic_ns() - store->recovery.started_ns;
+    store->stats.recovery_ms = took_ns / 1000000;
+    if (err == ERR_OK) {
+        DIAG_INFO("recovered",
+                  "shard=%u topics=%u records=%llu new=%llu damaged=%llu "
+                  "quarantined=%llu ms=%llu",
+                  store->shard, store->topic_count,
+                  (unsigned long long)store->recovery.records,
+                  (unsigned long long)store->stats.recovered,
+                  (unsigned long long)store->recovery.damaged,
+                  (unsigned long long)store->stats.quarantined,
+                  (unsigned long long)store->stats.recovery_ms);
+    }
+    return err == ERR_OK || err == ERR_FULL || err == ERR_NOMEM ? err : ERR_IO;
+}

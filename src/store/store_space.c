@@ -1,0 +1,141 @@
+/* Room on disk, and the limits of what topics keep.
+ *
+ * Below the reserve, appends are refused and all else goes on: what deliveries
+ * write was set aside before (the journal is filled, `cmd` and `dlv` are
+ * overwritten), and retention makes room. The state is looked at while appends
+ * come, at once after a write found no room, and by a timer while it is low.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "store/store_local.h"
+#include "store/store_local_internal.h"
+
+#include "base/diag.h"
+
+static void space_look(struct local_store *store)
+{
+    uint64_t free_size = 0;
+    uint64_t total_size = 0;
+    store->space_checked_ms = io_now_ms(store->io);
+    if (dir_space(store->data->directory, &free_size, &total_size) != ERR_OK) {
+        return; /* as it was */
+    }
+    store->stats.disk_free = free_size;
+    bool low = free_size < store->options->disk_reserve;
+    if (low != store->stats.disk_low) {
+        store->stats.disk_low = low;
+        if (low) {
+            DIAG_ERROR("disk_low", "shard=%u free=%llu reserve=%llu",
+                       store->shard, (unsigned long long)free_size,
+                       (unsigned long long)store->options->disk_reserve);
+        } else {
+            DIAG_INFO("disk_recovered", "shard=%u free=%llu", store->shard,
+                      (unsigned long long)free_size);
+        }
+    }
+    if (low && !io_timer_running(&store->space_timer)) {
+        io_timer_start(store->io, &store->space_timer, STORE_SPACE_CHECK_MS);
+    }
+}
+
+void store_space_check(struct local_store *store, bool now)
+{
+    if (now || store->space_checked_ms == 0 ||
+        io_now_ms(store->io) - store->space_checked_ms >=
+            STORE_SPACE_CHECK_MS) {
+        space_look(store);
+    }
+}
+
+void store_space_expired(struct io_timer *timer)
+{
+    space_look(CONTAINER_OF(timer, struct local_store, space_timer));
+}
+
+/* --- retention ------------------------------------------------------------ */
+
+static bool limited(const struct local_topic *topic)
+{
+    const struct store_retention *retention = &topic->base.retention;
+    return (retention->age_ms | retention->bytes | retention->count) != 0;
+}
+
+/* Let the helper remove the files that the log dropped. */
+static void remove_dropped(struct local_topic *topic)
+{
+    char *files = topic_log_take_dropped(topic->log);
+    if (files == NULL) {
+        return;
+    }
+    enum err err =
+        store_flush_chore(topic->store, NULL, NULL, files, (struct str){0});
+    if (err != ERR_OK) {
+        DIAG_WARN("remove_failed", "topic=%s err=%s", topic->base.name,
+                  err_name(err));
+    }
+}
+
+void store_space_trim(struct local_topic *topic)
+{
+    const struct store_retention *retention = &topic->base.retention;
+    struct topic_trim trim = {
+        .before = topic->base.bounds.oldest,
+        .delivered = retention->discard_old ? topic->base.bounds.end
+                                            : topic->base.cursor.next,
+        .now_ms = io_wall_ms(topic->store->io),
+        .age_ms = retention->age_ms,
+        .bytes_max = retention->bytes,
+        .count_max = retention->count,
+    };
+    uint64_t oldest = topic->base.bounds.oldest;
+    if (topic->undo_first != NULL) {
+        /* A purge or move that is not committed may be undone: only what was
+         * settled before it counts. */
+        trim.before = topic->undo_first->oldest;
+        if (trim.delivered > topic->undo_first->cursor.next &&
+            !retention->discard_old) {
+            trim.delivered = topic->undo_first->cursor.next;
+        }
+    }
+    if (topic_log_trim(topic->log, &trim, &oldest) != ERR_OK) {
+        return; /* later */
+    }
+    if (oldest > topic->base.bounds.oldest) {
+        topic->base.bounds.oldest = oldest;
+        store_cursor_clamp(topic);
+        store_cursor_page(topic);
+        topic->trim_dirty = true;
+        store_cursor_mark(topic);
+        store_topics_mark(topic);
+    }
+    remove_dropped(topic);
+    store_topics_account(topic);
+}
+
+void store_space_arm(struct local_topic *topic)
+{
+    struct local_store *store = topic->store;
+    if (limited(topic) && !topic->deleted &&
+        topic->base.bounds.oldest < topic->base.bounds.end &&
+        !io_timer_running(&store->retention_timer) && !store->closing) {
+        io_timer_start(store->io, &store->retention_timer, STORE_RETENTION_MS);
+    }
+}
+
+void store_space_retention_expired(struct io_timer *timer)
+{
+    struct local_store *store =
+        CONTAINER_OF(timer, struct local_store, retention_timer);
+    struct list *node = store->topics.next;
+    while (node != &store->topics) {
+        struct local_topic *topic =
+            CONTAINER_OF(node, struct local_topic, link);
+        node = node->next;
+        if (limited(topic)) {
+            if (topic_log_stats(topic->log)->disk_bytes > 0) {
+                store_space_trim(topic);
+            }
+            store_space_arm(topic);
+        }
+    }
+}

@@ -1,0 +1,608 @@
+/* Tests of the local store's recovery: kills at any moment, files that are
+ * lost or damaged, another number of shards.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "base/check.h"
+#include "lib/loop.h"
+#include "lib/store_place.h"
+#include "sys/dir.h"
+#include "sys/file.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void place_make(struct store_place *place, struct io *io)
+{
+    store_place_create(place);
+    assert_int_equal(store_place_open(place, io), ERR_OK);
+}
+
+static void place_end(struct store_place *place)
+{
+    store_place_close(place);
+    store_place_destroy(place);
+}
+
+static void append_all(struct io *io,
+                       struct store_topic *topic,
+                       uint64_t first,
+                       uint64_t end,
+                       size_t size)
+{
+    for (uint64_t i = first; i < end; i++) {
+        enum err err = ERR_BUSY; /* while the next journal file is made */
+        LOOP_UNTIL(io,
+                   (err = store_place_append(io, topic, i, size)) != ERR_BUSY);
+        assert_int_equal(err, ERR_OK);
+    }
+}
+
+static void deliver(struct store_topic *topic, uint64_t next)
+{
+    struct store_cursor cursor = {.next = next};
+    store_cursor_store(topic, &cursor);
+}
+
+/* --- kills ---------------------------------------------------------------- */
+
+enum { CHILD_TOPICS = 5 };
+
+/* What a child tells its parent: an acknowledged append, or a delivery. */
+struct told {
+    uint32_t topic;
+    bool delivered;
+    uint64_t sequence;
+};
+
+struct child_op {
+    struct store_op op;
+    struct child *child;
+    uint32_t topic;
+};
+
+struct child {
+    struct io *io;
+    struct store_topic *topics[CHILD_TOPICS];
+    struct child_op ops[CHILD_TOPICS * 8];
+    size_t sizes[CHILD_TOPICS];
+    int pipe;
+};
+
+static void child_tell(struct child *child, struct told told)
+{
+    if (write(child->pipe, &told, sizeof(told)) != sizeof(told)) {
+        _exit(3);
+    }
+}
+
+static void child_append(struct child_op *op);
+
+static void child_done(struct store_op *base, enum err err)
+{
+    struct child_op *op = CONTAINER_OF(base, struct child_op, op);
+    struct child *child = op->child;
+    struct store_topic *topic = child->topics[op->topic];
+    CHECK(err == ERR_OK);
+    child_tell(child,
+               (struct told){.topic = op->topic, .sequence = base->sequence});
+    /* Delivery follows ten behind: noted first, then told. */
+    if (base->sequence >= 10 && topic->cursor.next < base->sequence - 10) {
+        deliver(topic, base->sequence - 10);
+        child_tell(child, (struct told){.topic = op->topic,
+                                        .delivered = true,
+                                        .sequence = base->sequence - 10});
+    }
+    child_append(op);
+}
+
+static void child_append(struct child_op *op)
+{
+    static char body[8192];
+    struct child *child = op->child;
+    struct store_topic *topic = child->topics[op->topic];
+    struct message message = {
+        .url = STR("http://x/"),
+        .kind = MESSAGE_KIND_RAW,
+        .body = {body, child->sizes[op->topic]},
+    };
+    enum err err = store_append(topic, &message, &op->op);
+    CHECK(err == ERR_OK || err == ERR_BUSY);
+    if (err == ERR_BUSY) {
+        op->topic = UINT32_MAX; /* this one rests */
+    }
+}
+
+/* In a process of its own: append, deliver and tell, until killed. */
+static _Noreturn void child_run(struct store_place *place, int out)
+{
+    static struct child child;
+    struct io_options options = {.backend = IO_BACKEND_EPOLL};
+    if (io_create(&options, &child.io) != ERR_OK ||
+        store_place_open(place, child.io) != ERR_OK) {
+        _exit(2);
+    }
+    child.pipe = out;
+    for (uint32_t i = 0; i < CHILD_TOPICS; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "t%u", i);
+        child.sizes[i] = (size_t)1 << (3 * i); /* 1 B to 4 KiB */
+        if (store_topic_open(place->store, str_from(name), true,
+                             &child.topics[i]) != ERR_OK) {
+            _exit(4);
+        }
+    }
+    for (uint32_t i = 0; i < CHILD_TOPICS * 8; i++) {
+        child.ops[i].child = &child;
+        child.ops[i].topic = i % CHILD_TOPICS;
+        child.ops[i].op.done = child_done;
+        child_append(&child.ops[i]);
+    }
+    for (;;) {
+        io_run_turn(child.io, 100);
+        for (uint32_t i = 0; i < CHILD_TOPICS * 8; i++) {
+            if (child.ops[i].topic == UINT32_MAX) {
+                child.ops[i].topic = i % CHILD_TOPICS;
+                child_append(&child.ops[i]);
+            }
+        }
+    }
+}
+
+/* Run a child until it has told so much, and kill it. */
+static void child_kill(struct store_place *place,
+                       uint32_t told_count,
+                       uint64_t *ends,
+                       uint64_t *nexts)
+{
+    int ends_of_pipe[2];
+    struct told told;
+    assert_int_equal(pipe(ends_of_pipe), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)close(ends_of_pipe[0]);
+        child_run(place, ends_of_pipe[1]);
+    }
+    (void)close(ends_of_pipe[1]);
+    uint32_t count = 0;
+    while (read(ends_of_pipe[0], &told, sizeof(told)) == sizeof(told)) {
+        uint64_t *at = told.delivered ? nexts : ends;
+        uint64_t value = told.sequence + (told.delivered ? 0 : 1);
+        if (value > at[told.topic]) {
+            at[told.topic] = value;
+        }
+        count++;
+        if (count == told_count) {
+            assert_int_equal(kill(pid, SIGKILL), 0);
+        }
+    }
+    int status = 0;
+    (void)close(ends_of_pipe[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void a_kill_loses_nothing_that_was_told(void **state)
+{
+    struct io *io = loop_of(state);
+    bool torture = getenv("OPQ_TORTURE") != NULL;
+    struct store_place place;
+    uint64_t ends[CHILD_TOPICS] = {0};
+    uint64_t nexts[CHILD_TOPICS] = {0};
+    uint32_t seed = 12345;
+    store_place_create(&place);
+    place.options.checkpoint_interval_ms = 5;
+    place.options.cursor_interval_ms = 5;
+    place.options.memory_size_max = 512 << 10;
+    for (int round = 0; round < (torture ? 200 : 8); round++) {
+        seed = seed * 1103515245 + 12345;
+        child_kill(&place, 1 + (seed >> 8) % 4000, ends, nexts);
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        for (uint32_t i = 0; i < CHILD_TOPICS; i++) {
+            char name[16];
+            (void)snprintf(name, sizeof(name), "t%u", i);
+            struct store_topic *topic = store_place_topic(place.store, name);
+            assert_true(topic->bounds.end >= ends[i]);
+            assert_true(topic->cursor.next >= nexts[i]);
+            /* At most the one that was noted but not yet told. */
+            assert_true(topic->cursor.next <= nexts[i] + 1 || nexts[i] == 0);
+            struct store_reader *reader = NULL;
+            struct record record;
+            assert_int_equal(store_reader_create(topic, &reader), ERR_OK);
+            for (uint64_t n = topic->bounds.oldest; n < topic->bounds.end;
+                 n++) {
+                assert_int_equal(store_place_read(io, reader, n, &record),
+                                 ERR_OK);
+                assert_int_equal(record.sequence, n);
+                assert_int_equal(record.message.body.size,
+                                 (size_t)1 << (3 * i));
+            }
+            store_reader_destroy(reader);
+            ends[i] = topic->bounds.end;
+            nexts[i] = topic->cursor.next;
+        }
+        assert_int_equal(store_stats(place.store)->quarantined, 0);
+        store_place_close(&place);
+    }
+    store_place_destroy(&place);
+}
+
+static void a_crash_at_any_step_leaves_that_step(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    place_make(&place, io);
+    for (uint64_t step = 0; step < 30; step++) {
+        struct store_topic *topic = store_place_topic(place.store, "a");
+        append_all(io, topic, step * 3, step * 3 + 3, 2000);
+        deliver(topic, step * 2);
+        store_place_crash(&place);
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        topic = store_place_topic(place.store, "a");
+        assert_int_equal(topic->cursor.next, step * 2);
+        store_place_expect(io, topic, 0, step * 3 + 3, 2000);
+    }
+    place_end(&place);
+}
+
+static void a_crash_during_recovery_harms_nothing(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    char again[sizeof(place.directory)];
+    place_make(&place, io);
+    struct store_topic *topic = store_place_topic(place.store, "a");
+    append_all(io, topic, 0, 300, 1000);
+    store_place_crash(&place);
+    /* Recover a copy, and copy that after it was opened: the journal is
+     * released, segments and state are new. */
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        (void)snprintf(again, sizeof(again), "%.64s/again-%d", place.root,
+                       round);
+        store_place_copy(&place, again);
+        store_place_close(&place);
+        memcpy(place.directory, again, sizeof(again));
+    }
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    store_place_expect(io, store_place_topic(place.store, "a"), 0, 300, 1000);
+    place_end(&place);
+}
+
+/* --- the directory -------------------------------------------------------- */
+
+static void a_directory_is_used_once_at_a_time(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    struct store_local_data *data = NULL;
+    place_make(&place, io);
+    uint64_t node = store_local_node_id(place.data);
+    assert_int_not_equal(node, 0);
+    assert_int_equal(store_local_prepare(&place.options, &data), ERR_BUSY);
+    store_place_close(&place);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    assert_true(store_local_node_id(place.data) == node);
+    place_end(&place);
+}
+
+static void damage_file(const struct store_place *place,
+                        const char *name,
+                        uint64_t offset,
+                        const char *bytes,
+                        size_t size)
+{
+    char path[DIR_PATH_MAX];
+    int fd = -1;
+    store_place_path(place, name, path);
+    assert_int_equal(file_open(path, FILE_WRITE, &fd), ERR_OK);
+    assert_int_equal(file_write_at(fd, bytes, size, offset, false), ERR_OK);
+    file_close(fd);
+}
+
+static void remove_file(const struct store_place *place, const char *name)
+{
+    char path[DIR_PATH_MAX];
+    store_place_path(place, name, path);
+    assert_int_equal(file_remove(path), ERR_OK);
+}
+
+static void a_directory_without_its_meta_is_refused(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    place_make(&place, io);
+    append_all(io, store_place_topic(place.store, "a"), 0, 1, 10);
+    store_place_close(&place);
+    damage_file(&place, "meta", 20, "#", 1);
+    assert_int_equal(store_place_open(&place, io), ERR_CORRUPT);
+    remove_file(&place, "meta");
+    assert_int_equal(store_place_open(&place, io), ERR_CORRUPT);
+    store_place_destroy(&place);
+}
+
+/* Open all shards of a place, whatever their number, one after the other, and
+ * call `visit` with each store. */
+static void each_shard(struct store_place *place,
+                       struct io *io,
+                       uint32_t shard_count,
+                       void (*visit)(struct io *io,
+                                     struct store_local_data *data,
+                                     struct store *store,
+                                     uint32_t shard))
+{
+    place->options.shard_count = shard_count;
+    assert_int_equal(store_local_prepare(&place->options, &place->data),
+                     ERR_OK);
+    struct store_local_data *data = place->data;
+    place->io = io;
+    for (uint32_t i = 0; i < shard_count; i++) {
+        assert_int_equal(store_local_open(data, io, i, &place->store), ERR_OK);
+        visit(io, data, place->store, i);
+        store_place_close(place); /* releases the data, too */
+        if (i + 1 < shard_count) {
+            assert_int_equal(store_local_prepare(&place->options, &place->data),
+                             ERR_OK);
+            data = place->data;
+        }
+    }
+}
+
+enum { SHARDED_TOPICS = 20 };
+
+static uint64_t sharded_end;
+
+/* Check the topics of a shard, and append ten more messages to each. */
+static void visit_sharded(struct io *io,
+                          struct store_local_data *data,
+                          struct store *store,
+                          uint32_t shard)
+{
+    for (uint32_t i = 0; i < SHARDED_TOPICS; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "topic%u", i);
+        struct store_topic *topic = store_place_find(store, name);
+        if (store_local_shard(data, str_from(name)) != shard) {
+            assert_null(topic);
+            continue;
+        }
+        if (sharded_end == 0) {
+            assert_null(topic);
+            topic = store_place_topic(store, name);
+        }
+        assert_non_null(topic);
+        store_place_expect(io, topic, 0, sharded_end, 40);
+        assert_int_equal(topic->cursor.next,
+                         sharded_end == 0 ? 0 : sharded_end - 4);
+        append_all(io, topic, sharded_end, sharded_end + 10, 40);
+        deliver(topic, sharded_end + 6);
+    }
+}
+
+static void the_number_of_shards_may_change(void **state)
+{
+    struct io *io = loop_of(state);
+    static const uint32_t counts[] = {1, 3, 2, 2, 5, 1};
+    struct store_place place;
+    store_place_create(&place);
+    sharded_end = 0;
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        each_shard(&place, io, counts[i], visit_sharded);
+        sharded_end += 10;
+    }
+    store_place_destroy(&place);
+}
+
+static void shards_change_after_a_crash(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    char to[sizeof(place.directory)];
+    store_place_create(&place);
+    /* With one shard: written, and left as a kill leaves it. */
+    place.options.shard_count = 1;
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    sharded_end = 0;
+    visit_sharded(io, place.data, place.store, 0);
+    store_place_crash(&place);
+    sharded_end = 10;
+    /* Both from the same state, as if the first attempt had not ended. */
+    (void)snprintf(to, sizeof(to), "%s/copy", place.root);
+    place.io = io;
+    store_place_copy(&place, to);
+    each_shard(&place, io, 4, visit_sharded);
+    memcpy(place.directory, to, sizeof(to));
+    each_shard(&place, io, 4, visit_sharded);
+    sharded_end = 20;
+    each_shard(&place, io, 1, visit_sharded);
+    store_place_destroy(&place);
+}
+
+/* --- lost and damaged files ----------------------------------------------- */
+
+static void lost_state_is_rebuilt_from_segments(void **state)
+{
+    struct io *io = loop_of(state);
+    static const char *const lost[] = {"topics/a/cmd", "topics/a/dlv",
+                                       "topics/a/0.idx", "topics/a/topic.conf",
+                                       "journal/0/cursors"};
+    for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++) {
+        struct store_place place;
+        place_make(&place, io);
+        struct store_topic *topic = store_place_topic(place.store, "a");
+        uint64_t id = topic->id;
+        append_all(io, topic, 0, 200, 500);
+        deliver(topic, 120);
+        store_place_close(&place);
+        remove_file(&place, lost[i]);
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        topic = store_place_find(place.store, "a");
+        assert_non_null(topic);
+        assert_int_equal(topic->id, id);
+        store_place_expect(io, topic, 0, 200, 500);
+        assert_int_equal(topic->cursor.next, 120);
+        append_all(io, topic, 200, 210, 500);
+        store_place_crash(&place);
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        store_place_expect(io, store_place_topic(place.store, "a"), 0, 210,
+                           500);
+        place_end(&place);
+    }
+}
+
+static void a_folder_of_messages_alone_is_taken_up(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    place_make(&place, io);
+    append_all(io, store_place_topic(place.store, "a"), 0, 200, 500);
+    store_place_close(&place);
+    remove_file(&place, "topics/a/cmd");
+    remove_file(&place, "topics/a/dlv");
+    remove_file(&place, "topics/a/topic.conf");
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        struct store_topic *topic = store_place_find(place.store, "a");
+        assert_non_null(topic);
+        assert_int_equal(topic->cursor.next, 0);
+        store_place_expect(io, topic, 0, 200, 500);
+        store_place_close(&place);
+    }
+    store_place_destroy(&place);
+}
+
+/* Find the offset of some bytes in a file. */
+static uint64_t
+offset_of(const struct store_place *place, const char *name, const char *bytes)
+{
+    char path[DIR_PATH_MAX];
+    char *data = NULL;
+    size_t size = 0;
+    store_place_path(place, name, path);
+    assert_int_equal(file_load(path, 1 << 20, &data, &size), ERR_OK);
+    char *found = memmem(data, size, bytes, strlen(bytes));
+    assert_non_null(found);
+    uint64_t offset = (uint64_t)(found - data);
+    free(data);
+    return offset;
+}
+
+/* Read all that is left of a topic in which `damaged` is. */
+static void expect_without(struct io *io,
+                           struct store_topic *topic,
+                           uint64_t damaged,
+                           uint64_t end)
+{
+    struct store_reader *reader = NULL;
+    struct record record;
+    assert_int_equal(topic->bounds.end, end);
+    assert_int_equal(store_reader_create(topic, &reader), ERR_OK);
+    for (uint64_t i = 0; i < end; i++) {
+        uint64_t wanted = i == damaged ? i + 1 : i;
+        assert_int_equal(store_place_read(io, reader, i, &record), ERR_OK);
+        assert_int_equal(record.sequence, wanted);
+        assert_true(store_place_is(&record, wanted, 100));
+    }
+    store_reader_destroy(reader);
+}
+
+static void a_damaged_record_in_a_segment_is_stepped_over(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    place_make(&place, io);
+    append_all(io, store_place_topic(place.store, "a"), 0, 60, 100);
+    store_place_close(&place);
+    uint64_t offset =
+        offset_of(&place, "topics/a/0.msg", "00000000000000000000037");
+    damage_file(&place, "topics/a/0.msg", offset + 30, "#", 1);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    struct store_topic *topic = store_place_topic(place.store, "a");
+    expect_without(io, topic, 37, 60);
+    assert_int_equal(store_stats(place.store)->quarantined, 1);
+    expect_without(io, topic, 37, 60);
+    assert_int_equal(store_stats(place.store)->quarantined, 1); /* once */
+    append_all(io, topic, 60, 70, 100);
+    expect_without(io, topic, 37, 70);
+    place_end(&place);
+}
+
+static void a_damaged_record_in_the_journal_is_stepped_over(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    place_make(&place, io);
+    append_all(io, store_place_topic(place.store, "a"), 0, 60, 100);
+    store_place_crash(&place);
+    uint64_t offset =
+        offset_of(&place, "journal/0/0.jnl", "00000000000000000000037");
+    damage_file(&place, "journal/0/0.jnl", offset + 30, "#", 1);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    assert_true(store_stats(place.store)->quarantined >= 1);
+    expect_without(io, store_place_topic(place.store, "a"), 37, 60);
+    store_place_close(&place);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    expect_without(io, store_place_topic(place.store, "a"), 37, 60);
+    place_end(&place);
+}
+
+static void folders_that_make_no_sense_are_left_alone(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    char path[DIR_PATH_MAX];
+    place_make(&place, io);
+    append_all(io, store_place_topic(place.store, "a"), 0, 3, 100);
+    store_place_close(&place);
+    store_place_path(&place, "topics/not a topic", path);
+    assert_int_equal(dir_create(path), ERR_OK);
+    store_place_path(&place, "topics/empty", path);
+    assert_int_equal(dir_create(path), ERR_OK);
+    store_place_path(&place, "trash-0123456789abcdef", path);
+    assert_int_equal(dir_create(path), ERR_OK);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    assert_null(store_place_find(place.store, "empty"));
+    struct store_topic *topic = store_place_topic(place.store, "empty");
+    append_all(io, topic, 0, 2, 100);
+    store_place_close(&place);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    store_place_expect(io, store_place_find(place.store, "empty"), 0, 2, 100);
+    store_place_expect(io, store_place_find(place.store, "a"), 0, 3, 100);
+    store_place_close(&place);
+    uint64_t free_size = 0;
+    uint64_t total_size = 0;
+    assert_int_equal(dir_space(path, &free_size, &total_size), ERR_NOT_FOUND);
+    store_place_path(&place, "topics/not a topic", path);
+    assert_int_equal(dir_space(path, &free_size, &total_size), ERR_OK);
+    store_place_destroy(&place);
+}
+
+int main(void)
+{
+    static const struct loop_test tests[] = {
+        LOOP_TEST(a_kill_loses_nothing_that_was_told),
+        LOOP_TEST(a_crash_at_any_step_leaves_that_step),
+        LOOP_TEST(a_crash_during_recovery_harms_nothing),
+        LOOP_TEST(a_directory_is_used_once_at_a_time),
+        LOOP_TEST(a_directory_without_its_meta_is_refused),
+        LOOP_TEST(the_number_of_shards_may_change),
+        LOOP_TEST(shards_change_after_a_crash),
+        LOOP_TEST(lost_state_is_rebuilt_from_segments),
+        LOOP_TEST(a_folder_of_messages_alone_is_taken_up),
+        LOOP_TEST(a_damaged_record_in_a_segment_is_stepped_over),
+        LOOP_TEST(a_damaged_record_in_the_journal_is_stepped_over),
+        LOOP_TEST(folders_that_make_no_sense_are_left_alone),
+    };
+    return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
+}

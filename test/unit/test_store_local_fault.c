@@ -1,0 +1,387 @@
+/* A sweep of failures over the whole local store: each call to the kernel fails
+ * once, at its n-th occurrence, in a workload that does all that a store does.
+ * After each failure what was acknowledged is there, in order, what was refused
+ * is not, and a restart recovers.
+ *
+ * The short form takes every few calls; OPQ_TORTURE in the environment takes
+ * them all.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "base/check.h"
+#include "lib/fault.h"
+#include "lib/loop.h"
+#include "lib/store_place.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum {
+    TOPIC_COUNT = 3,
+    MESSAGE_MAX = 600,
+    BODY_SIZE = 700,
+};
+
+/* What must be in a topic. */
+struct model {
+    uint64_t numbers[MESSAGE_MAX]; /* of the messages, by sequence */
+    uint64_t end;
+    uint64_t oldest;
+    uint64_t next; /* the cursor as it was last noted or moved */
+    bool exists;   /* something of it was acknowledged */
+};
+
+struct sweep {
+    struct store_place place;
+    struct io *io;
+    struct model models[TOPIC_COUNT];
+    uint64_t number; /* of the next message */
+    uint32_t refused;
+};
+
+static const char *const names[TOPIC_COUNT] = {"a", "b", "c"};
+
+/* The topic, made if need be; NULL when the store refuses. */
+static struct store_topic *topic_of(struct sweep *sweep, uint32_t which)
+{
+    struct store_topic *topic = NULL;
+    enum err err = store_topic_open(sweep->place.store, str_from(names[which]),
+                                    true, &topic);
+    assert_true(err == ERR_OK || err == ERR_BUSY || err == ERR_FULL);
+    return topic;
+}
+
+/* Append `count` messages in one turn, and take down what came of them. */
+static void append(struct sweep *sweep, uint32_t which, uint32_t count)
+{
+    static struct store_wait waits[64];
+    struct model *model = &sweep->models[which];
+    struct store_topic *topic = topic_of(sweep, which);
+    uint32_t given = 0;
+    CHECK(count <= 64);
+    while (topic != NULL && given < count) {
+        store_wait_init(&waits[given], DURABILITY_DISK);
+        enum err err = store_wait_append(topic, &waits[given],
+                                         sweep->number + given, BODY_SIZE);
+        if (err != ERR_OK) {
+            assert_true(err == ERR_BUSY || err == ERR_FULL);
+            sweep->refused++;
+            break;
+        }
+        given++;
+    }
+    for (uint32_t i = 0; i < given; i++) {
+        enum err err = store_wait_run(sweep->io, &waits[i]);
+        if (err != ERR_OK) {
+            assert_true(err == ERR_IO || err == ERR_FULL);
+            sweep->refused++;
+            continue;
+        }
+        assert_int_equal(waits[i].op.sequence, model->end);
+        CHECK(model->end < MESSAGE_MAX);
+        model->numbers[model->end] = sweep->number + i;
+        model->end++;
+        model->exists = true;
+    }
+    sweep->number += count;
+}
+
+static void deliver(struct sweep *sweep, uint32_t which, uint64_t next)
+{
+    struct model *model = &sweep->models[which];
+    struct store_topic *topic = topic_of(sweep, which);
+    if (topic == NULL || next > model->end || next < model->next) {
+        return;
+    }
+    struct store_cursor cursor = {.next = next};
+    store_cursor_store(topic, &cursor);
+    model->next = next;
+}
+
+static void move(struct sweep *sweep, uint32_t which, uint64_t next)
+{
+    struct store_wait wait;
+    struct model *model = &sweep->models[which];
+    struct store_topic *topic = topic_of(sweep, which);
+    if (topic == NULL || next < model->oldest || next > model->end) {
+        return;
+    }
+    store_wait_init(&wait, DURABILITY_DISK);
+    store_cursor_move(topic, next, &wait.op);
+    if (store_wait_run(sweep->io, &wait) == ERR_OK) {
+        model->next = next;
+        model->exists = true;
+    }
+    assert_int_equal(topic->cursor.next, model->next);
+}
+
+static void purge(struct sweep *sweep, uint32_t which, uint64_t before)
+{
+    struct store_wait wait;
+    struct model *model = &sweep->models[which];
+    struct store_topic *topic = topic_of(sweep, which);
+    if (topic == NULL || before > model->end) {
+        return;
+    }
+    store_wait_init(&wait, DURABILITY_DISK);
+    store_purge(topic, before, &wait.op);
+    if (store_wait_run(sweep->io, &wait) == ERR_OK) {
+        model->exists = true;
+        if (before > model->oldest) {
+            model->oldest = before;
+        }
+        if (before > model->next) {
+            model->next = before;
+        }
+    }
+    assert_int_equal(topic->bounds.oldest, model->oldest);
+    assert_int_equal(topic->cursor.next, model->next);
+}
+
+static void drop(struct sweep *sweep, uint32_t which)
+{
+    struct store_wait wait;
+    struct store_topic *topic = topic_of(sweep, which);
+    if (topic == NULL) {
+        return;
+    }
+    store_wait_init(&wait, DURABILITY_DISK);
+    store_topic_delete(topic, &wait.op);
+    if (store_wait_run(sweep->io, &wait) == ERR_OK) {
+        sweep->models[which] = (struct model){.exists = false};
+        assert_null(store_place_find(sweep->place.store, names[which]));
+    }
+}
+
+static void configure(struct sweep *sweep, uint32_t which)
+{
+    struct store_wait wait;
+    struct store_retention none = {0};
+    struct store_topic *topic = topic_of(sweep, which);
+    if (topic == NULL) {
+        return;
+    }
+    store_wait_init(&wait, DURABILITY_DISK);
+    store_topic_configure(topic, STR("paused yes\n"), &none, &wait.op);
+    if (store_wait_run(sweep->io, &wait) == ERR_OK) {
+        sweep->models[which].exists = true;
+    }
+}
+
+/* Wait until a checkpoint was made, unless something is in the way. */
+static void checkpoint(struct sweep *sweep)
+{
+    const struct store_stats *stats = store_stats(sweep->place.store);
+    uint64_t count = stats->checkpoints + stats->checkpoint_failures;
+    uint64_t until_ns = clock_monotonic_ns() + 60000000;
+    while (stats->checkpoints + stats->checkpoint_failures == count &&
+           sweep->place.fatal_count == 0 && clock_monotonic_ns() < until_ns) {
+        io_run_turn(sweep->io, 10);
+    }
+}
+
+/* Check a topic against its model. */
+static void verify_topic(struct sweep *sweep, uint32_t which)
+{
+    const struct model *model = &sweep->models[which];
+    struct store_topic *topic =
+        store_place_find(sweep->place.store, names[which]);
+    if (topic == NULL) {
+        assert_false(model->exists);
+        return;
+    }
+    struct store_reader *reader = NULL;
+    struct record record;
+    assert_int_equal(topic->bounds.oldest, model->oldest);
+    assert_int_equal(topic->bounds.end, model->end);
+    assert_int_equal(topic->cursor.next, model->next);
+    assert_int_equal(store_reader_create(topic, &reader), ERR_OK);
+    for (uint64_t i = model->oldest; i < model->end; i++) {
+        assert_int_equal(store_place_read(sweep->io, reader, i, &record),
+                         ERR_OK);
+        assert_int_equal(record.sequence, i);
+        assert_true(store_place_is(&record, model->numbers[i], BODY_SIZE));
+    }
+    store_reader_destroy(reader);
+}
+
+static void verify(struct sweep *sweep)
+{
+    for (uint32_t i = 0; i < TOPIC_COUNT; i++) {
+        verify_topic(sweep, i);
+    }
+    assert_int_equal(store_stats(sweep->place.store)->quarantined, 0);
+}
+
+/* All that a store does. Ends early when the store says that it cannot go on.
+ */
+static void work(struct sweep *sweep)
+{
+    for (uint64_t round = 0; round < 3; round++) {
+        append(sweep, 0, 40);
+        append(sweep, 1, 3);
+        deliver(sweep, 0, 20 + round * 40);
+        append(sweep, 0, 1);
+        configure(sweep, 1);
+        checkpoint(sweep);
+        move(sweep, 0, 15 + round * 10);
+        append(sweep, 1, 50);
+        purge(sweep, 0, 5 + round * 10);
+        append(sweep, 2, 2);
+        drop(sweep, 2);
+        append(sweep, 2, 4);
+        deliver(sweep, 2, 2);
+        checkpoint(sweep);
+        drop(sweep, 1);
+        append(sweep, 1, 5);
+        if (sweep->place.fatal_count > 0) {
+            return;
+        }
+    }
+}
+
+static void sweep_begin(struct sweep *sweep, struct io *io)
+{
+    memset(sweep, 0, sizeof(*sweep));
+    sweep->io = io;
+    store_place_create(&sweep->place);
+    sweep->place.options.checkpoint_interval_ms = 2;
+    sweep->place.options.cursor_interval_ms = 2;
+    sweep->place.options.memory_size_max = 1 << 20;
+    sweep->place.options.segment_size_max = 16 << 10;
+    sweep->place.options.topics_max = 100;
+    sweep->place.options.files_open_max = 4;
+    sweep->place.options.journal_size = 1 << 20;
+}
+
+/* Run the workload with one failure. Returns whether it happened. */
+static bool sweep_once(struct io *io, const struct fault_plan *plan)
+{
+    static struct sweep sweep;
+    sweep_begin(&sweep, io);
+    fault_install();
+    fault_set(plan);
+    enum err err = store_place_open(&sweep.place, io);
+    bool fired = fault_fired();
+    if (err == ERR_OK) {
+        work(&sweep);
+        fired = fault_fired();
+        fault_reset();
+        if (sweep.place.fatal_count == 0) {
+            verify(&sweep);
+        }
+        store_place_crash(&sweep.place);
+    } else {
+        assert_true(fired);
+        fault_reset();
+    }
+    assert_true(fired || sweep.refused == 0);
+    assert_true(fired || sweep.place.fatal_count == 0);
+    assert_int_equal(store_place_open(&sweep.place, io), ERR_OK);
+    verify(&sweep);
+    append(&sweep, 0, 5);
+    store_place_close(&sweep.place);
+    assert_int_equal(store_place_open(&sweep.place, io), ERR_OK);
+    verify(&sweep);
+    store_place_close(&sweep.place);
+    store_place_destroy(&sweep.place);
+    fault_remove();
+    return fired;
+}
+
+/* Fail the first, second, third ... call, or every few of them. */
+static void sweep_all(struct io *io, struct fault_plan plan, uint64_t stride)
+{
+    if (getenv("OPQ_TORTURE") != NULL) {
+        stride = 1;
+    }
+    for (plan.at = 1 + plan.at % stride;; plan.at += stride) {
+        if (!sweep_once(io, &plan)) {
+            break;
+        }
+    }
+}
+
+static void nothing_fails(void **state)
+{
+    struct fault_plan plan = {.kinds = 0};
+    assert_false(sweep_once(loop_of(state), &plan));
+}
+
+static void any_call_fails_with_an_io_error(void **state)
+{
+    sweep_all(loop_of(state),
+              (struct fault_plan){.kinds = FAULT_ANY & ~(uint32_t)FAULT_SYNC,
+                                  .error_number = EIO},
+              41);
+}
+
+static void any_call_fails_for_want_of_room(void **state)
+{
+    sweep_all(loop_of(state),
+              (struct fault_plan){.kinds = FAULT_ANY & ~(uint32_t)FAULT_SYNC,
+                                  .error_number = ENOSPC,
+                                  .at = 11},
+              43);
+}
+
+static void any_write_is_short_and_fails(void **state)
+{
+    sweep_all(loop_of(state),
+              (struct fault_plan){.kinds = FAULT_WRITE,
+                                  .error_number = ENOSPC,
+                                  .short_write = true,
+                                  .at = 5},
+              29);
+}
+
+static void any_write_is_short(void **state)
+{
+    sweep_all(loop_of(state),
+              (struct fault_plan){
+                  .kinds = FAULT_WRITE, .error_number = 0, .short_write = true},
+              61);
+}
+
+static void any_sync_fails(void **state)
+{
+    sweep_all(loop_of(state),
+              (struct fault_plan){.kinds = FAULT_SYNC, .error_number = EIO},
+              13);
+}
+
+static void each_kind_of_call_fails(void **state)
+{
+    struct io *io = loop_of(state);
+    for (int kind = 0; kind < FAULT_KIND_COUNT; kind++) {
+        for (uint64_t at = 1; at < 4; at++) {
+            struct fault_plan plan = {.kinds = (uint32_t)1 << kind,
+                                      .error_number =
+                                          at % 2 == 1 ? EIO : ENOSPC,
+                                      .at = at};
+            (void)sweep_once(io, &plan);
+        }
+    }
+}
+
+int main(void)
+{
+    static const struct loop_test tests[] = {
+        LOOP_TEST(nothing_fails),
+        LOOP_TEST(any_call_fails_with_an_io_error),
+        LOOP_TEST(any_call_fails_for_want_of_room),
+        LOOP_TEST(any_write_is_short_and_fails),
+        LOOP_TEST(any_write_is_short),
+        LOOP_TEST(any_sync_fails),
+        LOOP_TEST(each_kind_of_call_fails),
+    };
+    return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
+}
