@@ -10,8 +10,6 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#define HASH_NONFATAL_OOM 1
-
 #include "http/client.h"
 
 #include "base/check.h"
@@ -39,6 +37,9 @@ enum err http_client_create(const struct http_client_options *options,
     client->io = options->io;
     client->limits.keep_size_max = options->keep_size_max;
     client->limits.drop_size_max = options->drop_size_max;
+    for (int i = 0; i < CLIENT_BUCKETS; i++) {
+        list_init(&client->endpoints[i]);
+    }
     client_pool_init(client);
     enum err err = tls_context_create_client(options->ca_file, &client->tls);
     if (err != ERR_OK) {
@@ -92,15 +93,23 @@ void http_client_destroy(struct http_client *client)
     CHECK(!client->destroyed);
     client->destroyed = true;
     io_timer_stop(client->io, &client->idle_timer);
-    struct http_endpoint *endpoint;
-    struct http_endpoint *next;
-    HASH_ITER(hh, client->endpoints, endpoint, next)
-    {
-        drop_endpoint(endpoint);
+    for (int i = 0; i < CLIENT_BUCKETS; i++) {
+        while (!list_empty(&client->endpoints[i])) {
+            drop_endpoint(CONTAINER_OF(client->endpoints[i].next,
+                                       struct http_endpoint, bucket));
+        }
     }
     resolver_destroy(client->resolver);
     tls_context_destroy(client->tls);
     client_free_if_over(client);
+}
+
+void client_post_task(struct http_client *client)
+{
+    if (!client->task_posted) {
+        client->task_posted = true;
+        io_post(client->io, &client->task);
+    }
 }
 
 void client_free_if_over(struct http_client *client)
@@ -123,6 +132,25 @@ void http_client_close_idle(struct http_client *client)
 
 /* --- endpoints ----------------------------------------------------------- */
 
+static struct list *bucket_of(struct http_client *client, struct str key)
+{
+    return &client->endpoints[str_hash(key) % CLIENT_BUCKETS];
+}
+
+static struct http_endpoint *endpoint_find(struct http_client *client,
+                                           struct str key)
+{
+    const struct list *head = bucket_of(client, key);
+    for (struct list *node = head->next; node != head; node = node->next) {
+        struct http_endpoint *endpoint =
+            CONTAINER_OF(node, struct http_endpoint, bucket);
+        if (str_equal((struct str){endpoint->key, endpoint->key_size}, key)) {
+            return endpoint;
+        }
+    }
+    return NULL;
+}
+
 static struct http_endpoint *endpoint_create(struct http_client *client,
                                              const struct url *url,
                                              const char *key,
@@ -142,11 +170,8 @@ static struct http_endpoint *endpoint_create(struct http_client *client,
     list_init(&endpoint->channels);
     list_init(&endpoint->idle);
     list_init(&endpoint->waiting);
-    HASH_ADD_KEYPTR(hh, client->endpoints, endpoint->key, key_size, endpoint);
-    if (endpoint->hh.tbl == NULL) {
-        free(endpoint);
-        return NULL;
-    }
+    list_append(bucket_of(client, (struct str){key, key_size}),
+                &endpoint->bucket);
     return endpoint;
 }
 
@@ -165,8 +190,8 @@ enum err http_endpoint_acquire(struct http_client *client,
         key[KEY_HOST_AT + i] = (char)(capital ? byte | 0x20 : byte);
     }
     size_t key_size = KEY_HOST_AT + url->host.size;
-    struct http_endpoint *endpoint = NULL;
-    HASH_FIND(hh, client->endpoints, key, key_size, endpoint);
+    struct http_endpoint *endpoint =
+        endpoint_find(client, (struct str){key, key_size});
     if (endpoint == NULL) {
         endpoint = endpoint_create(client, url, key, key_size);
         if (endpoint == NULL) {

@@ -20,9 +20,8 @@
  *   read to its end first.
  * - Bytes that nobody asked for: the connection is closed.
  *
- * The channel is freed with closed(), or in client_channel_close() when it has
- * no socket; so nothing here looks at a channel after ending its call, unless
- * it knows of the socket.
+ * A channel is freed with closed(), or by the client's task when it has no
+ * socket; so it is still there after its call has ended.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -64,13 +63,23 @@ void client_channel_close(struct http_channel *channel)
     list_remove(&channel->idle_all);
     endpoint->channel_count--;
     client->stats.connections_open--;
+    client->closing++;
     if (channel->socket_open) {
-        client->closing++;
         io_close(&channel->socket);
     } else {
-        channel_free(channel);
+        list_append(&client->dead, &channel->link);
+        client_post_task(client);
     }
     client_pool_closed(endpoint);
+}
+
+void client_channel_bury(struct http_client *client)
+{
+    struct list *node;
+    while ((node = list_take_first(&client->dead)) != NULL) {
+        channel_free(CONTAINER_OF(node, struct http_channel, link));
+        client->closing--;
+    }
 }
 
 /* Take the call off a channel. */
@@ -275,7 +284,7 @@ static void tls_pump(struct http_channel *channel)
     }
     struct str output = tls_output(channel->tls);
     if (output.size > 0) {
-        struct iovec part = {(void *)(uintptr_t)output.data, output.size};
+        struct iovec part = {(void *)output.data, output.size};
         channel->sending_size = output.size;
         io_send(&channel->socket, &part, 1);
     }
@@ -366,7 +375,6 @@ static void complete(struct http_channel *channel, bool reusable)
         client_pool_keep(channel);
     }
     client_call_end(call, &result);
-    /* Its socket is not closed yet, or only now, so it is still there. */
     if (bytes->size == 0 && bytes->capacity > CLIENT_PLAIN_SIZE) {
         buf_fini(bytes);
     }

@@ -19,10 +19,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <uthash.h>
 
 enum {
     CLIENT_DETAIL_SIZE = 320, /* bytes of why a call failed */
+    CLIENT_BUCKETS = 256,     /* of the table of endpoints */
     CLIENT_PLAIN_SIZE = 16 * 1024,
 };
 
@@ -30,16 +30,17 @@ struct http_client {
     struct http_client_options options;
     struct client_response_limits limits;
     struct http_client_stats stats;
-    struct io *io;                   /* borrowed */
-    struct resolver *resolver;       /* owned */
-    struct tls_context *tls;         /* owned */
-    struct http_endpoint *endpoints; /* owned; a table by key */
+    struct io *io;                         /* borrowed */
+    struct resolver *resolver;             /* owned */
+    struct tls_context *tls;               /* owned */
+    struct list endpoints[CLIENT_BUCKETS]; /* owned; by hash of the key */
     struct list idle;    /* of channels, the one idle longest first */
     struct list hungry;  /* of endpoints with calls to be served */
     struct list starved; /* of endpoints that wait for room in all */
-    struct io_task task; /* serves the hungry */
+    struct list dead;    /* of channels without a socket, to be freed */
+    struct io_task task; /* serves the hungry, frees the dead */
     struct io_timer idle_timer;
-    uint32_t closing; /* channels whose socket is not closed yet */
+    uint32_t closing; /* channels that are closed and not freed yet */
     bool task_posted;
     bool destroyed;        /* what remains goes with the last of these two */
     struct http_head head; /* scratch: of the response that is being read */
@@ -58,8 +59,8 @@ struct http_endpoint {
     struct tls_ticket ticket;
     bool secure;
     uint16_t port;
-    struct str host; /* borrowed from key */
-    UT_hash_handle hh;
+    struct str host;    /* borrowed from key */
+    struct list bucket; /* in client->endpoints */
     size_t key_size;
     char key[]; /* scheme, port, host in small letters */
 };
@@ -114,6 +115,9 @@ void client_call_end(struct http_call *call, struct http_result *result);
 /* The same with an error; `detail` is copied. */
 void client_call_fail(struct http_call *call, enum err err, const char *detail);
 
+/* Have the task run, from the loop. */
+void client_post_task(struct http_client *client);
+
 /* Free the rest of a destroyed client, if nothing is to come any more. */
 void client_free_if_over(struct http_client *client);
 
@@ -156,9 +160,11 @@ void client_channel_open(struct http_endpoint *endpoint,
 /* Send a call on a kept connection that was taken out of the pool. */
 void client_channel_send(struct http_channel *channel, struct http_call *call);
 
-/* Close it. It has no call any more, or one that nobody waits for. It may be
- * freed on return. */
+/* Close it; it is freed later, from the loop. It has no call any more. */
 void client_channel_close(struct http_channel *channel);
+
+/* Free the channels that were closed without a socket. */
+void client_channel_bury(struct http_client *client);
 
 /* Its call's deadline has passed: end both. */
 void client_channel_timeout(struct http_channel *channel);

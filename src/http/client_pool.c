@@ -15,8 +15,6 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#define HASH_NONFATAL_OOM 1
-
 #include "base/check.h"
 #include "http/client_internal.h"
 
@@ -91,10 +89,7 @@ static void make_hungry(struct http_endpoint *endpoint)
     }
     list_remove(&endpoint->link);
     list_append(&client->hungry, &endpoint->link);
-    if (!client->task_posted) {
-        client->task_posted = true;
-        io_post(client->io, &client->task);
-    }
+    client_post_task(client);
 }
 
 /* There may be room: have the first of the starved looked at. */
@@ -177,6 +172,7 @@ static void task_run(struct io_task *task)
     struct list now;
     struct list *node;
     client->task_posted = false;
+    client_channel_bury(client);
     if (client->destroyed) {
         client_free_if_over(client);
         return;
@@ -202,6 +198,7 @@ void client_pool_init(struct http_client *client)
     list_init(&client->idle);
     list_init(&client->hungry);
     list_init(&client->starved);
+    list_init(&client->dead);
     client->task.run = task_run;
     client->idle_timer.expired = idle_timer_expired;
 }
@@ -266,7 +263,7 @@ void client_pool_endpoint_destroy(struct http_endpoint *endpoint)
 {
     CHECK(endpoint->channel_count == 0);
     CHECK(list_empty(&endpoint->waiting));
-    HASH_DEL(endpoint->client->endpoints, endpoint);
+    list_remove(&endpoint->bucket);
     list_remove(&endpoint->link);
     tls_ticket_fini(&endpoint->ticket);
     free(endpoint);

@@ -11,8 +11,6 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#define HASH_NONFATAL_OOM 1
-
 #include "http/resolver.h"
 
 #include "base/check.h"
@@ -22,10 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
-#include <uthash.h>
 
 enum {
     RESOLVER_NAME_MAX = 256,        /* bytes, NUL included */
+    RESOLVER_BUCKETS = 512,         /* of the table of names */
     RESOLVER_TRY_TIMEOUT_MS = 1500, /* of the first try of a server */
     RESOLVER_TRIES = 3,             /* of each server */
 };
@@ -41,7 +39,7 @@ struct entry {
     struct resolver_answer answer;
     struct list waiting; /* of resolver_query */
     struct list link;    /* in resolver->used */
-    UT_hash_handle hh;
+    struct list bucket;  /* in resolver->entries */
 };
 
 /* A socket of c-ares. */
@@ -52,10 +50,10 @@ struct watch {
 };
 
 struct resolver {
-    struct io *io;         /* borrowed */
-    ares_channel channel;  /* owned */
-    struct io_timer timer; /* when c-ares wants to be called */
-    struct entry *entries; /* owned; a table by name */
+    struct io *io;                         /* borrowed */
+    ares_channel channel;                  /* owned */
+    struct io_timer timer;                 /* when c-ares wants to be called */
+    struct list entries[RESOLVER_BUCKETS]; /* owned; by hash of the name */
     uint32_t entry_count;
     struct list used;    /* of entries, the one used longest ago first */
     struct list watches; /* of struct watch, owned */
@@ -160,7 +158,7 @@ static void entry_destroy(struct entry *entry)
     struct resolver *resolver = entry->resolver;
     CHECK(!entry->asking);
     CHECK(list_empty(&entry->waiting));
-    HASH_DEL(resolver->entries, entry);
+    list_remove(&entry->bucket);
     resolver->entry_count--;
     list_remove(&entry->link);
     free(entry);
@@ -183,6 +181,23 @@ static bool make_room(struct resolver *resolver)
     return false;
 }
 
+static struct list *bucket_of(struct resolver *resolver, const char *name)
+{
+    return &resolver->entries[str_hash(str_from(name)) % RESOLVER_BUCKETS];
+}
+
+static struct entry *entry_find(struct resolver *resolver, const char *name)
+{
+    const struct list *head = bucket_of(resolver, name);
+    for (struct list *node = head->next; node != head; node = node->next) {
+        struct entry *entry = CONTAINER_OF(node, struct entry, bucket);
+        if (strcmp(entry->name, name) == 0) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
 static struct entry *entry_create(struct resolver *resolver, const char *name)
 {
     if (!make_room(resolver)) {
@@ -195,11 +210,7 @@ static struct entry *entry_create(struct resolver *resolver, const char *name)
     entry->resolver = resolver;
     memcpy(entry->name, name, strlen(name) + 1);
     list_init(&entry->waiting);
-    HASH_ADD_STR(resolver->entries, name, entry);
-    if (entry->hh.tbl == NULL) {
-        free(entry);
-        return NULL;
-    }
+    list_append(bucket_of(resolver, name), &entry->bucket);
     resolver->entry_count++;
     list_append(&resolver->used, &entry->link);
     return entry;
@@ -282,8 +293,7 @@ answered(void *context, int status, int timeouts, struct ares_addrinfo *info)
     (void)timeouts;
     entry->asking = false;
     if (resolver->destroying) {
-        ares_freeaddrinfo(info);
-        return;
+        return; /* cut short: without an answer */
     }
     uint64_t keep_ms = RESOLVER_TTL_MIN_MS;
     entry->err = ERR_DNS;
@@ -377,7 +387,6 @@ enum err resolver_start(struct resolver *resolver,
                         const char **out_detail)
 {
     char name[RESOLVER_NAME_MAX];
-    struct entry *entry = NULL;
     if (answer_direct(resolver, host)) {
         *out_answer = &resolver->direct;
         return ERR_OK;
@@ -386,7 +395,7 @@ enum err resolver_start(struct resolver *resolver,
         *out_detail = failure_text(ARES_EBADNAME);
         return ERR_DNS;
     }
-    HASH_FIND_STR(resolver->entries, name, entry);
+    struct entry *entry = entry_find(resolver, name);
     if (entry == NULL) {
         entry = entry_create(resolver, name);
         if (entry == NULL) {
@@ -466,6 +475,9 @@ enum err resolver_create(const struct resolver_options *options,
     }
     resolver->io = options->io;
     resolver->timer.expired = timer_expired;
+    for (int i = 0; i < RESOLVER_BUCKETS; i++) {
+        list_init(&resolver->entries[i]);
+    }
     list_init(&resolver->used);
     list_init(&resolver->watches);
     enum err err = open_channel(resolver, options->servers);
@@ -483,17 +495,17 @@ void resolver_destroy(struct resolver *resolver)
     if (resolver == NULL) {
         return;
     }
-    struct list *node;
     resolver->destroying = true;
     ares_destroy(resolver->channel); /* ends every look-up */
     ares_library_cleanup();
     CHECK(list_empty(&resolver->watches));
     io_timer_stop(resolver->io, &resolver->timer);
-    while (!list_empty(&resolver->used)) {
-        struct entry *entry =
-            CONTAINER_OF(resolver->used.next, struct entry, link);
-        while ((node = list_take_first(&entry->waiting)) != NULL) {
-            /* Dropped: only taken out, so that cancelling stays allowed. */
+    struct list *node;
+    while ((node = list_take_first(&resolver->used)) != NULL) {
+        struct entry *entry = CONTAINER_OF(node, struct entry, link);
+        /* Dropped; taken out, so that cancelling them stays allowed. */
+        while (!list_empty(&entry->waiting)) {
+            (void)list_take_first(&entry->waiting);
         }
         entry_destroy(entry);
     }

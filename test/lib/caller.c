@@ -94,8 +94,7 @@ void caller_prepare(struct caller *caller,
     caller->call.parts[0] = (struct iovec){caller->request, (size_t)size};
     caller->call.part_count = 1;
     if (body_size > 0) {
-        caller->call.parts[1] =
-            (struct iovec){(void *)(uintptr_t)body, body_size};
+        caller->call.parts[1] = (struct iovec){(void *)body, body_size};
         caller->call.part_count = 2;
     }
 }

@@ -43,8 +43,8 @@ struct peer_talk {
 
 struct peer {
     void (*script)(struct peer *peer, struct peer_talk *talk);
-    SSL_CTX *tls;  /* set before peer_start() for TLS; borrowed */
-    void *context; /* the test's */
+    SSL_CTX *tls;        /* set before peer_start() for TLS; borrowed */
+    const void *context; /* the test's */
     uint16_t port;
     atomic_int accepted;
     atomic_int open; /* scripts that run */

@@ -157,7 +157,7 @@ static void a_response_reads_the_same_however_it_is_cut(void **state)
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct world *world =
             world_open(state, i % 2 == 0 ? drips_context : answers_context);
-        world->peer.context = (void *)(uintptr_t)texts[i];
+        world->peer.context = texts[i];
         for (int call = 0; call < 2; call++) {
             struct caller *caller = world_call(world, NULL);
             assert_int_equal(caller->err, ERR_OK);
@@ -193,7 +193,7 @@ static void there_is_no_body_after_204_304_and_head(void **state)
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct world *world = world_open(state, answers_context);
         struct caller *caller = &world->caller;
-        world->peer.context = (void *)(uintptr_t)texts[i];
+        world->peer.context = texts[i];
         world->client = caller_client(&world->options);
         caller_prepare(caller, world->client,
                        caller_url("http", "127.0.0.1", world->peer.port), NULL);
@@ -252,7 +252,7 @@ static void a_body_past_its_bound_is_cut_off(void **state)
         assert_int_equal(caller->err, ERR_OK);
         assert_int_equal(caller->body_size, CALLER_KEEP_MAX);
         assert_int_equal(open_count(world), 0);
-        assert_true(io_stats(world->io)->received_bytes < 8 * 1024 * 1024);
+        assert_true(io_stats(world->io)->received_bytes < UINT64_C(8000000));
         world_close(world);
     }
 }
@@ -270,7 +270,7 @@ static void answers_before_it_has_the_request(struct peer *peer,
 static void an_early_response_counts_and_ends_the_connection(void **state)
 {
     struct world *world = world_open(state, answers_before_it_has_the_request);
-    const size_t size = 32 * 1024 * 1024;
+    const size_t size = (size_t)32 * 1024 * 1024;
     char *body = malloc(size);
     assert_non_null(body);
     memset(body, 'x', size - 1);
@@ -294,7 +294,7 @@ static void connections_are_not_kept_when_the_peer_says_so(void **state)
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct world *world = world_open(state, answers_context);
-        world->peer.context = (void *)(uintptr_t)texts[i];
+        world->peer.context = texts[i];
         assert_string_equal(world_call(world, NULL)->body, "ok");
         assert_int_equal(open_count(world), 0);
         world_close(world);
@@ -317,7 +317,7 @@ static void what_is_not_http_is_a_protocol_error(void **state)
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct world *world = world_open(state, answers_context);
-        world->peer.context = (void *)(uintptr_t)texts[i];
+        world->peer.context = texts[i];
         struct caller *caller = world_call(world, NULL);
         assert_int_equal(caller->err, ERR_PROTOCOL);
         assert_true(caller->detail[0] != '\0');
@@ -409,7 +409,7 @@ static void a_response_that_breaks_off_is_a_reset(void **state)
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct world *world = world_open(state, breaks_off);
-        world->peer.context = (void *)(uintptr_t)cases[i].text;
+        world->peer.context = cases[i].text;
         atomic_store(&world->peer.go, true);
         struct caller *caller = world_call(world, "x");
         assert_int_equal(caller->err, cases[i].err);

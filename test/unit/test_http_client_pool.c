@@ -437,7 +437,7 @@ static void reads_nothing(struct peer *peer, struct peer_talk *talk)
 static void a_request_on_its_way_is_let_go_of(void **state)
 {
     struct world *world = world_open(state, reads_nothing);
-    const size_t size = 32 * 1024 * 1024;
+    const size_t size = (size_t)32 * 1024 * 1024;
     char *body = malloc(size);
     assert_non_null(body);
     memset(body, 'x', size - 1);
