@@ -178,7 +178,7 @@ enum err segment_record_head(struct str bytes,
 
 bool segment_record_whole(struct str bytes, const struct segment_record *record)
 {
-    if (bytes.size < record->size) {
+    if (bytes.data == NULL || bytes.size < record->size) {
         return false;
     }
     size_t used = RECORD_HEADER_SIZE + (size_t)record->payload_size;

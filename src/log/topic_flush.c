@@ -196,6 +196,7 @@ static void take_segments(struct topic_log *log, struct topic_flush *flush)
             topic_segment_destroy(grown);
         } else {
             CHECK(last == NULL || last->first < grown->first);
+            CHECK(list_linked(&log->segments) && log->segments.prev != NULL);
             list_append(&log->segments, &grown->link);
         }
     }

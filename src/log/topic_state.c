@@ -128,7 +128,7 @@ static enum err load(const struct topic_state_key *key,
                      struct topic_state_slots *out_slots,
                      void *value)
 {
-    struct slot_pair pair;
+    struct slot_pair pair = {0};
     enum err err = read_pair(key->directory, name, &pair);
     if (err != ERR_OK) {
         return err;

@@ -5,6 +5,7 @@
 #include "lib/log_fixture.h"
 
 #include "base/buf.h"
+#include "base/check.h"
 #include "base/crc32c.h"
 #include "log/record.h"
 #include "log/segment.h"
@@ -82,6 +83,7 @@ struct str log_fixture_record(uint64_t sequence,
     size_t size = (used + RECORD_ALIGN - 1) / RECORD_ALIGN * RECORD_ALIGN;
     buf_clear(&buf);
     assert_int_equal(buf_reserve(&buf, size), ERR_OK);
+    assert_non_null(buf.data);
     memset(buf.data, 0, size);
     put_u32(buf.data, (uint32_t)size);
     put_u64(buf.data + 8, sequence);
@@ -132,10 +134,11 @@ void log_fixture_flush(struct log_fixture *fixture, uint64_t checkpoint)
 /* Fail unless a whole record is the one of its number. */
 static void check_record(struct str bytes, uint64_t sequence)
 {
-    struct segment_record record;
+    struct segment_record record = {0};
     assert_int_equal(segment_record_head(bytes, &record), ERR_OK);
     assert_true(segment_record_whole(bytes, &record));
     assert_true(record.sequence == sequence);
+    CHECK(bytes.data != NULL);
     for (size_t i = 0; i < record.payload_size; i++) {
         assert_true(bytes.data[RECORD_HEADER_SIZE + i] ==
                     payload_byte(sequence, i));
@@ -153,7 +156,7 @@ static enum err read_file(const struct topic_place *place,
     struct segment_walk walk;
     segment_walk_init(&walk, place->fd, place->offset,
                       place->offset + place->size, place->first);
-    struct segment_step step;
+    struct segment_step step = {0};
     enum err err = ERR_OK;
     while (err == ERR_OK && walk.sequence <= wanted) {
         err = segment_walk_next(&walk, &step);

@@ -15,7 +15,8 @@
 
 #include <cmocka.h>
 
-enum { RECORD_SIZE = 88, COUNT = 500, PER_ENTRY = 47 };
+enum { COUNT = 500, PER_ENTRY = 47 };
+#define RECORD_SIZE UINT64_C(88)
 
 static int setup(void **state)
 {
@@ -95,7 +96,7 @@ static void an_index_is_built_and_stored_and_loaded(void **state)
     assert_int_equal(index_store(&segment, &content), ERR_OK);
     assert_true(content.in_order);
     assert_int_equal(log_fixture_size(fixture, "1000.idx"),
-                     content.builder.count * INDEX_ENTRY_SIZE);
+                     (uint64_t)content.builder.count * INDEX_ENTRY_SIZE);
     index_content_fini(&content);
     index_content_fini(&content);
     assert_int_equal(index_load(&segment, &content), ERR_OK);
@@ -245,7 +246,8 @@ static void a_map_is_of_a_file_that_is_long_enough(void **state)
     assert_int_equal(index_map_open(fixture->directory, 1000, count, &map),
                      ERR_OK);
     assert_true(map.mapped);
-    assert_memory_equal(map.entries, content.entries, count * INDEX_ENTRY_SIZE);
+    assert_memory_equal(map.entries, content.entries,
+                        (size_t)count * INDEX_ENTRY_SIZE);
     index_unmap(&map);
     index_unmap(&map);
     index_content_fini(&content);

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { RECORD_SIZE = 88 };
+#define RECORD_SIZE UINT64_C(88)
 
 static int setup(void **state)
 {

@@ -16,7 +16,8 @@
 
 #include <cmocka.h>
 
-enum { RECORD_SIZE = 88, FINDINGS_MAX = 64 };
+enum { FINDINGS_MAX = 64 };
+#define RECORD_SIZE UINT64_C(88)
 
 /* What a walk told. */
 struct told {
@@ -225,7 +226,7 @@ static void an_index_that_is_not_right_is_found_and_mended(void **state)
     struct log_fixture *fixture = *state;
     int64_t size = log_fixture_size(fixture, "200.idx");
     assert_int_equal(size, 5 * 16);
-    for (uint64_t at = 0; at < 5 * 16; at++) {
+    for (uint64_t at = 0; at < 80; at++) {
         if (at % 16 >= 8 && at % 16 != 12) {
             continue; /* a time too high by little cannot be seen */
         }
@@ -245,7 +246,7 @@ static void an_index_that_is_not_right_is_found_and_mended(void **state)
         assert_int_equal(walk(fixture, 0, false), ERR_OK);
         assert_int_equal(told.count, 0);
     }
-    for (uint64_t cut = 0; cut < 5 * 16; cut += 4) {
+    for (uint64_t cut = 0; cut < 80; cut += 4) {
         log_fixture_cut(fixture, "200.idx", cut);
         expect_one(fixture, TOPIC_FINDING_INDEX, "200.idx");
         assert_int_equal(topic_inspect_mend_index(fixture->directory, 200),

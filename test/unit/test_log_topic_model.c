@@ -71,12 +71,14 @@ static bool chance(uint64_t percent)
     return next_random(100) < percent;
 }
 
-#define EXPECT(condition)                                                      \
-    do {                                                                       \
-        if (!(condition)) {                                                    \
-            fail_msg("OPQ_TEST_SEED=%" PRIu64 ": %s", seed, #condition);       \
-        }                                                                      \
-    } while (0)
+static void expect(bool condition, const char *text)
+{
+    if (!condition) {
+        fail_msg("OPQ_TEST_SEED=%" PRIu64 ": %s", seed, text);
+    }
+}
+
+#define EXPECT(condition) expect((condition), #condition)
 
 static const struct topic_log_stats *stats(void)
 {
@@ -110,7 +112,7 @@ static void step_append(void)
 static void note_synced(void)
 {
     DIR *directory = opendir(model.fixture.directory);
-    EXPECT(directory != NULL);
+    assert_non_null(directory);
     model.synced_count = 0;
     for (struct dirent *entry = readdir(directory); entry != NULL;
          entry = readdir(directory)) {

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { RECORD_SIZE = 88 }; /* with the fixture's payload of 40 bytes */
+#define RECORD_SIZE UINT64_C(88) /* with the fixture's payload of 40 bytes */
 
 static int setup(void **state)
 {
@@ -83,7 +83,7 @@ static void what_cmd_says_is_there_without_reading_it(void **state)
     assert_int_equal(log_fixture_stats(fixture)->flushed, 350);
     assert_int_equal(log_fixture_stats(fixture)->segment_count, 4);
     assert_int_equal(log_fixture_stats(fixture)->disk_bytes,
-                     4 * 64 + 350 * RECORD_SIZE);
+                     UINT64_C(4) * 64 + 350 * RECORD_SIZE);
     assert_false(log_fixture_stats(fixture)->state_stale);
     log_fixture_expect(fixture, 0, 350);
 }
@@ -694,7 +694,7 @@ static void expect_mended(struct log_fixture *fixture, uint64_t end)
     assert_int_equal(log_fixture_stats(fixture)->quarantined, 0);
     log_fixture_close(fixture);
     size = log_fixture_size(fixture, "0.idx");
-    assert_int_equal(size, ((int64_t)end * RECORD_SIZE + 4135) / 4136 * 16);
+    assert_int_equal(size, (end * RECORD_SIZE + 4135) / 4136 * 16);
 }
 
 static void an_index_in_any_state_is_mended(void **state)
@@ -709,7 +709,7 @@ static void an_index_in_any_state_is_mended(void **state)
     }
     log_fixture_cut(fixture, "0.idx", size + 16); /* an entry of zeros */
     expect_mended(fixture, 1000);
-    log_fixture_cut(fixture, "0.idx", size + 4096 * 3 + 1);
+    log_fixture_cut(fixture, "0.idx", size + 12289);
     expect_mended(fixture, 1000);
     log_fixture_remove(fixture, "0.idx");
     expect_mended(fixture, 1000);
