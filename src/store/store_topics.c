@@ -376,6 +376,10 @@ void store_topics_gone(struct local_topic *topic)
     topic->deleted = true;
     topic->gone = true;
     store->topic_count--;
+    if (!store->serving) {
+        /* Its folder is away, and with it what the journal seems to lack. */
+        store->stats.quarantined -= topic->quarantined_seen;
+    }
     store->stats.memory_bytes -= topic->memory_seen;
     store->files_open -= topic->files_seen;
     topic->memory_seen = 0;
