@@ -131,6 +131,10 @@ void pipeline_destroy(struct pipeline *pipeline)
     http_client_destroy(pipeline->client);
     http_server_destroy(pipeline->server);
     listener_destroy(pipeline->listener);
+    /* Closing a socket takes a turn. */
+    while (io_busy(pipeline->io)) {
+        io_run_turn(pipeline->io, -1);
+    }
     io_destroy(pipeline->io);
     free(pipeline);
 }

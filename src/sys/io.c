@@ -95,6 +95,11 @@ fail_worker:
     return err;
 }
 
+bool io_busy(const struct io *io)
+{
+    return io->sockets > 0 || io->file_ops > 0;
+}
+
 void io_destroy(struct io *io)
 {
     if (io == NULL) {

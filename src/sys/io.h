@@ -77,6 +77,10 @@ MUST_CHECK enum err io_create(const struct io_options *options,
  * been closed or is done; timers are forgotten. */
 void io_destroy(struct io *io);
 
+/* Tell whether sockets are open or file operations under way, so that
+ * io_destroy() must wait for further turns. */
+bool io_busy(const struct io *io);
+
 /* The back end in use: "io_uring" or "epoll". */
 const char *io_backend_name(const struct io *io);
 

@@ -495,7 +495,7 @@ def test_bad_url_is_refused(shared_opq, url, reason):
         reason = ('blanks, controls and bytes above 0x7e must be '
                   'percent-encoded')
     assert (answer.status, answer.body.decode()) == (
-        400, f'BadRequest: url {reason}\n')
+        400, f'BadRequest: url: {reason}\n')
 
 
 def test_url_past_8_kib_is_refused(shared_opq, opq, receiver):
@@ -505,7 +505,7 @@ def test_url_past_8_kib_is_refused(shared_opq, opq, receiver):
         8192 - len(receiver.url('/')))
     answer = shared_opq.push('long', url + 'a')
     assert answer.status == 414
-    assert answer.body == b'URITooLong: url too large\n'
+    assert answer.body == b'URITooLong: url: too large\n'
 
 
 @pytest.mark.parametrize('host', ['169.254.169.254', '[fe80::1]', '0.0.0.0',
