@@ -138,6 +138,7 @@ struct journal {
     struct journal_stats stats;
 };
 
+/* Round up to whole blocks. */
 static inline uint64_t journal_align(uint64_t size)
 {
     return (size + JOURNAL_BATCH_ALIGN - 1) &

@@ -89,7 +89,9 @@ static enum err window_get(struct window *window,
         need = window->file_size - offset;
     }
     if (offset < window->base || offset + need > window->base + window->size) {
-        size_t room = need < READ_SIZE ? READ_SIZE : (size_t)need;
+        uint64_t left = window->file_size - offset;
+        size_t room = (size_t)(left < READ_SIZE ? left : READ_SIZE);
+        room = room < need ? (size_t)need : room;
         if (room > window->capacity) {
             char *data = realloc(window->data, room);
             if (data == NULL) {

@@ -35,10 +35,15 @@ static size_t align(size_t size)
            JOURNAL_BATCH_ALIGN;
 }
 
-/* A journal with three batches in slot 0, closed; replays only from now on. */
+/* A journal with three batches in slot 0, closed; replays only from now on.
+ * They make no use of the loop, so one back end will do. */
 static void begin(void **state)
 {
-    journal_fixture_create(&fixture, loop_of(state));
+    struct io *io = loop_of(state);
+    if (strcmp(io_backend_name(io), "epoll") != 0) {
+        skip();
+    }
+    journal_fixture_create(&fixture, io);
     fixture.options.file_size = 32 * 1024;
     assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
     journal_fixture_append(&fixture, 0, ENTRIES, BATCH);
@@ -91,7 +96,7 @@ static void a_torn_tail_ends_where_it_is_torn(void **state)
     char *torn = malloc(data_size);
     assert_non_null(torn);
     size_t first = ENTRIES - BATCH;
-    size_t cut_end = align(ends[ENTRIES - 1]);
+    size_t cut_end = ends[ENTRIES - 1];
     for (size_t cut = starts[first]; cut <= cut_end; cut++) {
         for (int kind = 0; kind < 3; kind++) {
             memcpy(torn, data, data_size);
