@@ -9,11 +9,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the plan */
 static struct fault_plan plan;
 static _Atomic uint64_t counts[FAULT_KIND_COUNT];
 static _Atomic uint64_t planned; /* calls of the plan's kinds */
@@ -28,7 +30,8 @@ enum verdict {
     VERDICT_SHORT,
 };
 
-static enum verdict judge(uint32_t kind)
+/* As judge(), under the lock. */
+static enum verdict judge_locked(uint32_t kind)
 {
     unsigned kind_index = (unsigned)__builtin_ctz(kind);
     CHECK(kind_index < FAULT_KIND_COUNT);
@@ -54,6 +57,16 @@ static enum verdict judge(uint32_t kind)
     }
     errno = plan.error_number;
     return VERDICT_FAIL;
+}
+
+static enum verdict judge(uint32_t kind)
+{
+    CHECK(pthread_mutex_lock(&lock) == 0);
+    enum verdict verdict = judge_locked(kind);
+    int error_number = errno;
+    CHECK(pthread_mutex_unlock(&lock) == 0);
+    errno = error_number;
+    return verdict;
 }
 
 static void delay_sync(void)
@@ -247,6 +260,7 @@ void fault_remove(void)
 void fault_set(const struct fault_plan *new_plan)
 {
     CHECK(new_plan->kinds == 0 || new_plan->at > 0);
+    CHECK(pthread_mutex_lock(&lock) == 0);
     plan = *new_plan;
     for (int i = 0; i < FAULT_KIND_COUNT; i++) {
         counts[i] = 0;
@@ -254,6 +268,7 @@ void fault_set(const struct fault_plan *new_plan)
     planned = 0;
     fired = false;
     rest_fails = false;
+    CHECK(pthread_mutex_unlock(&lock) == 0);
 }
 
 void fault_reset(void)

@@ -19,8 +19,8 @@
  * While installed, file operations of the event loop go through it as well,
  * on the loop's helper thread, whatever the back end.
  *
- * Threads: calls from any; install, set, reset and remove while no other
- * thread makes calls.
+ * Threads: calls from any, set and reset too; install and remove while no
+ * other thread makes calls.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -30,13 +30,10 @@ static void place_fatal(void *context, enum err err)
     place->fatal_count++;
 }
 
-void store_place_create(struct store_place *place)
+void store_place_use(struct store_place *place, const char *directory)
 {
     memset(place, 0, sizeof(*place));
-    (void)snprintf(place->root, sizeof(place->root), "/tmp/opq-store-XXXXXX");
-    assert_non_null(mkdtemp(place->root));
-    (void)snprintf(place->directory, sizeof(place->directory), "%s/data",
-                   place->root);
+    (void)snprintf(place->directory, sizeof(place->directory), "%s", directory);
     store_local_options_init(&place->options);
     place->options.directory = place->directory;
     place->options.journal_file_size = 256 << 10;
@@ -51,6 +48,16 @@ void store_place_create(struct store_place *place)
     place->options.sync_inline_max_us = UINT32_MAX;
     place->options.fatal = place_fatal;
     place->options.context = place;
+}
+
+void store_place_create(struct store_place *place)
+{
+    char root[sizeof(place->root)] = "/tmp/opq-store-XXXXXX";
+    char directory[sizeof(place->directory)];
+    assert_non_null(mkdtemp(root));
+    (void)snprintf(directory, sizeof(directory), "%s/data", root);
+    store_place_use(place, directory);
+    memcpy(place->root, root, sizeof(root));
 }
 
 /* --- directories ---------------------------------------------------------- */

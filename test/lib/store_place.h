@@ -33,6 +33,9 @@ struct store_place {
 /* Make an empty directory and small options. */
 void store_place_create(struct store_place *place);
 
+/* Use a data directory that is there, with the same options. */
+void store_place_use(struct store_place *place, const char *directory);
+
 /* Remove the directory with all that is in it. The store is closed. */
 void store_place_destroy(struct store_place *place);
 

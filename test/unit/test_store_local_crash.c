@@ -123,11 +123,23 @@ static void child_append(struct child_op *op)
     }
 }
 
+/* Small bounds, so that much happens between two kills. */
+static void kill_options(struct store_place *place)
+{
+    place->options.checkpoint_interval_ms = 5;
+    place->options.cursor_interval_ms = 5;
+    place->options.memory_size_max = 512 << 10;
+}
+
 /* In a process of its own: append, deliver and tell, until killed. */
-static _Noreturn void child_run(struct store_place *place, int out)
+static _Noreturn void child_run(const char *directory, int out)
 {
     static struct child child;
+    static struct store_place child_place;
+    struct store_place *place = &child_place;
     struct io_options options = {.backend = IO_BACKEND_EPOLL};
+    store_place_use(place, directory);
+    kill_options(place);
     if (io_create(&options, &child.io) != ERR_OK ||
         store_place_open(place, child.io) != ERR_OK) {
         _exit(2);
@@ -171,8 +183,12 @@ static void child_kill(struct store_place *place,
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
+        char out[16];
         (void)close(ends_of_pipe[0]);
-        child_run(place, ends_of_pipe[1]);
+        (void)snprintf(out, sizeof(out), "%d", ends_of_pipe[1]);
+        (void)execl("/proc/self/exe", "child", place->directory, out,
+                    (char *)NULL);
+        _exit(5);
     }
     (void)close(ends_of_pipe[1]);
     uint32_t count = 0;
@@ -202,9 +218,7 @@ static void a_kill_loses_nothing_that_was_told(void **state)
     uint64_t nexts[CHILD_TOPICS] = {0};
     uint32_t seed = 12345;
     store_place_create(&place);
-    place.options.checkpoint_interval_ms = 5;
-    place.options.cursor_interval_ms = 5;
-    place.options.memory_size_max = 512 << 10;
+    kill_options(&place);
     for (int round = 0; round < (torture ? 200 : 8); round++) {
         seed = seed * 1103515245 + 12345;
         child_kill(&place, 1 + (seed >> 8) % 4000, ends, nexts);
@@ -588,8 +602,12 @@ static void folders_that_make_no_sense_are_left_alone(void **state)
     store_place_destroy(&place);
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
+    uint64_t out = 0;
+    if (count == 3 && str_to_u64(str_from(arguments[2]), &out) == ERR_OK) {
+        child_run(arguments[1], (int)out); /* see child_kill() */
+    }
     static const struct loop_test tests[] = {
         LOOP_TEST(a_kill_loses_nothing_that_was_told),
         LOOP_TEST(a_crash_at_any_step_leaves_that_step),
