@@ -28,7 +28,7 @@ struct loop_test {
 
 #define LOOP_TEST(function)                                                    \
     {                                                                          \
-        .name = #function, .run = (function)                                     \
+        .name = #function, .run = (function)                                   \
     }
 
 enum { LOOP_TESTS_MAX = 64 };
