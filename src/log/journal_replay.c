@@ -488,9 +488,12 @@ static enum err find_generation(struct window *window, uint64_t *out_generation)
     bool found = false;
     bool unused = false;
     enum err err = look_head(window, 0, 0, &entry, &found);
-    if (err != ERR_OK || found) {
-        *out_generation = entry.generation;
+    if (err != ERR_OK) {
         return err;
+    }
+    if (found) {
+        *out_generation = entry.generation;
+        return ERR_OK;
     }
     /* The beginning is damaged, or was never written. Batches of the life
      * before may lie behind it; the newest one tells. */

@@ -96,6 +96,12 @@ enum err record_size(const struct message *message, size_t *out_size)
     return ERR_OK;
 }
 
+/* Where a field of Message lies in the payload. */
+static uint32_t place_of(uint32_t field)
+{
+    return RECORD_TABLE + 4 + 4 * field;
+}
+
 /* Writes forward into the payload. */
 struct encoder {
     char *base;       /* of the payload */
@@ -191,7 +197,7 @@ static void put_vtables(const struct encoder *encoder,
     put_u16(vtable + 2, RECORD_TABLE_SIZE);
     for (uint32_t field = 0; field < RECORD_FIELD_COUNT; field++) {
         uint16_t place = (uint16_t)(4 + 4 * field);
-        put_u16(vtable + 4 + 2 * field, there[field] ? place : 0);
+        put_u16(vtable + 4 + 2 * (size_t)field, there[field] ? place : 0);
     }
     put_u16(pair, 8);
     put_u16(pair + 2, RECORD_PAIR_SIZE);
@@ -203,7 +209,7 @@ static void
 put_optional(struct encoder *encoder, uint32_t field, struct str text)
 {
     if (text.size > 0) {
-        put_string(encoder, RECORD_TABLE + 4 + 4 * field, text);
+        put_string(encoder, place_of(field), text);
     }
 }
 
@@ -223,20 +229,17 @@ static uint32_t put_payload(const struct message *message, char *base)
     put_u32(base, RECORD_TABLE);
     put_vtables(&encoder, message);
     put_u32(base + RECORD_TABLE, RECORD_TABLE - RECORD_VTABLE);
-    put_pairs(&encoder, RECORD_TABLE + 4 + 4 * RECORD_FIELD_BODY,
-              message->fields, field_count(message), &vector);
-    put_pairs(&encoder, RECORD_TABLE + 4 + 4 * RECORD_FIELD_HEADER,
-              message->headers, message->header_count, &vector);
+    put_pairs(&encoder, place_of(RECORD_FIELD_BODY), message->fields,
+              field_count(message), &vector);
+    put_pairs(&encoder, place_of(RECORD_FIELD_HEADER), message->headers,
+              message->header_count, &vector);
     put_optional(&encoder, RECORD_FIELD_URL, message->url);
     put_optional(&encoder, RECORD_FIELD_CONTENT_TYPE, message->content_type);
     put_optional(&encoder, RECORD_FIELD_METHOD, message->method);
-    put_u32(base + RECORD_TABLE + 4 + 4 * RECORD_FIELD_TIMEOUT,
-            message->timeout_ms);
-    put_u64(base + RECORD_TABLE + 4 + 4 * RECORD_FIELD_PUSHED_AT,
-            message->pushed_at_ms);
+    put_u32(base + place_of(RECORD_FIELD_TIMEOUT), message->timeout_ms);
+    put_u64(base + place_of(RECORD_FIELD_PUSHED_AT), message->pushed_at_ms);
     if (has_raw(message)) {
-        put_raw(&encoder, RECORD_TABLE + 4 + 4 * RECORD_FIELD_RAW,
-                message->body);
+        put_raw(&encoder, place_of(RECORD_FIELD_RAW), message->body);
     }
     return encoder.strings;
 }

@@ -155,7 +155,7 @@ static bool read_pairs(const struct table *table,
     for (uint32_t index = 0; index < count; index++) {
         struct table pair;
         uint32_t target = 0;
-        if (!follow(payload, (uint64_t)vector + 4 + 4 * index, &target) ||
+        if (!follow(payload, vector + 4 + 4 * (uint64_t)index, &target) ||
             !open_table(payload, target, &pair) ||
             !read_bytes(&pair, 0, &to[index].key) ||
             !read_bytes(&pair, 1, &to[index].value)) {

@@ -170,6 +170,7 @@ static void changed_batches(const uint8_t *data, size_t size)
     if (built == 0) {
         return;
     }
+    CHECK(bytes_size > 0);
     size_t offset = 0;
     for (size_t i = 0; i < change_count; i++) {
         const uint8_t *change = data + 1 + i * CHANGE_SIZE;

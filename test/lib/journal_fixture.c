@@ -28,9 +28,9 @@ void journal_fixture_create(struct journal_fixture *fixture, struct io *io)
     fixture->options = (struct journal_options){
         .io = io,
         .directory = fixture->directory,
-        .file_size = 64 * 1024,
+        .file_size = 64U << 10,
         .files_max = 4,
-        .batch_size_max = 16 * 1024,
+        .batch_size_max = 16U << 10,
         .direct = true,
         .sync_inline_max_us = 1000000,
     };

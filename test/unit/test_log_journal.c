@@ -209,11 +209,11 @@ static void files_of_another_size_are_used(void **state)
     begin_open(state);
     journal_fixture_append(&fixture, 0, 20, 1);
     journal_fixture_close(&fixture);
-    fixture.options.file_size = 128 * 1024;
+    fixture.options.file_size = 128U << 10;
     assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
     journal_fixture_append(&fixture, 20, 60, 1);
     journal_fixture_close(&fixture);
-    fixture.options.file_size = 36 * 1024;
+    fixture.options.file_size = 36U << 10;
     assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
     journal_fixture_expect(&fixture, 0, 60);
     fixture.from = journal_place(fixture.journal);
@@ -283,7 +283,7 @@ static void slow_syncs_make_commits_asynchronous(void **state)
 {
     begin(state);
     fixture.options.sync_inline_max_us = 2000;
-    fixture.options.file_size = 1024 * 1024;
+    fixture.options.file_size = 1024U << 10;
     fault_install();
     fault_slow_sync(5000);
     assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
@@ -324,7 +324,7 @@ static void slow_syncs_make_commits_asynchronous(void **state)
 static void closing_waits_for_the_helper(void **state)
 {
     begin(state);
-    fixture.options.file_size = 32 * 1024 * 1024;
+    fixture.options.file_size = 32U << 20;
     assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
     journal_fixture_append(&fixture, 0, 1, 1);
     assert_true(journal_busy(fixture.journal)); /* fills the second file */

@@ -123,7 +123,7 @@ static void sweep(void **state, const struct fault_plan *plan)
         uint64_t at = 1;
         for (; at < CALLS_MAX; at++) {
             journal_fixture_create(&fixture, loop_of(state));
-            fixture.options.file_size = 32 * 1024;
+            fixture.options.file_size = 32U << 10;
             fixture.options.files_max = 8;
             fixture.options.sync_inline_max_us = ways[i].inline_max_us;
             fixture.options.direct = ways[i].direct;

@@ -10,7 +10,9 @@
 
 #include <cmocka.h>
 
-enum { MAX_US = 1000, MAX_NS = 1000000 };
+enum { MAX_US = 1000 };
+
+static const uint64_t max_ns = 1000000;
 
 static struct journal_pace pace;
 static uint64_t now_ns;
@@ -39,35 +41,35 @@ static int setup(void **state)
 static void fast_commits_stay_on_the_loop(void **state)
 {
     (void)state;
-    assert_int_equal(note(1000, MAX_NS / 2), 1000);
-    assert_true(pace.mean_ns > MAX_NS / 3 && pace.mean_ns <= MAX_NS / 2);
+    assert_int_equal(note(1000, max_ns / 2), 1000);
+    assert_true(pace.mean_ns > max_ns / 3 && pace.mean_ns <= max_ns / 2);
 }
 
 static void one_slow_commit_among_many_changes_nothing(void **state)
 {
     (void)state;
-    (void)note(100, MAX_NS / 10);
-    assert_int_equal(note(1, 5 * MAX_NS), 1);
-    assert_int_equal(note(100, MAX_NS / 10), 100);
+    (void)note(100, max_ns / 10);
+    assert_int_equal(note(1, 5 * max_ns), 1);
+    assert_int_equal(note(100, max_ns / 10), 100);
 }
 
 static void slow_commits_leave_the_loop(void **state)
 {
     (void)state;
-    (void)note(100, MAX_NS / 10);
-    assert_true(note(50, 4 * MAX_NS) < 10);
+    (void)note(100, max_ns / 10);
+    assert_true(note(50, 4 * max_ns) < 10);
     assert_true(pace.slow);
-    assert_true(pace.mean_ns > MAX_NS);
+    assert_true(pace.mean_ns > max_ns);
 }
 
 static void between_the_limits_nothing_flaps(void **state)
 {
     (void)state;
-    (void)note(50, 4 * MAX_NS);
+    (void)note(50, 4 * max_ns);
     assert_true(pace.slow);
     /* Faster than the limit, but not by half: asynchronous, but for probes. */
     uint64_t before_ns = now_ns;
-    int probes = note(4000, MAX_NS * 3 / 4);
+    int probes = note(4000, max_ns * 3 / 4);
     assert_true(pace.slow);
     assert_true((uint64_t)probes <=
                 (now_ns - before_ns) / JOURNAL_PACE_PROBE_NS + 1);
@@ -77,9 +79,9 @@ static void between_the_limits_nothing_flaps(void **state)
 static void a_fast_disk_comes_back(void **state)
 {
     (void)state;
-    (void)note(50, 4 * MAX_NS);
+    (void)note(50, 4 * max_ns);
     assert_true(pace.slow);
-    assert_true(note(100, MAX_NS / 10) > 50);
+    assert_true(note(100, max_ns / 10) > 50);
     assert_false(pace.slow);
 }
 
@@ -87,15 +89,15 @@ static void a_fast_disk_comes_back(void **state)
 static void probes_bring_a_busy_loop_back(void **state)
 {
     (void)state;
-    (void)note(50, 4 * MAX_NS);
+    (void)note(50, 4 * max_ns);
     for (int i = 0; pace.slow; i++) {
         assert_true(i < 10000);
         bool on_loop = journal_pace_inline(&pace, now_ns);
-        uint64_t took_ns = on_loop ? MAX_NS / 10 : 4 * MAX_NS;
+        uint64_t took_ns = on_loop ? max_ns / 10 : 4 * max_ns;
         now_ns += took_ns;
         journal_pace_note(&pace, on_loop, took_ns, now_ns);
     }
-    assert_int_equal(note(100, MAX_NS / 10), 100);
+    assert_int_equal(note(100, max_ns / 10), 100);
 }
 
 static void a_limit_of_0_means_never_on_the_loop(void **state)

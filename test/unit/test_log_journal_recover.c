@@ -44,7 +44,7 @@ static void begin(void **state)
         skip();
     }
     journal_fixture_create(&fixture, io);
-    fixture.options.file_size = 32 * 1024;
+    fixture.options.file_size = 32U << 10;
     assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
     journal_fixture_append(&fixture, 0, ENTRIES, BATCH);
     journal_fixture_close(&fixture);
@@ -360,8 +360,8 @@ static void kill_at_each_step(void **state, uint32_t inline_max_us)
 {
     journal_fixture_create(&fixture, loop_of(state));
     fixture.options.sync_inline_max_us = inline_max_us;
-    fixture.options.file_size = 32 * 1024;
-    fixture.options.batch_size_max = 8 * 1024;
+    fixture.options.file_size = 32U << 10;
+    fixture.options.batch_size_max = 8U << 10;
     assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
     check_copy(0, 0);
     uint64_t number = 0;
