@@ -49,6 +49,25 @@ static void keep_port(const struct net_address *bound, uint16_t *port)
     }
 }
 
+/* Bind an address for one shard. A port that shards share could be shared by
+ * another process as well, which would then get a part of our connections: so
+ * the first one asks for the address alone, for a moment. */
+static enum err bind_shard(const struct net_address *address,
+                           bool shared,
+                           bool first,
+                           int *out_fd)
+{
+    if (shared && first) {
+        int fd = -1;
+        enum err err = net_listen(address, false, &fd);
+        if (err != ERR_OK) {
+            return err;
+        }
+        file_close(fd);
+    }
+    return net_listen(address, shared, out_fd);
+}
+
 /* Bind one address for all shards that are to have it. */
 static enum err bind_address(struct listen_set *set,
                              struct str text,
@@ -64,7 +83,8 @@ static enum err bind_address(struct listen_set *set,
     bool local = address.any.sa_family == AF_UNIX;
     for (uint32_t shard = 0; shard < (local ? 1 : shard_count); shard++) {
         int *fd = &set->fds[shard][set->count];
-        enum err err = net_listen(&address, !local && shard_count > 1, fd);
+        enum err err =
+            bind_shard(&address, !local && shard_count > 1, shard == 0, fd);
         if (err != ERR_OK) {
             return err == ERR_UNSUPPORTED
                        ? err

@@ -172,12 +172,15 @@ class Server:
              *self.arguments, *more],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, env=environment)
-        self.reader = threading.Thread(
-            target=self._read, args=(self.process,), daemon=True)
-        self.reader.start()
+        self._begin_reading()
         if ready:
             self.wait_ready()
         return self
+
+    def _begin_reading(self):
+        self.reader = threading.Thread(
+            target=self._read, args=(self.process,), daemon=True)
+        self.reader.start()
 
     def _read(self, process):
         for line in process.stdout:
