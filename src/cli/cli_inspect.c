@@ -255,10 +255,14 @@ static int run_verify(struct verify *verify, struct inspect *inspect)
 int cli_verify(int argument_count, char *const *arguments)
 {
     struct cli_call call = {.command = "verify",
-                            .usage = "[DIRECTORY] [--json]\n"
+                            .usage = "[DIRECTORY] [--data DIRECTORY] [--json]\n"
                                      "Reads every record of a data directory "
                                      "(opq-data) that no server has."};
-    const struct cli_option options[] = {{NULL, NULL, NULL, NULL}};
+    const char *directory = "opq-data";
+    const struct cli_option options[] = {
+        {"data", &directory, NULL, NULL},
+        {NULL, NULL, NULL, NULL},
+    };
     struct verify verify = {.call = &call};
     struct inspect *inspect = NULL;
     int code = cli_parse(&call, argument_count, arguments, options, 0, 1);
@@ -266,7 +270,9 @@ int cli_verify(int argument_count, char *const *arguments)
     if (code != CLI_EXIT_OK || call.help) {
         return code;
     }
-    const char *directory = call.word_count > 0 ? call.words[0] : "opq-data";
+    if (call.word_count > 0) {
+        directory = call.words[0];
+    }
     enum err err = inspect_open(directory, &inspect);
     code = err == ERR_OK ? run_verify(&verify, inspect)
                          : complain_open(&call, directory, err);
