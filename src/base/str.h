@@ -72,7 +72,8 @@ MUST_CHECK enum err str_to_duration_ms(struct str text, uint64_t *out_ms);
 MUST_CHECK enum err str_to_size(struct str text, uint64_t *out_size);
 
 /* Hash for tables and for the shard of a topic (FNV-1a, 64 bits).
- * The value is on disk nowhere, so it may change between versions. */
+ * The value decides whose journal a topic is in: it changes only together with
+ * the version of the data directory. */
 uint64_t str_hash(struct str text);
 
 #endif

@@ -84,8 +84,10 @@ static bool pick_topics(struct local_store *store)
     job->sync_topics = !run->sync_all;
     job->forget_files = run->sync_all;
     uint64_t size = 0;
+    uint32_t count_max =
+        run->sync_all ? STORE_JOB_TOPICS_MAX : STORE_JOB_SYNCS_MAX;
     while (!list_empty(&run->todo) && size < STORE_JOB_SIZE_MAX &&
-           job->count < STORE_JOB_TOPICS_MAX) {
+           job->count < count_max) {
         struct list *node = run->todo.next;
         struct local_topic *topic =
             CONTAINER_OF(node, struct local_topic, checkpoint_link);

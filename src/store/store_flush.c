@@ -39,13 +39,42 @@ static enum err remove_files(const char *files)
     return first;
 }
 
+/* A folder some of whose files are removed. */
+struct removal {
+    const char *directory;
+    uint32_t count;
+};
+
+static enum err remove_one(void *context, const char *name, bool is_directory)
+{
+    struct removal *removal = context;
+    char path[DIR_PATH_MAX];
+    if (removal->count == STORE_JOB_REMOVE_MAX) {
+        return ERR_AGAIN;
+    }
+    if (is_directory) {
+        return ERR_OK; /* dir_remove() takes them at the end */
+    }
+    enum err err = dir_join(path, removal->directory, name);
+    removal->count++;
+    return err == ERR_OK ? file_remove(path) : err;
+}
+
+/* Remove a folder, some files at a time: ERR_AGAIN until it is done. */
+static enum err remove_folder(const char *directory)
+{
+    struct removal removal = {.directory = directory};
+    enum err err = dir_each(directory, remove_one, &removal);
+    return err == ERR_OK ? dir_remove(directory) : err;
+}
+
 static enum err run_chore(const struct chore *chore)
 {
     if (chore->files != NULL) {
         return remove_files(chore->files);
     }
     enum err err = chore->to != NULL ? file_rename(chore->from, chore->to)
-                                     : dir_remove(chore->from);
+                                     : remove_folder(chore->from);
     return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
@@ -242,16 +271,16 @@ static bool pick_flush(struct local_store *store)
     return true;
 }
 
-static bool pick_chore(struct local_store *store)
+/* Take the first chore that moves a folder away, or else removes something. */
+static bool pick_chore(struct local_store *store, bool moves)
 {
+    struct list *head = &store->chores;
     if (store->chores_paused) {
         return false;
     }
-    struct list *head = &store->chores;
     for (struct list *node = head->next; node != head; node = node->next) {
         struct chore *chore = CONTAINER_OF(node, struct chore, link);
-        /* Removing can take long: not before the store serves. */
-        if (store->serving || chore->to != NULL) {
+        if ((chore->to != NULL) == moves) {
             list_remove(node);
             job_clear(store, JOB_CHORE);
             store->job.chore = chore;
@@ -261,6 +290,18 @@ static bool pick_chore(struct local_store *store)
     return false;
 }
 
+/* Take something to remove: when nothing else is to do, and now and then.
+ * Before the store serves there is no time for it. */
+static bool pick_removal(struct local_store *store, uint32_t jobs_before)
+{
+    if (!store->serving || store->jobs_since_removal < jobs_before ||
+        !pick_chore(store, false)) {
+        return false;
+    }
+    store->jobs_since_removal = 0;
+    return true;
+}
+
 /* Fill in the next job; false when there is nothing to do now. */
 static bool pick(struct local_store *store)
 {
@@ -268,7 +309,8 @@ static bool pick(struct local_store *store)
         io_timer_running(&store->hold_timer)) {
         return false;
     }
-    bool picked = pick_chore(store);
+    bool picked = pick_chore(store, true) ||
+                  pick_removal(store, STORE_JOBS_BEFORE_REMOVAL);
     if (!picked && !store->job_was_flush) {
         picked = pick_flush(store);
     }
@@ -279,7 +321,9 @@ static bool pick(struct local_store *store)
     if (!picked && store->job_was_flush) {
         picked = pick_flush(store);
     }
+    picked = picked || pick_removal(store, 0);
     store->job_was_flush = picked && store->job.kind == JOB_FLUSH;
+    store->jobs_since_removal += picked ? 1 : 0;
     return picked;
 }
 
@@ -300,6 +344,10 @@ static void chore_done(struct local_store *store)
     enum err err = store->job.err;
     store->job.chore = NULL;
     store->job.err = ERR_OK; /* other jobs go on */
+    if (err == ERR_AGAIN) {
+        list_append(&store->chores, &chore->link);
+        return;
+    }
     if (err != ERR_OK) {
         DIAG_WARN("remove_failed", "path=%s err=%s",
                   chore->from != NULL ? chore->from : chore->files,

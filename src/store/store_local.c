@@ -11,6 +11,7 @@
 #include "store/store_local_internal.h"
 
 #include "base/diag.h"
+#include "sys/clock.h"
 #include "sys/file.h"
 
 #include <stdlib.h>
@@ -356,6 +357,8 @@ enum err store_local_open(struct store_local_data *data,
         store_local_internal_destroy(store);
         return err;
     }
+    uint64_t took_ns = clock_monotonic_ns() - store->recovery.started_ns;
+    store->stats.recovery_ms = took_ns / 1000000;
     start(store);
     *out = &store->base;
     return ERR_OK;

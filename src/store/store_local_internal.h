@@ -51,6 +51,9 @@ enum {
     STORE_TOPIC_MAGIC = 0x546f7069,
     STORE_READER_MAGIC = 0x52656164,
     STORE_JOB_TOPICS_MAX = 64,        /* of one job, so that none is long */
+    STORE_JOB_SYNCS_MAX = 4,          /* topics that one job syncs, likewise */
+    STORE_JOB_REMOVE_MAX = 8,         /* files, likewise */
+    STORE_JOBS_BEFORE_REMOVAL = 4,    /* other jobs, while there are any */
     STORE_JOB_SIZE_MAX = 4 << 20,     /* bytes, likewise */
     STORE_SYNC_FILES_MAX = 32,        /* topics; more are synced at once */
     STORE_FLUSH_SIZE_MIN = 64 << 10,  /* a tail of so many bytes is flushed, */
@@ -295,8 +298,9 @@ struct local_store {
     int sync_fd;       /* owned; the data directory, open from the start, so
                           that no failed write-back goes unnoticed */
     struct job job;
-    bool job_was_flush;          /* the last one: a checkpoint's turn is next */
-    bool job_failing;            /* said so already */
+    bool job_was_flush; /* the last one: a checkpoint's turn is next */
+    bool job_failing;   /* said so already */
+    uint32_t jobs_since_removal;
     struct io_timer hold_timer;  /* no jobs while it runs */
     bool chores_paused;          /* one failed; */
     struct io_timer chore_timer; /* until this expires */

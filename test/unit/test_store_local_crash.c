@@ -4,11 +4,13 @@
  * SPDX-License-Identifier: MIT
  */
 #include "base/check.h"
+#include "lib/fault.h"
 #include "lib/loop.h"
 #include "lib/store_place.h"
 #include "sys/dir.h"
 #include "sys/file.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -571,6 +573,123 @@ static void a_damaged_record_in_the_journal_is_stepped_over(void **state)
     place_end(&place);
 }
 
+/* Damage the entry of a deletion in a file of the journal, if it is there. */
+static bool
+damage_in(const struct store_place *place, const char *name, uint64_t id)
+{
+    char path[DIR_PATH_MAX];
+    char *data = NULL;
+    size_t size = 0;
+    store_place_path(place, name, path);
+    if (file_load(path, 1 << 20, &data, &size) != ERR_OK) {
+        return false;
+    }
+    size_t at = 0;
+    while (at + 32 <= size &&
+           (data[at + 20] != 3 || memcmp(data + at + 24, &id, 8) != 0)) {
+        at += 8;
+    }
+    bool found = at + 32 <= size;
+    if (found) {
+        char flipped = (char)(data[at] ^ 1);
+        damage_file(place, name, at, &flipped, 1);
+    }
+    free(data);
+    return found;
+}
+
+static void damage_deletion(const struct store_place *place, uint64_t id)
+{
+    bool found = false;
+    for (int slot = 0; slot < 8 && !found; slot++) {
+        char name[32];
+        (void)snprintf(name, sizeof(name), "journal/0/%d.jnl", slot);
+        found = damage_in(place, name, id);
+    }
+    assert_true(found);
+}
+
+static void a_topic_whose_deletion_is_lost_is_kept_aside(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    struct store_wait wait;
+    char name[64];
+    char path[DIR_PATH_MAX];
+    place_make(&place, io);
+    append_all(io, store_place_topic(place.store, "a"), 0, 20, 100);
+    store_place_close(&place);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    struct store_topic *topic = store_place_topic(place.store, "a");
+    uint64_t id = topic->id;
+    fault_install(); /* its folder cannot be moved away */
+    fault_set(&(struct fault_plan){
+        .kinds = FAULT_RENAME, .at = 1, .error_number = EIO, .sticky = true});
+    store_wait_init(&wait, DURABILITY_DISK);
+    store_topic_delete(topic, &wait.op);
+    assert_int_equal(store_wait_run(io, &wait), ERR_OK);
+    append_all(io, store_place_topic(place.store, "a"), 0, 3, 50);
+    store_place_crash(&place);
+    fault_remove();
+    damage_deletion(&place, id);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        topic = store_place_find(place.store, "a");
+        assert_non_null(topic);
+        assert_true(topic->id != id);
+        store_place_expect(io, topic, 0, 3, 50);
+        store_place_close(&place);
+    }
+    (void)snprintf(name, sizeof(name), "lost-%016llx/0.msg",
+                   (unsigned long long)id);
+    store_place_path(&place, name, path);
+    char *data = NULL;
+    size_t size = 0;
+    assert_int_equal(file_load(path, 1 << 20, &data, &size), ERR_OK);
+    assert_true(size > 20 * 100); /* all of it is still there */
+    free(data);
+    store_place_destroy(&place);
+}
+
+static enum err count_name(void *context, const char *name, bool is_directory)
+{
+    uint32_t *count = context;
+    (void)is_directory;
+    if (str_starts(str_from(name), STR("trash-"))) {
+        (*count)++;
+    }
+    return ERR_OK;
+}
+
+static void what_a_deleted_topic_had_is_removed(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    struct store_wait wait;
+    uint32_t count = 1;
+    store_place_create(&place);
+    place.options.segment_count_max = 10; /* many files */
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    append_all(io, store_place_topic(place.store, "a"), 0, 300, 100);
+    store_place_close(&place);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    store_wait_init(&wait, DURABILITY_DISK);
+    store_topic_delete(store_place_topic(place.store, "a"), &wait.op);
+    assert_int_equal(store_wait_run(io, &wait), ERR_OK);
+    char path[DIR_PATH_MAX];
+    store_place_path(&place, "topics/a", path);
+    uint64_t free_size = 0;
+    uint64_t total_size = 0;
+    LOOP_UNTIL(io, dir_space(path, &free_size, &total_size) == ERR_NOT_FOUND);
+    for (int turn = 0; turn < 2000 && count > 0; turn++) {
+        count = 0;
+        io_run_turn(io, 10);
+        assert_int_equal(dir_each(place.directory, count_name, &count), ERR_OK);
+    }
+    assert_int_equal(count, 0);
+    place_end(&place);
+}
+
 static void folders_that_make_no_sense_are_left_alone(void **state)
 {
     struct io *io = loop_of(state);
@@ -620,6 +739,8 @@ int main(int count, char **arguments)
         LOOP_TEST(a_folder_of_messages_alone_is_taken_up),
         LOOP_TEST(a_damaged_record_in_a_segment_is_stepped_over),
         LOOP_TEST(a_damaged_record_in_the_journal_is_stepped_over),
+        LOOP_TEST(a_topic_whose_deletion_is_lost_is_kept_aside),
+        LOOP_TEST(what_a_deleted_topic_had_is_removed),
         LOOP_TEST(folders_that_make_no_sense_are_left_alone),
     };
     return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
