@@ -7,6 +7,7 @@
 #include "log/topic_log.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -70,6 +71,18 @@ static uint64_t trim(struct log_fixture *fixture, const struct topic_trim *how)
     assert_int_equal(topic_log_trim(fixture->log, how, &oldest), ERR_OK);
     assert_true(oldest == log_fixture_stats(fixture)->oldest);
     return oldest;
+}
+
+static void
+find_time(struct log_fixture *fixture, uint64_t at_ms, uint64_t expected)
+{
+    uint64_t sequence = UINT64_MAX;
+    assert_int_equal(topic_log_find_time(fixture->log, at_ms, &sequence),
+                     ERR_OK);
+    if (sequence != expected) {
+        fail_msg("at %llu: %llu, not %llu", (unsigned long long)at_ms,
+                 (unsigned long long)sequence, (unsigned long long)expected);
+    }
 }
 
 /* --- open ----------------------------------------------------------------- */
@@ -280,6 +293,56 @@ static void records_are_found_before_during_and_after_a_flush(void **state)
     assert_int_equal(log_fixture_stats(fixture)->memory_bytes, 0);
 }
 
+/* The helper's part of a flush. */
+struct helper {
+    struct topic_flush *flush;
+    enum err err;
+};
+
+static void *run_on_helper(void *context)
+{
+    struct helper *helper = context;
+    helper->err = topic_flush_run(helper->flush);
+    if (helper->err == ERR_OK) {
+        helper->err = topic_flush_sync(helper->flush);
+    }
+    return NULL;
+}
+
+static void a_flush_runs_beside_the_loop(void **state)
+{
+    /* For the thread sanitizer: all that the loop may do meanwhile. */
+    struct log_fixture *fixture = *state;
+    fixture->options.segment_count_max = 700;
+    log_fixture_open(fixture, 0);
+    log_fixture_append(fixture, 0, 2000);
+    uint64_t end = 2000;
+    for (uint64_t round = 1; round <= 10; round++) {
+        struct helper helper = {0};
+        assert_int_equal(topic_flush_begin(fixture->log, round,
+                                           &fixture->cursor, &helper.flush),
+                         ERR_OK);
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, run_on_helper, &helper),
+                         0);
+        log_fixture_append(fixture, end, end + 1000);
+        end += 1000;
+        uint64_t oldest = log_fixture_stats(fixture)->oldest;
+        for (uint64_t i = oldest; i < end; i += 97) {
+            log_fixture_expect(fixture, i, i + 1);
+        }
+        find_time(fixture, log_fixture_time(fixture, end - 10), end - 10);
+        struct topic_trim how = trim_of(fixture);
+        how.count_max = 2500;
+        (void)trim(fixture, &how);
+        (void)log_fixture_remove_dropped(fixture);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(helper.err, ERR_OK);
+        topic_flush_end(fixture->log, helper.flush, ERR_OK);
+    }
+    log_fixture_expect(fixture, log_fixture_stats(fixture)->oldest, end);
+}
+
 static void a_segment_ends_by_count(void **state)
 {
     struct log_fixture *fixture = *state;
@@ -478,18 +541,6 @@ static void held_descriptors_stay_open(void **state)
 }
 
 /* --- time ----------------------------------------------------------------- */
-
-static void
-find_time(struct log_fixture *fixture, uint64_t at_ms, uint64_t expected)
-{
-    uint64_t sequence = UINT64_MAX;
-    assert_int_equal(topic_log_find_time(fixture->log, at_ms, &sequence),
-                     ERR_OK);
-    if (sequence != expected) {
-        fail_msg("at %llu: %llu, not %llu", (unsigned long long)at_ms,
-                 (unsigned long long)sequence, (unsigned long long)expected);
-    }
-}
 
 static void a_time_is_found_wherever_it_is(void **state)
 {
@@ -736,6 +787,7 @@ int main(void)
         FACT(numbers_that_were_skipped_are_lost),
         FACT(numbers_that_were_given_are_not_given_again),
         FACT(records_are_found_before_during_and_after_a_flush),
+        FACT(a_flush_runs_beside_the_loop),
         FACT(a_segment_ends_by_count),
         FACT(a_segment_ends_by_size),
         FACT(a_record_larger_than_a_segment_has_one_of_its_own),
