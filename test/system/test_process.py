@@ -1,4 +1,4 @@
-"""The process: settings from everywhere, exit codes, signals, its cost at rest.
+"""The process: settings from everywhere, exit codes, signals, cost at rest.
 
 SPDX-License-Identifier: MIT
 """
