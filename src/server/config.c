@@ -538,6 +538,10 @@ static enum err check_together(const struct config *config, struct buf *errors)
                              "journal_file_size\n");
         result = ERR_INVALID;
     }
+    if (config->retry_first > config->retry_max) {
+        buf_append_c(errors, "retry_first must be at most retry_max\n");
+        result = ERR_INVALID;
+    }
     if (config->batch_size_max > config->journal_file_size / 2) {
         buf_append_c(errors, "batch_size_max must be at most half of "
                              "journal_file_size\n");

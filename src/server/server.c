@@ -307,19 +307,20 @@ static enum err start_workers(struct server *server)
     return atomic_load(&server->failed) ? ERR_IO : ERR_OK;
 }
 
-static int report_workers(const struct server *server)
+/* Tell which shards could not open; gives the first one's reason. */
+static enum err report_workers(const struct server *server, struct buf *errors)
 {
     enum err first = ERR_OK;
 
     for (uint32_t index = 0; index < server->count; index++) {
         enum err err = server->workers[index].err;
         if (err != ERR_OK) {
-            DIAG_ERROR("shard_open_failed", "shard=%u err=%s", index,
-                       err_text(err));
+            buf_append_format(errors, "shard %u of %s cannot be opened: %s\n",
+                              index, server->config->data, err_text(err));
             first = first == ERR_OK ? err : first;
         }
     }
-    return first == ERR_NOMEM ? SERVER_EXIT_SOFTWARE : SERVER_EXIT_DATA;
+    return first;
 }
 
 /* --- serving -------------------------------------------------------------- */
@@ -366,10 +367,13 @@ static void serve(void)
     }
 }
 
-/* Until all shards have closed; another signal ends the drain. */
+/* Until all shards have closed; another signal ends the drain. A disk that
+ * hangs must not hold the process for ever: when neither closing nor recovery
+ * can be had in order, the second is left. */
 static void drain(struct server *server)
 {
-    enum { LOOK_MS = 20 };
+    enum { LOOK_MS = 20, CLOSE_MS = 60000 };
+    uint64_t left_ms = server->config->drain + CLOSE_MS;
 
     api_set_ready(server->api, false);
     process_notify("STOPPING=1");
@@ -380,38 +384,19 @@ static void drain(struct server *server)
         if (process_wait_signal(LOOK_MS) == PROCESS_SIGNAL_STOP) {
             DIAG_WARN("drain_hurried", "by=signal");
             stop_all(server, 0);
+            left_ms = left_ms < CLOSE_MS ? left_ms : CLOSE_MS;
+        }
+        left_ms -= left_ms < LOOK_MS ? left_ms : LOOK_MS;
+        if (left_ms == 0) {
+            DIAG_ERROR("stop_failed",
+                       "pid=%u; a shard does not close, ending at once, the "
+                       "next start recovers",
+                       process_id());
+            process_exit(SERVER_EXIT_IO);
         }
     }
     DIAG_INFO("stopped", "pid=%u", process_id());
 }
-
-static int run_shards(struct server *server)
-{
-    if (process_gate_create(server->count + 1, &server->gate) != ERR_OK) {
-        return SERVER_EXIT_SOFTWARE;
-    }
-    enum err err = make_workers(server);
-    if (err != ERR_OK) {
-        DIAG_ERROR("loop_failed", "io=%s err=%s", server->config->io,
-                   err_text(err));
-        return SERVER_EXIT_SOFTWARE;
-    }
-    if (start_workers(server) != ERR_OK) {
-        return report_workers(server);
-    }
-    say_listening(server);
-    api_set_ready(server->api, true);
-    process_notify("READY=1");
-    serve();
-    drain(server);
-    for (uint32_t index = 0; index < server->count; index++) {
-        process_thread_join(server->workers[index].thread);
-        pipeline_destroy(server->workers[index].pipeline);
-    }
-    return SERVER_EXIT_OK;
-}
-
-/* --- start and end -------------------------------------------------------- */
 
 static int exit_of(enum err err)
 {
@@ -428,6 +413,35 @@ static int exit_of(enum err err)
         return SERVER_EXIT_DATA;
     }
 }
+
+static int run_shards(struct server *server, struct buf *errors)
+{
+    enum err err = process_gate_create(server->count + 1, &server->gate);
+
+    if (err == ERR_OK) {
+        err = make_workers(server);
+    }
+    if (err != ERR_OK) {
+        buf_append_format(errors, "no event loop (io=%s): %s\n",
+                          server->config->io, err_text(err));
+        return SERVER_EXIT_SOFTWARE;
+    }
+    if (start_workers(server) != ERR_OK) {
+        return exit_of(report_workers(server, errors));
+    }
+    say_listening(server);
+    api_set_ready(server->api, true);
+    process_notify("READY=1");
+    serve();
+    drain(server);
+    for (uint32_t index = 0; index < server->count; index++) {
+        process_thread_join(server->workers[index].thread);
+        pipeline_destroy(server->workers[index].pipeline);
+    }
+    return SERVER_EXIT_OK;
+}
+
+/* --- start and end -------------------------------------------------------- */
 
 /* Say it where it is seen: in the log, and to who started us. */
 static void complain(struct str lines)
@@ -522,7 +536,12 @@ int server_run(const struct config *config)
               process_id(), config->data, server->count);
     err = prepare(server, &errors);
     if (err == ERR_OK) {
-        code = run_shards(server);
+        code = run_shards(server, &errors);
+        if (code != SERVER_EXIT_OK) {
+            /* Threads of other shards may be at work on what would be freed. */
+            complain(buf_str(&errors));
+            process_exit(code);
+        }
     } else {
         complain(buf_str(&errors));
         code = exit_of(err);

@@ -173,10 +173,8 @@ static void a_missing_file_is_named(void **state)
     char *const environment[] = {"OPQ_CONFIG=/nowhere/else.conf", NULL};
 
     (void)state;
-    expect_errors(arguments, no_environment,
-                  "/nowhere/opq.conf: not found\n");
-    expect_errors(no_arguments, environment,
-                  "/nowhere/else.conf: not found\n");
+    expect_errors(arguments, no_environment, "/nowhere/opq.conf: not found\n");
+    expect_errors(no_arguments, environment, "/nowhere/else.conf: not found\n");
 }
 
 static void mistakes_elsewhere_are_named_by_place(void **state)
@@ -205,6 +203,12 @@ static void settings_must_fit_together(void **state)
     (void)state;
     expect_errors(arguments, no_environment,
                   "body_size_max must be at most half of batch_size_max\n");
+
+    /* A first pause beyond the longest one would end the process at the first
+     * failed delivery. */
+    char *const pauses[] = {"--retry-first=15m", NULL};
+    expect_errors(pauses, no_environment,
+                  "retry_first must be at most retry_max\n");
 }
 
 int main(void)
