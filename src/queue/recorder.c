@@ -158,7 +158,7 @@ static bool same_name(struct str control, struct str name)
     return true;
 }
 
-enum err recorder_control(struct push *push,
+enum err recorder_control(struct recorder *recorder,
                           struct str name,
                           struct str value,
                           struct push_refusal *refusal)
@@ -166,10 +166,16 @@ enum err recorder_control(struct push *push,
     for (size_t index = 0; index < sizeof(controls) / sizeof(*controls);
          index++) {
         const struct control *control = &controls[index];
+        uint32_t bit = 1U << index;
         if (!same_name(control->name, name)) {
             continue;
         }
-        if (control->set(push, value) == ERR_OK) {
+        if ((recorder->given & bit) != 0) {
+            return recorder_refuse(refusal, 400, control->name.data,
+                                   "is given twice");
+        }
+        recorder->given |= bit;
+        if (control->set(&recorder->push, value) == ERR_OK) {
             return ERR_OK;
         }
         return recorder_refuse(refusal, 400, control->name.data,
@@ -271,7 +277,7 @@ enum err recorder_take_head(struct recorder *recorder,
                 recorder, str_cut(name, forward_prefix.size, name.size), value,
                 refusal);
         } else {
-            err = recorder_control(&recorder->push,
+            err = recorder_control(recorder,
                                    str_cut(name, opq_prefix.size, name.size),
                                    value, refusal);
             if (err == ERR_NOT_FOUND) {
@@ -290,6 +296,7 @@ enum err recorder_take_head(struct recorder *recorder,
 
 void recorder_begin(struct recorder *recorder, uint64_t now_ms)
 {
+    recorder->given = 0;
     recorder->push.topic = (struct str){NULL, 0};
     recorder->push.durability = recorder->options.durability;
     memset(&recorder->push.message, 0, sizeof(recorder->push.message));
@@ -421,29 +428,22 @@ static enum err take_field(struct recorder *recorder,
                            const struct form_field *field,
                            struct push_refusal *refusal)
 {
-    struct push *push = &recorder->push;
-    bool is_url = str_equal(field->name, STR("url"));
+    struct message *message = &recorder->push.message;
+    struct str name = field->name;
+    bool plain = str_equal(name, STR("url")) || str_equal(name, STR("topic"));
 
-    if (is_url || str_equal(field->name, STR("topic"))) {
-        struct str *place = is_url ? &push->message.url : &push->topic;
-        if (place->data != NULL) {
-            return recorder_refuse(refusal, 400, is_url ? "url" : "topic",
-                                   "is given twice");
-        }
-        *place = field->value;
-        return ERR_OK;
-    }
-    if (recorder_has_prefix(field->name, opq_prefix)) {
-        enum err err = recorder_control(
-            push, str_cut(field->name, opq_prefix.size, field->name.size),
-            field->value, refusal);
+    if (plain || recorder_has_prefix(name, opq_prefix)) {
+        struct str control =
+            plain ? name : str_cut(name, opq_prefix.size, name.size);
+        enum err err =
+            recorder_control(recorder, control, field->value, refusal);
         if (err != ERR_NOT_FOUND) {
             return err;
         }
     }
-    recorder->fields[push->message.field_count] =
-        (struct pair){.key = field->name, .value = field->value};
-    push->message.field_count++;
+    recorder->fields[message->field_count] =
+        (struct pair){.key = name, .value = field->value};
+    message->field_count++;
     return ERR_OK;
 }
 
@@ -477,8 +477,7 @@ enum err recorder_take_query(struct recorder *recorder,
     for (uint32_t index = 0;
          err == ERR_OK && index < recorder->query.field_count; index++) {
         const struct form_field *field = &recorder->query.fields[index];
-        err = recorder_control(&recorder->push, field->name, field->value,
-                               refusal);
+        err = recorder_control(recorder, field->name, field->value, refusal);
         if (err == ERR_NOT_FOUND) {
             err = recorder_refuse(refusal, 400, "a query parameter",
                                   "is not known");

@@ -12,9 +12,10 @@
 /* Scratch memory for one push at a time. */
 struct recorder {
     struct recorder_options options;
-    struct push push;                       /* being read */
-    struct form form;                       /* owned */
-    struct form query;                      /* owned */
+    struct push push;  /* being read */
+    uint32_t given;    /* control values that it has, a bit each */
+    struct form form;  /* owned */
+    struct form query; /* owned */
     struct pair fields[MESSAGE_PAIRS_MAX];  /* of push.message */
     struct pair headers[MESSAGE_PAIRS_MAX]; /* of push.message */
     struct buf memory;                      /* owned: decoded JSON strings */
@@ -37,8 +38,8 @@ MUST_CHECK enum err recorder_refuse(struct push_refusal *refusal,
 
 /* Set a control value by its name, without a prefix.
  * Errors: ERR_NOT_FOUND  there is none of that name
- *         ERR_INVALID    its value has no sense */
-MUST_CHECK enum err recorder_control(struct push *push,
+ *         ERR_INVALID    its value has no sense, or it has one already */
+MUST_CHECK enum err recorder_control(struct recorder *recorder,
                                      struct str name,
                                      struct str value,
                                      struct push_refusal *refusal);

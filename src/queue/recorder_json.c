@@ -163,7 +163,7 @@ static enum err read_member(struct recorder *recorder,
     if (value_text(recorder, value, &text) != ERR_OK) {
         return recorder_refuse(refusal, 400, "a member", "must be a string");
     }
-    enum err err = recorder_control(&recorder->push, key, text, refusal);
+    enum err err = recorder_control(recorder, key, text, refusal);
     if (err == ERR_NOT_FOUND) {
         return recorder_refuse(refusal, 400, "a member", "is not known");
     }
@@ -196,27 +196,29 @@ static enum err read_object(struct recorder *recorder,
     return ERR_OK;
 }
 
-enum err recorder_read_json(struct recorder *recorder,
-                            const struct http_head *head,
-                            struct str json,
-                            struct push_refusal *refusal)
+/* Take the control values of head and query. The head's Content-Type is that
+ * of the push, not of the message. */
+static enum err read_head(struct recorder *recorder,
+                          const struct http_head *head,
+                          struct push_refusal *refusal)
+{
+    recorder->push.message.kind = MESSAGE_KIND_RAW;
+    enum err err = recorder_take_head(recorder, head, false, refusal);
+    return err == ERR_OK ? recorder_take_query(recorder, head, refusal) : err;
+}
+
+static enum err read_members(struct recorder *recorder,
+                             struct str json,
+                             struct push_refusal *refusal)
 {
     struct json_scan members;
     struct json_scan_value name;
     struct json_scan_value value;
 
-    recorder->push.message.kind = MESSAGE_KIND_RAW;
-    enum err err = recorder_take_head(recorder, head, false, refusal);
-    if (err == ERR_OK) {
-        err = recorder_take_query(recorder, head, refusal);
-    }
-    if (err == ERR_OK) {
-        err = read_object(recorder, json, &members, refusal);
-    }
+    enum err err = read_object(recorder, json, &members, refusal);
     if (err != ERR_OK) {
         return err;
     }
-    /* The head's Content-Type is that of the push, not of the message. */
     while (json_scan_member(&members, &name, &value) == ERR_OK) {
         err = read_member(recorder, &name, &value, refusal);
         if (err != ERR_OK) {
@@ -229,6 +231,16 @@ enum err recorder_read_json(struct recorder *recorder,
     return ERR_OK;
 }
 
+enum err recorder_read_json(struct recorder *recorder,
+                            const struct http_head *head,
+                            struct str json,
+                            struct push_refusal *refusal)
+{
+    enum err err = read_head(recorder, head, refusal);
+
+    return err == ERR_OK ? read_members(recorder, json, refusal) : err;
+}
+
 enum err recorder_read_item(struct recorder *recorder,
                             const struct http_head *head,
                             struct str json,
@@ -237,11 +249,14 @@ enum err recorder_read_item(struct recorder *recorder,
                             struct push_refusal *out_refusal)
 {
     recorder_begin(recorder, now_ms);
-    enum err err = recorder_read_json(recorder, head, json, out_refusal);
-    if (err != ERR_OK) {
-        return err;
+    enum err err = read_head(recorder, head, out_refusal);
+    /* What stands in the head is for items that do not say otherwise. */
+    recorder->given = 0;
+    if (err == ERR_OK) {
+        err = read_members(recorder, json, out_refusal);
     }
-    return recorder_finish(recorder, out_push, out_refusal);
+    return err == ERR_OK ? recorder_finish(recorder, out_push, out_refusal)
+                         : err;
 }
 
 enum err recorder_read_members(struct recorder *recorder,

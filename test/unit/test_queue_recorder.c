@@ -306,6 +306,13 @@ static void refusals_name_the_field_and_the_reason(void **state)
         {JSON "\r\n[]", 400, "body must be a JSON object"},
         {JSON "\r\n{\"tpoic\":\"t\"}", 400, "a member is not known"},
         {JSON "\r\n{\"topic\":[]}", 400, "a member must be a string"},
+        {FORM "Opq-Topic: other\r\n\r\ntopic=t&url=http://h/", 400,
+         "topic is given twice"},
+        {JSON "\r\n{\"topic\":\"a\",\"topic\":\"b\"}", 400,
+         "topic is given twice"},
+        {"POST /opq/push?topic=t&topic=u&url=http://h/ HTTP/1.1\r\n"
+         "Host: h\r\n\r\n",
+         400, "topic is given twice"},
         {JSON "\r\n{\"message\":1,\"message\":2}", 400,
          "message is given twice"},
         {JSON "\r\n{\"message\":\"\\ud800\"}", 400,
@@ -376,6 +383,14 @@ static void an_item_of_a_batch_is_a_json_push(void **state)
         ERR_OK);
     expect_str(push.topic, "t");
     expect_str(push.message.body, "[1]");
+
+    /* What the head says is for items that do not say otherwise. */
+    assert_int_equal(recorder_read_item(*state, &head,
+                                        STR("{\"url\":\"http://h/\","
+                                            "\"topic\":\"own\"}"),
+                                        NOW_MS, &push, &refusal),
+                     ERR_OK);
+    expect_str(push.topic, "own");
 }
 
 static void replay_fields_come_as_form_or_json(void **state)
