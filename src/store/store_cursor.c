@@ -171,7 +171,7 @@ cursor_body_write(const struct store_cursor *cursor, uint64_t epoch, char *to)
     put_u32(to + 16, cursor->attempts);
     put_u32(to + 20, cursor->range_count);
     for (uint32_t i = 0; i < cursor->range_count; i++) {
-        char *range = to + CURSOR_BODY_SIZE + i * CURSOR_RANGE_SIZE;
+        char *range = to + CURSOR_BODY_SIZE + (size_t)i * CURSOR_RANGE_SIZE;
         put_u64(range, cursor->ranges[i].first);
         put_u64(range + 8, cursor->ranges[i].end);
     }

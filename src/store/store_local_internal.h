@@ -246,7 +246,6 @@ struct recovery {
     uint32_t stranger_capacity;
     uint64_t records;
     uint64_t damaged;
-    enum err err; /* of a walk through a directory */
 };
 
 struct local_store {
@@ -274,13 +273,9 @@ struct local_store {
     struct batch batches[2];
     uint32_t gathering;         /* which of them takes changes */
     uint64_t commit_started_ns; /* of the running commit */
-    uint32_t commit_changes;
-    uint64_t hook_turn; /* the turn in which the hook ran last */
+    uint64_t hook_turn;         /* the turn in which the hook ran last */
     struct io_hook hook;
-    struct io_task kick; /* makes another turn */
-    bool kicked;
-    bool cursors_due;     /* commit them even alone */
-    bool committed_since; /* since the last checkpoint began */
+    struct io_task kick;  /* makes another turn */
     struct list finished; /* ops to report, of store_op.link */
     struct list moved;
     struct list cursors_dirty;
@@ -293,17 +288,11 @@ struct local_store {
     struct list chores;
     uint64_t flush_size; /* a tail that is flushed at once */
     uint64_t files_open;
-    bool sync_all_due; /* files were closed without a sync: only one of the
-                          whole file system makes them durable */
-    int sync_fd;       /* owned; the data directory, open from the start, so
-                          that no failed write-back goes unnoticed */
+    int sync_fd; /* owned; the data directory, open from the start, so
+                    that no failed write-back goes unnoticed */
     struct job job;
-    bool job_was_flush; /* the last one: a checkpoint's turn is next */
-    bool job_failing;   /* said so already */
-    uint32_t jobs_since_removal;
-    struct io_timer hold_timer;  /* no jobs while it runs */
-    bool chores_paused;          /* one failed; */
-    struct io_timer chore_timer; /* until this expires */
+    struct io_timer hold_timer; /* no jobs while it runs */
+    struct io_timer chore_timer;
 
     struct checkpoint checkpoint; /* the last complete one */
     struct checkpoint_run checkpoint_run;
@@ -315,7 +304,16 @@ struct local_store {
 
     struct recovery recovery;
     uint32_t reads; /* of readers, running */
+    uint32_t jobs_since_removal;
 
+    bool kicked;
+    bool cursors_due;      /* commit them even alone */
+    bool committed_since;  /* since the last checkpoint began */
+    bool job_was_flush;    /* the last one: a checkpoint's turn is next */
+    bool job_failing;      /* said so already */
+    bool chores_paused;    /* one failed; until chore_timer expires */
+    bool sync_all_due;     /* files were closed without a sync: only one of the
+                              whole file system makes them durable */
     bool serving;          /* recovery is over */
     bool broken;           /* a sync failed: not another word to the disk */
     bool closing;          /* changes are refused */
@@ -450,18 +448,18 @@ void store_topics_gone(struct local_topic *topic);
 void store_topics_revive(struct local_topic *topic);
 
 /* Operations of struct store_ops. */
-MUST_CHECK enum err store_topics_open(struct store *store,
+MUST_CHECK enum err store_topics_open(struct store *base,
                                       struct str name,
                                       bool create,
                                       struct store_topic **out);
 /* Likewise. */
-void store_topics_each(struct store *store,
+void store_topics_each(struct store *base,
                        void (*visit)(void *context, struct store_topic *topic),
                        void *context);
 /* Likewise. */
-void store_topics_delete(struct store_topic *topic, struct store_op *op);
+void store_topics_delete(struct store_topic *base, struct store_op *op);
 /* Likewise. */
-void store_topics_configure(struct store_topic *topic,
+void store_topics_configure(struct store_topic *base,
                             struct str settings,
                             const struct store_retention *retention,
                             struct store_op *op);
@@ -509,11 +507,11 @@ struct undo *store_append_undo(const struct local_topic *topic);
 void store_append_undo_free(struct undo *undo);
 
 /* Operations of struct store_ops. */
-MUST_CHECK enum err store_append_message(struct store_topic *topic,
+MUST_CHECK enum err store_append_message(struct store_topic *base,
                                          const struct message *message,
                                          struct store_op *op);
 /* Likewise. */
-MUST_CHECK enum err store_append_record(struct store_topic *topic,
+MUST_CHECK enum err store_append_record(struct store_topic *base,
                                         const void *record,
                                         size_t record_size,
                                         struct store_op *op);
@@ -554,14 +552,14 @@ void store_cursor_arm(struct local_store *store);
 void store_cursor_expired(struct io_timer *timer);
 
 /* Operations of struct store_ops. */
-void store_cursor_note(struct store_topic *topic,
+void store_cursor_note(struct store_topic *base,
                        const struct store_cursor *cursor);
 /* Likewise. */
-void store_cursor_move_to(struct store_topic *topic,
+void store_cursor_move_to(struct store_topic *base,
                           uint64_t next,
                           struct store_op *op);
 /* Likewise. */
-void store_cursor_purge(struct store_topic *topic,
+void store_cursor_purge(struct store_topic *base,
                         uint64_t before,
                         struct store_op *op);
 
@@ -638,13 +636,13 @@ MUST_CHECK enum err store_recover_open(struct local_store *store);
 MUST_CHECK enum err store_read_create(struct store_topic *topic,
                                       struct store_reader **out);
 /* Likewise. */
-MUST_CHECK enum err store_read_next(struct store_reader *reader,
+MUST_CHECK enum err store_read_next(struct store_reader *base,
                                     uint64_t sequence,
                                     struct record *out_record);
 /* Likewise. */
-void store_read_destroy(struct store_reader *reader);
+void store_read_destroy(struct store_reader *base);
 /* Likewise. */
-MUST_CHECK enum err store_read_find_time(struct store_topic *topic,
+MUST_CHECK enum err store_read_find_time(struct store_topic *base,
                                          uint64_t at_ms,
                                          uint64_t *out_sequence);
 

@@ -279,10 +279,9 @@ static void choose_ahead(struct local_reader *reader, uint64_t sequence)
         reader->ahead *= 2;
     } else if (reader->block == NULL || sequence != reader->behind) {
         reader->ahead = STORE_BLOCK_SIZE_MIN;
-    } else if (reader->ahead < STORE_BLOCK_SIZE_MAX) {
-        reader->ahead *= 2;
     } else {
-        reader->ahead = STORE_BLOCK_SIZE_MAX;
+        bool most = reader->ahead >= STORE_BLOCK_SIZE_MAX;
+        reader->ahead = most ? STORE_BLOCK_SIZE_MAX : 2 * reader->ahead;
     }
 }
 

@@ -237,8 +237,9 @@ void store_topics_fini(struct local_store *store)
     struct list *heads[] = {&store->topics, &store->deleted};
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
         while (!list_empty(heads[i])) {
+            struct list *node = list_take_first(heads[i]);
             struct local_topic *topic =
-                CONTAINER_OF(heads[i]->next, struct local_topic, link);
+                CONTAINER_OF(node, struct local_topic, link);
             unlink_all(topic);
             topic_free(topic);
         }
@@ -535,7 +536,6 @@ void store_topics_configure(struct store_topic *base,
     conf.retain_count = retention->count;
     conf.discard_old = retention->discard_old;
     void *body = NULL;
-    err = ERR_BUSY;
     struct undo *undo = store_append_undo(topic);
     if (undo == NULL) {
         goto fail;

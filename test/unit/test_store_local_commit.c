@@ -173,7 +173,7 @@ static void what_was_gathered_behind_a_failed_commit_fails(void **state)
         assert_int_equal(topic->cursor.next, 6);
         assert_int_equal(topic->settings.size, 0);
         assert_int_equal(topic->retention.count, 0);
-        store_place_expect(io, topic, 0, (uint64_t)(10 + round), 100);
+        store_place_expect(io, topic, 0, 10 + (uint64_t)round, 100);
         if (round == 0) {
             append_all(io, topic, 10, 11);
             store_place_crash(&place);
@@ -239,7 +239,7 @@ static void a_deletion_that_failed_leaves_the_topic(void **state)
         assert_non_null(topic);
         assert_int_equal(topic->id, id);
         assert_int_equal(topic->cursor.next, 3);
-        store_place_expect(io, topic, 0, (uint64_t)(5 + round), 100);
+        store_place_expect(io, topic, 0, 5 + (uint64_t)round, 100);
         if (round == 0) {
             append_all(io, topic, 5, 6);
             store_place_crash(&place);

@@ -646,7 +646,7 @@ static void a_topic_whose_deletion_is_lost_is_kept_aside(void **state)
     char *data = NULL;
     size_t size = 0;
     assert_int_equal(file_load(path, 1 << 20, &data, &size), ERR_OK);
-    assert_true(size > 20 * 100); /* all of it is still there */
+    assert_true(size > (size_t)20 * 100); /* all of it is still there */
     free(data);
     store_place_destroy(&place);
 }
