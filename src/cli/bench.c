@@ -293,6 +293,8 @@ static enum err render_load(const struct bench *bench,
     struct buf request = {0};
     bool batch = options->batch > 0;
 
+    CHECK(options->pipeline > 0);
+
     if (batch) {
         render_batch(bench, topic, &body);
     } else {

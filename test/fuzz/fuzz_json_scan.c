@@ -81,7 +81,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         enum json_error_code code = json_error_code(&error);
         CHECK(code == json_error_numeric_overflow ||
               code == json_error_invalid_syntax ||
-              code == json_error_null_character);
+              code == json_error_null_character ||
+              code == json_error_null_byte_in_key);
     }
     json_decref(reference);
     return 0;
