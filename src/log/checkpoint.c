@@ -60,7 +60,7 @@ slots_read(int fd, struct checkpoint *out_checkpoint, uint32_t *out_slot)
     uint32_t best_slot = SLOT_COUNT - 1;
     for (uint32_t i = 0; i < SLOT_COUNT; i++) {
         struct checkpoint found = {0};
-        if (slot_read(slots + i * SLOT_SIZE, &found) &&
+        if (slot_read(slots + (size_t)i * SLOT_SIZE, &found) &&
             found.number > best.number) {
             best = found;
             best_slot = i;

@@ -44,7 +44,8 @@ static size_t mapping_size(uint32_t slot_count)
 
 static char *copy_at(const struct cursor_page *page, uint32_t slot, int copy)
 {
-    return page->memory + mapping_size(slot) + copy * CURSOR_PAGE_COPY_SIZE;
+    return page->memory + mapping_size(slot) +
+           (size_t)copy * CURSOR_PAGE_COPY_SIZE;
 }
 
 /* Read one copy; false when it is empty or not whole. */

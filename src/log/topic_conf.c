@@ -117,7 +117,7 @@ uint64_t topic_conf_guess_id(const char *directory)
         char *data = NULL;
         size_t size = 0;
         if (dir_join(path, directory, names[i]) == ERR_OK &&
-            file_load(path, 2 * SLOT_SIZE, &data, &size) == ERR_OK) {
+            file_load(path, (size_t)2 * SLOT_SIZE, &data, &size) == ERR_OK) {
             id = slot_id((struct str){data, size});
             free(data);
         }
