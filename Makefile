@@ -6,9 +6,6 @@ MESON = /usr/bin/meson
 NINJA = ninja
 RUN_TESTS = $(PYTHON) tools/run-tests
 
-# Without a target Ninja builds the tests as well.
-BINARY = $(if $(wildcard src/server/main.c),opq)
-
 # Chosen on the command line: make run ARGS='-port 9000'
 ARGS =
 FUZZ_SECONDS = 60
@@ -48,7 +45,7 @@ build/build.ninja:
 
 .PHONY: build
 build: setup build/build.ninja
-	@$(NINJA) -C build $(BINARY)
+	@$(NINJA) -C build opq
 
 .PHONY: run
 run: build
