@@ -66,6 +66,9 @@ int loop_run_tests(const struct loop_test *tests, size_t count)
     for (size_t i = 0; i < count * BACKEND_COUNT; i++) {
         const struct loop_test *test = &tests[i / BACKEND_COUNT];
         struct fixture *fixture = &fixtures[i % BACKEND_COUNT];
+        if (test->once && i % BACKEND_COUNT != 0) {
+            continue;
+        }
         (void)snprintf(names[used], sizeof(names[used]), "%s on %s", test->name,
                        fixture->backend == IO_BACKEND_EPOLL ? "epoll"
                                                             : "io_uring");

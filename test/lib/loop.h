@@ -19,11 +19,13 @@
 #include "sys/clock.h"
 #include "sys/io.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct loop_test {
     const char *name;
     void (*run)(void **state);
+    bool once; /* no matter of the back end: run over the first alone */
 };
 
 #define LOOP_TEST(function)                                                    \
@@ -31,9 +33,16 @@ struct loop_test {
         .name = #function, .run = (function)                                   \
     }
 
+/* A test that costs much and whose way does not depend on the back end. */
+#define LOOP_TEST_ONCE(function)                                               \
+    {                                                                          \
+        .name = #function, .run = (function), .once = true                     \
+    }
+
 enum { LOOP_TESTS_MAX = 64 };
 
-/* Run every test once over each back end. Returns main()'s exit code. */
+/* Run every test once over each back end, or once. Returns main()'s exit code.
+ */
 int loop_run_tests(const struct loop_test *tests, size_t count);
 
 /* The loop of a test; made before it, freed after it. Skips the test when the
