@@ -272,4 +272,10 @@ void api_reading_forget(struct api *api,
             reading->gone(reading);
         }
     }
+    for (link = place->readings.next; link != &place->readings;
+         link = link->next) {
+        const struct api_reading *left =
+            CONTAINER_OF(link, struct api_reading, link);
+        CHECK(left->reader->topic != topic->store);
+    }
 }

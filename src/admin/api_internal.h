@@ -112,7 +112,7 @@ struct api_reading {
     struct api_shard *place;     /* borrowed */
     /* Bytes are there: read again. */
     void (*ready)(struct api_reading *reading);
-    /* It was closed, for the topic goes. */
+    /* It was closed, for the topic goes: must not open one of it again. */
     void (*gone)(struct api_reading *reading);
     /* The shard stops: end waiting. Called each turn while it does. */
     void (*stopping)(struct api_reading *reading);

@@ -184,6 +184,17 @@ static void list_ready(struct api_reading *reading)
     list_go(CONTAINER_OF(reading, struct list_call, reading));
 }
 
+/* The topic that was read goes: on behind it, for it is still to be found
+ * while it is being deleted, and must not be read again. */
+static void list_gone(struct api_reading *reading)
+{
+    struct list_call *list = CONTAINER_OF(reading, struct list_call, reading);
+
+    CHECK(list->next < list->entry_count);
+    list->next++;
+    list_go(list);
+}
+
 /* A read ends by itself, also while the shard stops. */
 static void list_stopping(struct api_reading *reading)
 {
@@ -264,7 +275,7 @@ list_start(const struct api_request *request, uint32_t limit, struct str after)
     call->finish = list_finish;
     call->release = list_release;
     list->reading.ready = list_ready;
-    list->reading.gone = list_ready; /* the reader is closed: go on */
+    list->reading.gone = list_gone;
     list->reading.stopping = list_stopping;
     list->limit = limit;
     if (after.size > 0) {
