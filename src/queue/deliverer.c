@@ -67,18 +67,37 @@ static void take_all(struct list *from, struct list *to)
     }
 }
 
+/* Let those go on that may read again. At the end of a turn somebody starves
+ * only while as many readers as may wait for the disk; each of them, when it
+ * ends, begins a turn. */
+static void feed(struct deliverer *deliverer)
+{
+    uint32_t room = deliverer->reading < DELIVERER_READING_MAX
+                        ? DELIVERER_READING_MAX - deliverer->reading
+                        : 0;
+
+    while (room > 0 && !list_empty(&deliverer->starved)) {
+        struct list *link = list_take_first(&deliverer->starved);
+        deliverer_delivery_wake(CONTAINER_OF(link, struct delivery, ready));
+        room--;
+    }
+}
+
 static void turn(struct io_hook *hook)
 {
     struct deliverer *deliverer = CONTAINER_OF(hook, struct deliverer, hook);
     struct list awake;
 
     fill_slots(deliverer);
+    feed(deliverer);
     take_all(&deliverer->ready, &awake);
     while (!list_empty(&awake)) {
         struct list *link = list_take_first(&awake);
         deliverer_delivery_work(CONTAINER_OF(link, struct delivery, ready));
     }
     fill_slots(deliverer);
+    feed(deliverer);
+    CHECK(list_empty(&deliverer->starved) || deliverer->reading > 0);
     if (!list_empty(&deliverer->ready) || is_drained(deliverer)) {
         kick(deliverer);
     }

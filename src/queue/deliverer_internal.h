@@ -71,10 +71,11 @@ struct deliverer {
     struct io_timer wake; /* so that a turn comes */
     struct endpoint_set slots;
     struct deliverer_targets targets;
-    struct list deliveries;          /* all of them */
-    struct list ready;               /* to be looked at in the hook */
-    struct list starved;             /* that may not read just now */
-    uint32_t reading;                /* readers that wait for the disk */
+    struct list deliveries; /* all of them */
+    struct list ready;      /* to be looked at in the hook */
+    struct list starved;    /* that may not read before others have: the turn
+                               hook moves them to `ready` as readers end */
+    uint32_t reading;       /* readers that wait for the disk */
     struct reader_line readers;      /* of deliveries with work */
     struct reader_line readers_idle; /* of those without */
     struct flight *flights;          /* owned; in_flight_max of them */

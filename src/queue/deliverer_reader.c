@@ -16,7 +16,7 @@ static void unkeep(struct delivery *delivery)
     }
 }
 
-/* It no longer waits for the disk; let one go on that may not read. */
+/* It no longer waits for the disk; the turn lets others go on. */
 static void waits_no_more(struct delivery *delivery)
 {
     struct deliverer *deliverer = delivery->deliverer;
@@ -27,10 +27,6 @@ static void waits_no_more(struct delivery *delivery)
     delivery->reading = false;
     CHECK(deliverer->reading > 0);
     deliverer->reading--;
-    struct list *link = list_take_first(&deliverer->starved);
-    if (link != NULL) {
-        deliverer_delivery_wake(CONTAINER_OF(link, struct delivery, ready));
-    }
 }
 
 void deliverer_reader_drop(struct delivery *delivery)
