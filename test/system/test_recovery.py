@@ -480,3 +480,28 @@ def test_data_of_a_later_version_is_not_touched(filled):
     meta.write_text(text)
     filled.start()
     assert stored(filled) == ALL
+
+
+def test_backlog_on_a_cold_disk_does_not_strand_the_rest(serve, receiver,
+                                                         tmp_path):
+    """More topics wait for the disk than may at once; the rest need none."""
+    topics = [(f'cold{index}', 2) for index in range(100)] + [
+        (f'warm{index}', 1) for index in range(400)]
+    url = receiver.url().replace('127.0.0.1', 'localhost')
+    # Nothing is delivered at first, whatever the target would say.
+    server = serve('--shards=1', '--deny-net=127.0.0.0/8,::1/128',
+                   '--retry-first=1m')
+    for name, count in topics:
+        for _ in range(count):
+            size = 200000 if name.startswith('cold') else 10
+            assert server.push(name, url, 'x' * size).status == 201
+    assert server.stop() == 0
+    for path in (tmp_path / 'data' / 'topics').glob('cold*/*.msg'):
+        file = os.open(path, os.O_RDONLY)
+        os.fsync(file)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(file)
+    again = serve('--shards=1', '--retry-first=50ms', '--retry-max=100ms')
+    receiver.wait(sum(count for _, count in topics))
+    for name, count in topics:
+        again.wait_delivered(name, count)
