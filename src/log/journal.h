@@ -101,7 +101,9 @@ struct journal_stats {
  *
  * Gives:  `*out`, for journal_close().
  * Blocks: on reading files, and on filling the beginning of one.
- * Errors: ERR_FULL, ERR_IO, ERR_NOMEM, what `replay->entry` gave
+ * Errors: ERR_FULL, ERR_NOMEM, what `replay->entry` gave
+ *         ERR_IO  also when a file cannot be read, which the log names: what
+ *                 it holds may have been acknowledged
  */
 MUST_CHECK enum err journal_open(const struct journal_options *options,
                                  struct journal_place from,
@@ -109,11 +111,10 @@ MUST_CHECK enum err journal_open(const struct journal_options *options,
                                  struct journal **out);
 
 /* Close. Accepts NULL. No commit is running; puts not committed are dropped.
- * While journal_busy(), a file is still being prepared: then it blocks until
- * the helper lets go of it, and a task of the loop is left that frees the last
- * of it in the next turn.
+ * While the helper still prepares a file, it blocks until that lets go of it,
+ * and a task of the loop is left that frees the last of it in the next turn.
  *
- * Blocks: while journal_busy(), some milliseconds
+ * Blocks: while a file is being prepared, some milliseconds
  */
 void journal_close(struct journal *journal);
 
@@ -145,10 +146,6 @@ bool journal_pending(const struct journal *journal);
 
 /* Tell whether an asynchronous commit is running. */
 bool journal_committing(const struct journal *journal);
-
-/* Tell whether the loop must go on turning before journal_close(): a commit is
- * running or the next file is being prepared. It ends in some turn. */
-bool journal_busy(const struct journal *journal);
 
 /* Write the batch and, if `durable`, make it durable; then call `committed`
  * with the outcome: before the return when commits are fast and the batch is

@@ -1,4 +1,5 @@
-/* What the parts of the journal share. Nothing outside of them includes this.
+/* What the parts of the journal share. Nothing outside of them includes this,
+ * but tests, which wait for the helper.
  *
  *     journal.c          puts, commits, what fails
  *     journal_slot.c     files: found, filled, opened, freed
@@ -118,7 +119,7 @@ struct journal {
     int ready;   /* index, or JOURNAL_NONE */
     bool direct;
     uint64_t offset;          /* in the current file: where it ends */
-    uint64_t last_generation; /* highest given */
+    uint64_t last_generation; /* highest given, or passed over */
     struct journal_place released;
 
     struct journal_abort *aborts; /* owned; not yet written */
@@ -146,6 +147,10 @@ static inline uint64_t journal_align(uint64_t size)
 }
 
 /* --- journal.c ------------------------------------------------------------ */
+
+/* Tell whether a commit is running or the next file is being prepared: it ends
+ * in some turn of the loop. Until then journal_close() would block. */
+bool journal_busy(const struct journal *journal);
 
 /* The helper has made a file, or could not: a commit may wait for that. */
 void journal_commit_file_ended(struct journal *journal);

@@ -42,12 +42,13 @@ enum found {
 
 /* A file, read forwards. */
 struct window {
-    int fd;             /* owned; -1: closed */
-    char *data;         /* owned */
-    size_t capacity;    /* bytes allocated */
-    size_t size;        /* bytes read */
-    uint64_t base;      /* where they lie */
-    uint64_t file_size; /* nothing is read behind it */
+    char path[DIR_PATH_MAX]; /* for the operator */
+    int fd;                  /* owned; -1: closed */
+    char *data;              /* owned */
+    size_t capacity;         /* bytes allocated */
+    size_t size;             /* bytes read */
+    uint64_t base;           /* where they lie */
+    uint64_t file_size;      /* nothing is read behind it */
 };
 
 struct replay {
@@ -73,6 +74,18 @@ struct reading {
 };
 
 /* --- the window ----------------------------------------------------------- */
+
+/* There is no start without what the file holds: name it. Returns ERR_IO. */
+static enum err file_failed(const struct window *window,
+                            const char *call,
+                            uint64_t offset,
+                            enum err err)
+{
+    DIAG_ERROR("journal_file_unusable",
+               "path=%s call=%s offset=%" PRIu64 " err=%s", window->path, call,
+               offset, err_name(err));
+    return ERR_IO;
+}
 
 /* Make `need` bytes at `offset` readable, or as many as the file has.
  * Gives: `*out_bytes`, borrowed until the next call. */
@@ -105,7 +118,7 @@ static enum err window_get(struct window *window,
         enum err err =
             file_read_at(window->fd, window->data, room, offset, &window->size);
         if (err != ERR_OK) {
-            return err;
+            return file_failed(window, "read", offset, err);
         }
     }
     size_t start = (size_t)(offset - window->base);
@@ -115,16 +128,22 @@ static enum err window_get(struct window *window,
     return ERR_OK;
 }
 
-static enum err window_open(struct window *window, const char *path)
+static enum err window_open(struct window *window,
+                            const struct journal *journal,
+                            const struct journal_slot *slot)
 {
     window->size = 0;
     window->base = 0;
     window->file_size = 0;
-    enum err err = file_open(path, FILE_READ, &window->fd);
-    if (err != ERR_OK) {
+    if (journal_slot_path(journal, slot, window->path) != ERR_OK) {
         return ERR_IO;
     }
-    return file_size(window->fd, &window->file_size);
+    enum err err = file_open(window->path, FILE_READ, &window->fd);
+    if (err != ERR_OK) {
+        return file_failed(window, "open", 0, err);
+    }
+    err = file_size(window->fd, &window->file_size);
+    return err == ERR_OK ? ERR_OK : file_failed(window, "stat", 0, err);
 }
 
 static void window_close(struct window *window)
@@ -441,7 +460,8 @@ static enum err replay_file(struct replay *replay, struct journal_slot *slot)
                slot->number, slot->generation, slot->end, reading.sealed);
     /* What a killed process left in the page cache counts now, so it must
      * stay. */
-    return replay->journal->io != NULL ? file_sync(window->fd) : ERR_OK;
+    err = replay->journal->io != NULL ? file_sync(window->fd) : ERR_OK;
+    return err == ERR_OK ? ERR_OK : file_failed(window, "sync", 0, err);
 }
 
 /* --- looking at all files ------------------------------------------------- */
@@ -518,12 +538,8 @@ static enum err find_generation(struct window *window, uint64_t *out_generation)
 static enum err look_at_file(struct replay *replay, struct journal_slot *slot)
 {
     struct journal *journal = replay->journal;
-    char path[DIR_PATH_MAX];
     uint64_t generation = 0;
-    if (journal_slot_path(journal, slot, path) != ERR_OK) {
-        return ERR_IO;
-    }
-    enum err err = window_open(&replay->window, path);
+    enum err err = window_open(&replay->window, journal, slot);
     if (err == ERR_OK) {
         err = find_generation(&replay->window, &generation);
     }
@@ -575,11 +591,7 @@ static enum err replay_all(struct replay *replay)
     int index = next_slot(journal, 0, JOURNAL_NONE);
     while (index != JOURNAL_NONE) {
         struct journal_slot *slot = &journal->slots[index];
-        char path[DIR_PATH_MAX];
-        if (journal_slot_path(journal, slot, path) != ERR_OK) {
-            return ERR_IO;
-        }
-        enum err err = window_open(&replay->window, path);
+        enum err err = window_open(&replay->window, journal, slot);
         if (err == ERR_OK) {
             err = replay_file(replay, slot);
         }

@@ -170,6 +170,23 @@ static enum err fill(struct journal_prepare *prepare)
     return file_sync(prepare->fd);
 }
 
+/* See whether direct writes work: some file systems open what they cannot
+ * write. Nothing in a file that is being prepared counts, but its first block
+ * stays as it is: by it recovery knows the file, and would take one without
+ * for what it finds behind (doc/log-format.md, section 9). */
+static bool probe_direct(const struct journal_prepare *prepare, int fd)
+{
+    uint64_t size = 0;
+    if (file_size(prepare->fd, &size) != ERR_OK) {
+        return false;
+    }
+    uint64_t block_count = size / JOURNAL_BATCH_ALIGN;
+    return block_count > 1 &&
+           file_write_at(fd, zeros, JOURNAL_BATCH_ALIGN,
+                         (block_count - 1) * JOURNAL_BATCH_ALIGN,
+                         false) == ERR_OK;
+}
+
 /* Open it a second time past the page cache, where that works. */
 static void open_direct(struct journal_prepare *prepare)
 {
@@ -181,10 +198,7 @@ static void open_direct(struct journal_prepare *prepare)
     if (file_open(prepare->path, FILE_WRITE | FILE_DIRECT, &fd) != ERR_OK) {
         return;
     }
-    /* Some file systems open what they cannot write. Nothing in a file that
-     * is being prepared counts. */
-    if (prepare->probe &&
-        file_write_at(fd, zeros, JOURNAL_BATCH_ALIGN, 0, false) != ERR_OK) {
+    if (prepare->probe && !probe_direct(prepare, fd)) {
         file_close(fd);
         return;
     }

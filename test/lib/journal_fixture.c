@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "lib/loop.h"
+#include "log/journal_internal.h"
 #include "log/record.h"
 #include "sys/dir.h"
 #include "sys/file.h"

@@ -6,9 +6,11 @@
  */
 #include "log/journal.h"
 
+#include "base/diag.h"
 #include "lib/fault.h"
 #include "lib/journal_fixture.h"
 #include "lib/loop.h"
+#include "log/journal_internal.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -266,6 +268,77 @@ static void without_direct_writes_it_goes_through_the_page_cache(void **state)
     journal_fixture_destroy(&fixture);
 }
 
+/* --- a file that cannot be read ------------------------------------------- */
+
+static char lines[4096]; /* what was told, NUL behind it */
+static size_t lines_size;
+
+static void keep_line(void *context, const char *line, size_t size)
+{
+    (void)context;
+    assert_true(size < sizeof(lines) - lines_size);
+    memcpy(lines + lines_size, line, size);
+    lines_size += size;
+    lines[lines_size] = '\0';
+}
+
+static uint64_t no_time(void)
+{
+    return 0;
+}
+
+/* Tell whether the last start named a slot's file as what stopped it. */
+static bool named(unsigned slot)
+{
+    char path[JOURNAL_FIXTURE_PATH_MAX];
+    char text[JOURNAL_FIXTURE_PATH_MAX + 64];
+    journal_fixture_path(&fixture, slot, path);
+    (void)snprintf(text, sizeof(text),
+                   "error journal_file_unusable path=%s call=read ", path);
+    return strstr(lines, text) != NULL;
+}
+
+static void
+a_file_that_cannot_be_read_refuses_the_start_and_is_named(void **state)
+{
+    static const struct diag_sink sink = {.write = keep_line,
+                                          .now_ms = no_time};
+    int counts[2] = {0, 0}; /* how often each file was named */
+    journal_fixture_create(&fixture, loop_of(state));
+    fixture.options.files_max = 2;
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    struct journal_place first = journal_place(fixture.journal);
+    uint64_t count = 0;
+    do {
+        journal_fixture_append(&fixture, count, count + 1, 1);
+        count++;
+    } while (journal_place(fixture.journal).generation == first.generation);
+    journal_fixture_close(&fixture);
+    fault_install();
+    diag_set_sink(&sink);
+    for (uint64_t at = 1; at < CALLS_MAX; at++) {
+        lines_size = 0;
+        lines[0] = '\0';
+        fault_set(&(struct fault_plan){
+            .kinds = FAULT_READ, .at = at, .error_number = EIO});
+        enum err err = journal_fixture_open(&fixture);
+        if (!fault_fired()) {
+            assert_int_equal(err, ERR_OK);
+            break;
+        }
+        assert_int_equal(err, ERR_IO);
+        assert_true(named(0) != named(1));
+        counts[0] += named(0);
+        counts[1] += named(1);
+    }
+    diag_set_sink(NULL);
+    fault_remove();
+    /* Both when they are looked at and when they are replayed. */
+    assert_true(counts[0] >= 2 && counts[1] >= 2);
+    journal_fixture_expect(&fixture, 0, count);
+    journal_fixture_destroy(&fixture);
+}
+
 int main(void)
 {
     static const struct loop_test tests[] = {
@@ -276,6 +349,7 @@ int main(void)
         LOOP_TEST(a_file_that_failed_waits_for_a_release),
         LOOP_TEST(a_full_disk_does_not_stop_a_start_that_frees_room),
         LOOP_TEST(without_direct_writes_it_goes_through_the_page_cache),
+        LOOP_TEST(a_file_that_cannot_be_read_refuses_the_start_and_is_named),
     };
     return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
 }
