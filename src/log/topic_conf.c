@@ -18,6 +18,8 @@ enum {
     CONF_FILE_MAX = TOPIC_CONF_SETTINGS_MAX + 1024,
     SLOT_SIZE = 4096, /* of `cmd` and `dlv` */
     SLOT_HEAD_SIZE = 32,
+    BODY_DISCARD_OLD = 1,
+    BODY_MADE = 2,
     BODY_FIXED_SIZE = 8 + 2 + 2 + 3 * 8 + 1,
 };
 
@@ -151,7 +153,8 @@ void topic_conf_body_write(const struct topic_conf *conf, void *to)
     put_u64(at, conf->retain_age_ms);
     put_u64(at + 8, conf->retain_bytes);
     put_u64(at + 16, conf->retain_count);
-    at[24] = conf->discard_old ? 1 : 0;
+    at[24] = (uint8_t)((conf->discard_old ? BODY_DISCARD_OLD : 0) |
+                       (conf->made ? BODY_MADE : 0));
 }
 
 enum err topic_conf_body_read(struct str body, struct topic_conf *out_conf)
@@ -164,7 +167,9 @@ enum err topic_conf_body_read(struct str body, struct topic_conf *out_conf)
     conf.retain_age_ms = reader_u64(&reader);
     conf.retain_bytes = reader_u64(&reader);
     conf.retain_count = reader_u64(&reader);
-    conf.discard_old = reader_u8(&reader) != 0;
+    uint8_t flags = reader_u8(&reader);
+    conf.discard_old = (flags & BODY_DISCARD_OLD) != 0;
+    conf.made = (flags & BODY_MADE) != 0;
     if (reader.failed || conf.name.size > TOPIC_CONF_NAME_MAX ||
         conf.settings.size > TOPIC_CONF_SETTINGS_MAX) {
         return ERR_CORRUPT;

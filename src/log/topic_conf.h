@@ -28,7 +28,9 @@ struct topic_conf {
     uint64_t retain_bytes;
     uint64_t retain_count;
     bool discard_old;
-    struct str name;     /* borrowed; not in the file: its folder has it */
+    bool made;       /* in an entry: it makes the topic, so all messages of the
+                        topic come behind it in the journal */
+    struct str name; /* borrowed; not in the file: its folder has it */
     struct str settings; /* borrowed */
 };
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum {
-    CHUNK_SIZE_FIRST = 4096, /* of the allocation, head included */
+    CHUNK_SIZE_FIRST = 512, /* of the allocation, head included */
     CHUNK_SIZE_MAX = 64 * 1024,
 };
 

@@ -158,6 +158,7 @@ static enum err announce(struct local_topic *topic)
         return err;
     }
     struct topic_conf conf = store_topics_conf(topic);
+    conf.made = true;
     void *body = NULL;
     err = put_begin(topic, JOURNAL_TOPIC, topic_conf_body_size(&conf), &body);
     if (err != ERR_OK) {

@@ -20,6 +20,7 @@
 #include "base/diag.h"
 #include "sys/file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,10 +79,30 @@ static enum err run_chore(const struct chore *chore)
     return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
-/* Write the topic's folder and its topic.conf. */
-static enum err run_conf(const struct local_store *store,
-                         const struct job_topic *entry)
+/* Replace a file in one step, without a sync. */
+static enum err replace_unsynced(const char *path, const struct buf *data)
 {
+    char beside[DIR_PATH_MAX];
+    int fd = -1;
+    int size = snprintf(beside, sizeof(beside), "%s.new", path);
+    if (size < 0 || (size_t)size >= sizeof(beside)) {
+        return ERR_IO;
+    }
+    enum err err =
+        file_open(beside, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &fd);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = file_write_at(fd, data->data, data->size, 0, false);
+    file_close(fd);
+    return err == ERR_OK ? file_rename(beside, path) : err;
+}
+
+/* Write the topic's folder and its topic.conf. A sync for each of many new
+ * topics would take long: they are left to the checkpoint's. */
+static enum err run_conf(const struct job *job, const struct job_topic *entry)
+{
+    const struct local_store *store = job->store;
     char directory[DIR_PATH_MAX];
     char path[DIR_PATH_MAX];
     if (dir_join(directory, store->topics_directory, entry->topic->base.name) !=
@@ -91,7 +112,9 @@ static enum err run_conf(const struct local_store *store,
     }
     enum err err = dir_create(directory);
     if (err == ERR_OK) {
-        err = file_replace(path, entry->conf.data, entry->conf.size);
+        err = job->sync_topics
+                  ? file_replace(path, entry->conf.data, entry->conf.size)
+                  : replace_unsynced(path, &entry->conf);
     }
     return err;
 }
@@ -99,7 +122,7 @@ static enum err run_conf(const struct local_store *store,
 static void run_topic(struct job *job, struct job_topic *entry)
 {
     if (entry->conf.size > 0) {
-        entry->err = run_conf(job->store, entry);
+        entry->err = run_conf(job, entry);
     }
     if (entry->err == ERR_OK && entry->flush != NULL) {
         entry->err = topic_flush_run(entry->flush);
@@ -208,8 +231,10 @@ bool store_flush_add(struct local_topic *topic, uint64_t checkpoint)
     if (err != ERR_OK) {
         goto fail;
     }
-    /* What changes from now on is for the next one. */
-    topic->conf_dirty = topic->conf_dirty && entry.conf.size == 0;
+    /* What changes from now on is for the next one. Only a checkpoint makes
+     * it durable, so only that is the end of it. */
+    topic->conf_dirty =
+        topic->conf_dirty && (entry.conf.size == 0 || checkpoint == 0);
     topic->flushing = true;
     if (topic->folder == FOLDER_NONE) {
         topic->folder = FOLDER_MAYBE;

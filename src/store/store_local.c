@@ -76,6 +76,7 @@ static void lists_init(struct local_store *store)
     list_init(&store->chores);
     list_init(&store->checkpoint_run.todo);
     list_init(&store->checkpoint_run.done);
+    list_init(&store->recovery.orphans);
 }
 
 /* A tail of so many bytes is flushed at once. */
@@ -148,7 +149,7 @@ void store_local_internal_destroy(struct local_store *store)
     journal_close(store->journal);
     cursor_page_close(store->page);
     file_close(store->sync_fd);
-    free(store->recovery.strangers);
+    store_recover_drop(store);
     free(store->batches[0].changes);
     free(store->batches[1].changes);
     free(store->journal_directory);

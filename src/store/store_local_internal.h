@@ -238,9 +238,16 @@ struct stranger {
     uint64_t entries;
 };
 
+/* A folder with messages of which nobody says whose they are. */
+struct orphan {
+    struct list link;
+    char name[TOPIC_NAME_MAX + 1];
+};
+
 struct recovery {
     uint64_t started_ns;
     uint64_t told_ns;           /* when progress was told last */
+    struct list orphans;        /* owned */
     struct stranger *strangers; /* owned */
     uint32_t stranger_count;
     uint32_t stranger_capacity;
@@ -629,6 +636,9 @@ void store_checkpoint_expired(struct io_timer *timer);
  * Blocks: on the disk.
  * Errors: ERR_FULL, ERR_IO, ERR_NOMEM */
 MUST_CHECK enum err store_recover_open(struct local_store *store);
+
+/* Free what recovery still has. */
+void store_recover_drop(struct local_store *store);
 
 /* --- store_read.c --------------------------------------------------------- */
 

@@ -39,23 +39,52 @@ static enum err find_state(void *context, const char *name, bool is_directory)
     return ERR_OK;
 }
 
-/* Make up what a lost topic.conf said; id 0: there is no topic here. */
-static enum err conf_make_up(const char *directory, struct topic_conf *out)
+/* Note a folder, for the journal to tell whose it is. */
+static enum err orphan_add(struct local_store *store, const char *name)
+{
+    struct orphan *orphan = calloc(1, sizeof(*orphan));
+    if (orphan == NULL) {
+        return ERR_NOMEM;
+    }
+    memcpy(orphan->name, name, strlen(name) + 1);
+    list_append(&store->recovery.orphans, &orphan->link);
+    return ERR_OK;
+}
+
+/* Take an orphan out of the list; NULL when there is none of that name. */
+static struct orphan *orphan_take(struct local_store *store, struct str name)
+{
+    struct list *head = &store->recovery.orphans;
+    for (struct list *node = head->next; node != head; node = node->next) {
+        struct orphan *orphan = CONTAINER_OF(node, struct orphan, link);
+        if (str_equal(str_from(orphan->name), name)) {
+            list_remove(node);
+            return orphan;
+        }
+    }
+    return NULL;
+}
+
+/* Make up what a lost topic.conf said; id 0: there is no topic here, or nobody
+ * knows yet which one. */
+static enum err conf_make_up(struct local_store *store,
+                             const char *directory,
+                             const char *name,
+                             struct topic_conf *out)
 {
     bool found = false;
     enum err err = dir_each(directory, find_state, &found);
     if (err != ERR_OK) {
         return err;
     }
-    *out = (struct topic_conf){.id = 0};
+    *out = (struct topic_conf){.created_ms = clock_wall_ms()};
     if (!found) {
         return ERR_OK;
     }
     out->id = topic_conf_guess_id(directory);
-    while (out->id == 0) {
-        clock_random(&out->id, sizeof(out->id));
+    if (out->id == 0) {
+        return orphan_add(store, name);
     }
-    out->created_ms = clock_wall_ms();
     DIAG_WARN("topic_conf_lost", "directory=%s id=%016llx", directory,
               (unsigned long long)out->id);
     return ERR_OK;
@@ -73,7 +102,7 @@ static enum err folder_open(struct local_store *store, const char *name)
     enum err err = topic_conf_load(directory, &memory, &conf);
     bool lost = err == ERR_NOT_FOUND || err == ERR_CORRUPT;
     if (lost) {
-        err = conf_make_up(directory, &conf);
+        err = conf_make_up(store, directory, name, &conf);
     } else if (err == ERR_UNSUPPORTED) {
         DIAG_ERROR("topic_version_unknown", "directory=%s", directory);
     }
@@ -202,6 +231,42 @@ static enum err replay_record(struct local_topic *topic, struct str body)
     return ERR_OK;
 }
 
+/* Move a folder away whose messages are all in the journal. */
+static enum err orphan_away(struct local_store *store, struct orphan *orphan)
+{
+    struct buf from = {0};
+    struct buf to = {0};
+    uint64_t number = 0;
+    clock_random(&number, sizeof(number));
+    buf_append_format(&from, "%s/%s", store->topics_directory, orphan->name);
+    buf_append_byte(&from, '\0');
+    buf_append_format(&to, "%s/trash-%016llx", store->data->directory,
+                      (unsigned long long)number);
+    buf_append_byte(&to, '\0');
+    if (buf_err(&from) != ERR_OK || buf_err(&to) != ERR_OK) {
+        buf_fini(&from);
+        buf_fini(&to);
+        return ERR_NOMEM;
+    }
+    return store_flush_chore(store, from.data, to.data, NULL,
+                             str_from(orphan->name));
+}
+
+/* The journal names a topic that has no folder of its own, so far. */
+static enum err topic_appears(struct local_store *store,
+                              const struct topic_conf *conf,
+                              struct local_topic **out)
+{
+    enum err err = ERR_OK;
+    struct orphan *orphan = orphan_take(store, conf->name);
+    bool fresh = orphan == NULL || conf->made;
+    if (orphan != NULL && fresh) {
+        err = orphan_away(store, orphan);
+    }
+    free(orphan);
+    return err == ERR_OK ? store_topics_make(store, conf, fresh, out) : err;
+}
+
 static enum err
 replay_topic(struct local_store *store, uint64_t id, struct str body)
 {
@@ -213,7 +278,7 @@ replay_topic(struct local_store *store, uint64_t id, struct str body)
     conf.id = id;
     struct local_topic *topic = store_topics_find_id(store, id);
     if (topic == NULL) {
-        err = store_topics_make(store, &conf, true, &topic);
+        err = topic_appears(store, &conf, &topic);
     } else {
         err = store_topics_set(topic, &conf);
     }
@@ -424,8 +489,38 @@ static enum err settle(struct local_topic *topic)
     return ERR_OK;
 }
 
+/* Take up a folder that even the journal says nothing about. */
+static enum err orphan_adopt(struct local_store *store, struct orphan *orphan)
+{
+    struct local_topic *topic = NULL;
+    struct topic_conf conf = {.created_ms = clock_wall_ms(),
+                              .name = str_from(orphan->name)};
+    while (conf.id == 0) {
+        clock_random(&conf.id, sizeof(conf.id));
+    }
+    DIAG_WARN("topic_state_lost", "topic=%s id=%016llx", orphan->name,
+              (unsigned long long)conf.id);
+    enum err err = store_topics_make(store, &conf, false, &topic);
+    if (err == ERR_OK) {
+        topic->announced = ANNOUNCED_KEPT;
+        topic->conf_dirty = true;
+        store_topics_mark(topic);
+    }
+    return err;
+}
+
 static enum err settle_all(struct local_store *store)
 {
+    struct list *orphans = &store->recovery.orphans;
+    while (!list_empty(orphans)) {
+        struct orphan *orphan =
+            CONTAINER_OF(list_take_first(orphans), struct orphan, link);
+        enum err err = orphan_adopt(store, orphan);
+        free(orphan);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
     cursor_page_claim(store->page, claim_slot, store);
     struct list *node = store->topics.next;
     while (node != &store->topics) {
@@ -445,11 +540,21 @@ static enum err settle_all(struct local_store *store)
                    (unsigned long long)recovery->strangers[i].id,
                    (unsigned long long)recovery->strangers[i].entries);
     }
+    store_recover_drop(store);
+    return ERR_OK;
+}
+
+void store_recover_drop(struct local_store *store)
+{
+    struct recovery *recovery = &store->recovery;
+    for (struct list *node = list_take_first(&recovery->orphans); node != NULL;
+         node = list_take_first(&recovery->orphans)) {
+        free(CONTAINER_OF(node, struct orphan, link));
+    }
     free(recovery->strangers);
     recovery->strangers = NULL;
     recovery->stranger_count = 0;
     recovery->stranger_capacity = 0;
-    return ERR_OK;
 }
 
 /* --- the journal ---------------------------------------------------------- */

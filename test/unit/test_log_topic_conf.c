@@ -185,6 +185,14 @@ static void the_body_of_an_entry_is_read_back(void **state)
                      ERR_OK);
     assert_true(str_equal(found.name, conf.name));
     expect_conf(&found, &conf);
+    assert_false(found.made);
+    conf.made = true;
+    conf.discard_old = false;
+    topic_conf_body_write(&conf, body);
+    assert_int_equal(topic_conf_body_read((struct str){body, size}, &found),
+                     ERR_OK);
+    expect_conf(&found, &conf);
+    assert_true(found.made);
     for (size_t i = 0; i < size; i++) {
         assert_int_equal(topic_conf_body_read((struct str){body, i}, &found),
                          ERR_CORRUPT);

@@ -498,6 +498,63 @@ static void a_folder_of_messages_alone_is_taken_up(void **state)
     store_place_destroy(&place);
 }
 
+static void a_folder_that_no_checkpoint_saw_is_made_anew(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    char path[DIR_PATH_MAX];
+    int fd = -1;
+    place_make(&place, io);
+    append_all(io, store_place_topic(place.store, "a"), 0, 5, 100);
+    store_place_crash(&place);
+    /* As after a loss of power: names without what belongs to them. */
+    store_place_path(&place, "topics/a", path);
+    assert_int_equal(dir_create(path), ERR_OK);
+    store_place_path(&place, "topics/a/0.msg", path);
+    assert_int_equal(file_open(path, FILE_WRITE | FILE_CREATE, &fd), ERR_OK);
+    file_close(fd);
+    damage_file(&place, "topics/a/0.msg", 0, "not a segment", 13);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        store_place_expect(io, store_place_find(place.store, "a"), 0, 5, 100);
+        assert_int_equal(store_stats(place.store)->quarantined, 0);
+        store_place_close(&place);
+    }
+    store_place_destroy(&place);
+}
+
+static void a_folder_that_the_journal_sets_anew_keeps_its_id(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    struct store_wait wait;
+    struct store_retention retention = {.count = 1000};
+    place_make(&place, io);
+    append_all(io, store_place_topic(place.store, "a"), 0, 5, 100);
+    store_place_close(&place); /* a checkpoint: the journal starts anew */
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    struct store_topic *topic = store_place_topic(place.store, "a");
+    uint64_t id = topic->id;
+    store_wait_init(&wait, DURABILITY_DISK);
+    store_topic_configure(topic, STR("x y\n"), &retention, &wait.op);
+    assert_int_equal(store_wait_run(io, &wait), ERR_OK);
+    append_all(io, topic, 5, 8, 100);
+    store_place_crash(&place);
+    remove_file(&place, "topics/a/cmd");
+    remove_file(&place, "topics/a/dlv");
+    remove_file(&place, "topics/a/topic.conf");
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        topic = store_place_find(place.store, "a");
+        assert_non_null(topic);
+        assert_true(topic->id == id);
+        assert_true(str_equal(topic->settings, STR("x y\n")));
+        store_place_expect(io, topic, 0, 8, 100);
+        store_place_close(&place);
+    }
+    store_place_destroy(&place);
+}
+
 /* Find the offset of some bytes in a file. */
 static uint64_t
 offset_of(const struct store_place *place, const char *name, const char *bytes)
@@ -737,6 +794,8 @@ int main(int count, char **arguments)
         LOOP_TEST(shards_change_after_a_crash),
         LOOP_TEST(lost_state_is_rebuilt_from_segments),
         LOOP_TEST(a_folder_of_messages_alone_is_taken_up),
+        LOOP_TEST(a_folder_that_no_checkpoint_saw_is_made_anew),
+        LOOP_TEST(a_folder_that_the_journal_sets_anew_keeps_its_id),
         LOOP_TEST(a_damaged_record_in_a_segment_is_stepped_over),
         LOOP_TEST(a_damaged_record_in_the_journal_is_stepped_over),
         LOOP_TEST(a_topic_whose_deletion_is_lost_is_kept_aside),
