@@ -1,7 +1,8 @@
 /* The list of topics, by name, page by page.
  *
- * Each shard gives its own first `limit` names behind `after`; at home those
- * of all shards are merged and cut again. A shard keeps only the smallest
+ * Each shard gives its own first names behind `after`, one more than the page
+ * has room for; at home those of all shards are merged and cut again. What is
+ * cut off tells that there is a next page. A shard keeps only the smallest
  * names that it has met, in order, so that a page costs about one look at each
  * topic, however many there are.
  *
@@ -27,6 +28,7 @@ struct list_call {
     struct api_reading reading; /* of the oldest message not delivered */
     struct shard *there;        /* borrowed: where it is now */
     uint32_t limit;
+    uint32_t found_max; /* names of a shard: one more than `limit`, or none */
     char after[TOPIC_NAME_MAX + 1];
     uint64_t total; /* topics in all */
     /* Of the shard where it is: the smallest names, ascending. */
@@ -79,14 +81,15 @@ static void list_visit(void *context, struct store_topic *stored)
     struct list_call *list = context;
 
     list->total++;
-    if (list->after[0] != '\0' && strcmp(stored->name, list->after) <= 0) {
+    if (topic_of(stored) == NULL ||
+        (list->after[0] != '\0' && strcmp(stored->name, list->after) <= 0)) {
         return;
     }
     uint32_t place = place_of(list, stored->name);
-    if (place == list->limit) {
+    if (place == list->found_max) {
         return;
     }
-    if (list->found_count < list->limit) {
+    if (list->found_count < list->found_max) {
         list->found_count++;
     }
     for (uint32_t index = list->found_count - 1; index > place; index--) {
@@ -98,7 +101,7 @@ static void list_visit(void *context, struct store_topic *stored)
 static bool add_entry(struct list_call *list, const struct store_topic *stored)
 {
     if (list->entry_count == list->entry_capacity) {
-        uint32_t capacity = list->entry_capacity + list->limit;
+        uint32_t capacity = list->entry_capacity + list->found_max;
         struct list_entry *entries =
             realloc(list->entries, capacity * sizeof(*entries));
         if (entries == NULL) {
@@ -209,8 +212,7 @@ static void list_run(struct api_call *call, struct shard *there)
     list->found_count = 0;
     store_topic_each(there->store, list_visit, list);
     for (uint32_t index = 0; index < list->found_count; index++) {
-        if (topic_of(list->found[index]) != NULL &&
-            !add_entry(list, list->found[index])) {
+        if (!add_entry(list, list->found[index])) {
             api_call_err(call, ERR_NOMEM, "the list");
             api_call_end(call);
             return;
@@ -233,15 +235,18 @@ static void list_finish(struct api_call *call)
 {
     struct list_call *list = list_call_of(call);
     struct buf *to = &call->body;
+    bool more = list->entry_count > list->limit;
+    uint32_t end = more ? list->limit : list->entry_count;
     uint32_t shown = 0;
-    uint32_t index = 0;
 
     if (list->entry_count > 0) {
         qsort(list->entries, list->entry_count, sizeof(list->entries[0]),
               compare_entries);
     }
     buf_append_c(to, "{\"topics\":[");
-    for (; index < list->entry_count && shown < list->limit; index++) {
+    /* A topic that was deleted meanwhile leaves the page shorter: behind
+     * `end`, a shard may have names that it did not give. */
+    for (uint32_t index = 0; index < end; index++) {
         const struct list_entry *entry = &list->entries[index];
         if (entry->size == 0) {
             continue; /* deleted meanwhile */
@@ -253,8 +258,8 @@ static void list_finish(struct api_call *call)
     }
     buf_append_format(
         to, "],\"total\":%llu,\"next\":", (unsigned long long)list->total);
-    if (index < list->entry_count && index > 0) {
-        buf_append_format(to, "\"%s\"", list->entries[index - 1].name);
+    if (more && end > 0) {
+        buf_append_format(to, "\"%s\"", list->entries[end - 1].name);
     } else {
         buf_append_c(to, "null");
     }
@@ -278,6 +283,7 @@ list_start(const struct api_request *request, uint32_t limit, struct str after)
     list->reading.gone = list_gone;
     list->reading.stopping = list_stopping;
     list->limit = limit;
+    list->found_max = limit > 0 ? limit + 1 : 0;
     if (after.size > 0) {
         memcpy(list->after, after.data, after.size);
     }

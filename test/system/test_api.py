@@ -131,6 +131,22 @@ def test_topics_are_listed_by_name_page_by_page(serve, receiver):
     assert opq.get('/opq/topics?limit=0').json()['total'] == 25
 
 
+@pytest.mark.parametrize('shards', [1, 2])
+@pytest.mark.parametrize('limit', [1, 2, 6, 7, 8])
+def test_no_page_of_topics_is_the_last_too_early(serve, shards, limit):
+    opq = serve(f'--shards={shards}')
+    names = [f't-{number}' for number in range(7)]
+    for name in names:
+        assert opq.request('PUT', f'/opq/topics/{name}', {}).status == 201
+    listed, after = [], ''
+    while after is not None:
+        page = opq.get(f'/opq/topics?limit={limit}&after={after}').json()
+        assert 1 <= len(page['topics']) <= limit
+        listed += [topic['name'] for topic in page['topics']]
+        after = page['next']
+    assert listed == names
+
+
 def test_bad_queries_are_refused(opq, receiver):
     opq.push_json('a', receiver.url(), 'x')
     for path in ('/opq/topics?limit=1001', '/opq/topics?limit=x',
