@@ -68,8 +68,8 @@ static void take_all(struct list *from, struct list *to)
 }
 
 /* Let those go on that may read again. At the end of a turn somebody starves
- * only while as many readers as may wait for the disk; each of them, when it
- * ends, begins a turn. */
+ * only while readers wait for the disk, each of which begins a turn when it
+ * ends, or while others are awake, for whom a turn comes anyway. */
 static void feed(struct deliverer *deliverer)
 {
     uint32_t room = deliverer->reading < DELIVERER_READING_MAX
@@ -97,8 +97,10 @@ static void turn(struct io_hook *hook)
     }
     fill_slots(deliverer);
     feed(deliverer);
-    CHECK(list_empty(&deliverer->starved) || deliverer->reading > 0);
-    if (!list_empty(&deliverer->ready) || is_drained(deliverer)) {
+    bool awake_left = !list_empty(&deliverer->ready);
+    CHECK(list_empty(&deliverer->starved) || deliverer->reading > 0 ||
+          awake_left);
+    if (awake_left || is_drained(deliverer)) {
         kick(deliverer);
     }
 }

@@ -90,6 +90,35 @@ static void records_that_wait_for_the_disk_are_delivered(void **state)
     scene_finish();
 }
 
+static void those_that_need_no_disk_strand_nobody(void **state)
+{
+    scene_begin(state);
+    scene_start();
+    struct target *target = scene_make_target(NULL, NULL);
+    int topics = 4 * DELIVERER_READING_MAX;
+
+    for (int i = 0; i < topics; i++) {
+        scene_push_to(scene_make_topic(), target_port(target), 1);
+    }
+    LOOP_UNTIL(scene.io, scene.pushed == (uint32_t)topics);
+    store_memory_cold(scene.store, true);
+    for (int i = 0; i < topics; i++) {
+        scene_attach(scene.topics[i]);
+    }
+    for (int i = 0; i < 10 && list_empty(&scene.deliverer->starved); i++) {
+        LOOP_TURNS(scene.io, 1);
+    }
+    assert_false(list_empty(&scene.deliverer->starved));
+    assert_int_equal(scene.deliverer->reading, DELIVERER_READING_MAX);
+    store_memory_cold(scene.store, false); /* all others read at once */
+    LOOP_UNTIL(scene.io,
+               deliverer_stats(scene.deliverer)->delivered == (uint64_t)topics);
+    assert_true(list_empty(&scene.deliverer->starved));
+    assert_int_equal(scene.deliverer->reading, 0);
+    target_stop(target);
+    scene_finish();
+}
+
 static void failing_reads_are_tried_again_and_not_counted(void **state)
 {
     scene_begin(state);
@@ -156,6 +185,7 @@ static const struct loop_test tests[] = {
     LOOP_TEST(lost_messages_are_passed_over),
     LOOP_TEST(delivery_goes_on_behind_what_retention_took),
     LOOP_TEST(records_that_wait_for_the_disk_are_delivered),
+    LOOP_TEST(those_that_need_no_disk_strand_nobody),
     LOOP_TEST(failing_reads_are_tried_again_and_not_counted),
     LOOP_TEST(most_buffers_are_freed_after_a_burst),
     LOOP_TEST(idle_topics_keep_few_readers_and_little_memory),
