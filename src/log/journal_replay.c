@@ -165,7 +165,7 @@ static enum err window_is_zero(struct window *window,
                                uint64_t end,
                                bool *out_zero)
 {
-    struct str bytes;
+    struct str bytes = {NULL, 0};
     enum err err = window_get(window, offset, end - offset, &bytes);
     if (err == ERR_OK) {
         *out_zero = is_zero(bytes);
@@ -183,7 +183,7 @@ static enum err look_head(struct window *window,
                           struct journal_entry *out_entry,
                           bool *out_found)
 {
-    struct str bytes;
+    struct str bytes = {NULL, 0};
     enum err err = window_get(window, offset, JOURNAL_ENTRY_HEAD_SIZE, &bytes);
     *out_found = false;
     if (err != ERR_OK ||
@@ -214,7 +214,7 @@ static enum err look(struct window *window,
     if (err != ERR_OK || !found) {
         return err;
     }
-    struct str bytes;
+    struct str bytes = {NULL, 0};
     err = window_get(window, offset, out_entry->size, &bytes);
     if (err != ERR_OK || bytes.size < out_entry->size) {
         return err;
