@@ -974,10 +974,12 @@ def test_topic_timeout_is_used(opq, receivers):
                          if request.attempt == 1 else None)
     answer = opq.request('PUT', '/opq/topics/short?timeout=200ms')
     assert answer.status == 201
+    begin = time.monotonic()
     opq.push('short', receiver.url())
     opq.wait_delivered('short', 1)
-    first, second = receiver.requests
-    assert 0.18 < second.at - first.at < 10
+    _, second = receiver.requests
+    # From before the push: the receiver may notice the first one late.
+    assert 0.2 <= second.at - begin < 10
 
 
 def test_info_counts_deliveries(opq, receiver):
