@@ -7,7 +7,6 @@
 #include "base/str.h"
 #include "sys/file.h"
 
-#include <ini.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,56 +288,45 @@ static enum err set_defaults(struct config *config, struct buf *errors)
     return ERR_OK;
 }
 
-/* A file being read; inih asks for it line by line, so lines are counted. */
-struct file_scan {
-    struct config *config;
-    const char *path;
-    struct str left;
-    int line;
-    struct buf *errors;
-    bool failed;
-};
-
-static char *next_line(char *to, int size, void *context)
+/* The value of a line, without what follows " #" or " ;". */
+static struct str without_comment(struct str value)
 {
-    struct file_scan *scan = context;
-
-    if (scan->left.size == 0) {
-        return NULL;
+    for (size_t index = 1; index < value.size; index++) {
+        char byte = value.data[index];
+        char before = value.data[index - 1];
+        if ((byte == '#' || byte == ';') && (before == ' ' || before == '\t')) {
+            return str_trim(str_cut(value, 0, index));
+        }
     }
-    size_t end = str_find(scan->left, '\n');
-    size_t used = end < scan->left.size ? end + 1 : end;
-    if (used > (size_t)size - 1) {
-        used = (size_t)size - 1;
-    }
-    memcpy(to, scan->left.data, used);
-    to[used] = '\0';
-    scan->left = str_cut(scan->left, used, scan->left.size);
-    scan->line++;
-    return to;
+    return value;
 }
 
-static int take_line(void *context,
-                     const char *section,
-                     const char *name,
-                     const char *value)
+/* Take one line of the file: name = value, nothing, or a comment. */
+static enum err take_line(struct config *config,
+                          struct str line,
+                          const char *where,
+                          struct buf *errors)
 {
-    struct file_scan *scan = context;
-    char where[512];
-    const struct setting *setting = find(str_from(name));
-
-    (void)snprintf(where, sizeof(where), "%s:%d", scan->path, scan->line);
-    if (section[0] != '\0') {
-        buf_append_format(scan->errors, "%s: sections are not used\n", where);
-        scan->failed = true;
-    } else if (setting == NULL) {
-        report_unknown(where, str_from(name), scan->errors);
-        scan->failed = true;
-    } else if (set(scan->config, setting, str_from(value), where,
-                   scan->errors) != ERR_OK) {
-        scan->failed = true;
+    if (line.size > 0 && line.data[line.size - 1] == '\r') {
+        line.size--;
     }
-    return 1;
+    line = str_trim(line);
+    if (line.size == 0 || line.data[0] == '#' || line.data[0] == ';') {
+        return ERR_OK;
+    }
+    size_t equals = str_find(line, '=');
+    if (equals == line.size) {
+        buf_append_format(errors, "%s: not of the form name = value\n", where);
+        return ERR_INVALID;
+    }
+    struct str name = str_trim(str_cut(line, 0, equals));
+    struct str value = str_trim(str_cut(line, equals + 1, line.size));
+    const struct setting *setting = find(name);
+    if (setting == NULL) {
+        report_unknown(where, name, errors);
+        return ERR_INVALID;
+    }
+    return set(config, setting, without_comment(value), where, errors);
 }
 
 static enum err
@@ -346,27 +334,28 @@ read_file(struct config *config, const char *path, struct buf *errors)
 {
     char *data = NULL;
     size_t size = 0;
-    enum err err = file_load(path, CONFIG_FILE_MAX, &data, &size);
+    enum err result = file_load(path, CONFIG_FILE_MAX, &data, &size);
 
-    if (err != ERR_OK) {
-        buf_append_format(errors, "%s: %s\n", path, err_text(err));
+    if (result != ERR_OK) {
+        buf_append_format(errors, "%s: %s\n", path, err_text(result));
         return ERR_INVALID;
     }
-    struct file_scan scan = {
-        .config = config, .path = path, .left = {data, size}, .errors = errors};
-    int line = ini_parse_stream(next_line, &scan, take_line, &scan);
-    if (line > 0) {
-        buf_append_format(errors, "%s:%d: not of the form name = value\n", path,
-                          line);
-        scan.failed = true;
+    struct str left = {data, size};
+    if (str_starts(left, STR("\xef\xbb\xbf"))) {
+        left = str_cut(left, 3, left.size); /* some editors' first bytes */
+    }
+    for (int line = 1; left.size > 0 && result != ERR_NOMEM; line++) {
+        char where[512];
+        size_t end = str_find(left, '\n');
+        (void)snprintf(where, sizeof(where), "%s:%d", path, line);
+        enum err err = take_line(config, str_cut(left, 0, end), where, errors);
+        result = err != ERR_OK ? err : result;
+        left = str_cut(left, end + 1, left.size);
     }
     free(data);
     free(config->file);
     config->file = strdup(path);
-    if (config->file == NULL) {
-        return ERR_NOMEM;
-    }
-    return scan.failed ? ERR_INVALID : ERR_OK;
+    return config->file == NULL ? ERR_NOMEM : result;
 }
 
 static enum err read_environment(struct config *config,
@@ -552,11 +541,24 @@ static enum err check_together(const struct config *config, struct buf *errors)
                              "batch_size_max\n");
         result = ERR_INVALID;
     }
+    /* A body that comes in pieces is held in up to twice its size. */
+    if (config->body_size_max > config->body_memory / 2) {
+        buf_append_c(errors, "body_size_max must be at most half of "
+                             "body_memory\n");
+        result = ERR_INVALID;
+    }
+    if (config->data[0] == '\0') {
+        buf_append_c(errors, "data must name a directory\n");
+        result = ERR_INVALID;
+    }
+    if (config->syslog[0] == '\0') {
+        buf_append_c(errors, "syslog must name a file\n");
+        result = ERR_INVALID;
+    }
     return result;
 }
 
-enum err config_read(int argument_count,
-                     char *const *arguments,
+enum err config_read(char *const *arguments,
                      char *const *environment,
                      struct config *out,
                      struct buf *errors)
@@ -564,7 +566,6 @@ enum err config_read(int argument_count,
     struct config config = {.check_only = false};
     const char *file = environment_file(environment);
 
-    (void)argument_count;
     enum err result = set_defaults(&config, errors);
     if (result == ERR_OK) {
         result = read_flags(NULL, arguments, &file, errors);

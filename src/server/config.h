@@ -37,14 +37,13 @@ struct config {
 
 /* Read all settings. What is wrong is appended to `errors`, a line each, with
  * its place ("opq.conf:12: ...", "OPQ_PORT: ...", "--port: ..."), and a
- * suggestion where a name is nearly one of ours.
+ * suggestion where a name is nearly one of ours. `arguments` ends with NULL.
  *
  * Gives:  `*out`, for config_fini().
  * Errors: ERR_INVALID  something is wrong; all of it is in `errors`
  *         ERR_NOMEM
  */
-MUST_CHECK enum err config_read(int argument_count,
-                                char *const *arguments,
+MUST_CHECK enum err config_read(char *const *arguments,
                                 char *const *environment,
                                 struct config *out,
                                 struct buf *errors);

@@ -34,14 +34,13 @@ static void print_help(FILE *to)
     config_help(to);
 }
 
-static int serve(int argument_count, char *const *arguments)
+static int serve(char *const *arguments)
 {
     struct config config;
     struct buf errors = {0};
     int code;
 
-    enum err err =
-        config_read(argument_count, arguments, environ, &config, &errors);
+    enum err err = config_read(arguments, environ, &config, &errors);
     if (err != ERR_OK) {
         (void)fprintf(stderr, "%.*s", STR_ARG(buf_str(&errors)));
         buf_fini(&errors);
@@ -81,10 +80,10 @@ int main(int argument_count, char **arguments)
         return SERVER_EXIT_OK;
     }
     if (command[0] == '-' || argument_count <= 1) {
-        return serve(argument_count - 1, arguments + 1);
+        return serve(arguments + (argument_count > 1 ? 1 : argument_count));
     }
     if (strcmp(command, "serve") == 0) {
-        return serve(argument_count - 2, arguments + 2);
+        return serve(arguments + 2);
     }
     return cli_main(command, argument_count - 2, arguments + 2);
 }

@@ -670,7 +670,8 @@ def test_connections_past_the_cap_are_told_503(serve):
 
 
 def test_pushes_past_the_memory_for_bodies_are_told_503(serve, receiver):
-    opq = serve('--shards=1', '--body-memory=512k', '--drain=2s')
+    opq = serve('--shards=1', '--body-memory=512k', '--body-size-max=256k',
+                '--drain=2s')
     target = f'/opq/push?topic=m&url={receiver.url()}'
     size = 200 * 1024
     half = [opq.connect() for _ in range(2)]

@@ -25,7 +25,7 @@ static struct config read_good(char *const *arguments, char *const *environment)
     struct config config;
     struct buf errors = {0};
 
-    enum err err = config_read(0, arguments, environment, &config, &errors);
+    enum err err = config_read(arguments, environment, &config, &errors);
     if (err != ERR_OK) {
         fail_msg("%.*s", STR_ARG(buf_str(&errors)));
     }
@@ -41,7 +41,7 @@ static void expect_errors(char *const *arguments,
     struct config config;
     struct buf errors = {0};
 
-    assert_int_equal(config_read(0, arguments, environment, &config, &errors),
+    assert_int_equal(config_read(arguments, environment, &config, &errors),
                      ERR_INVALID);
     buf_append_byte(&errors, '\0');
     assert_string_equal(errors.data, words);
@@ -153,18 +153,78 @@ static void lines_that_are_no_settings_are_named(void **state)
 {
     char path[64];
     char flag[96];
-    char words[256];
-    write_file(path, "port = 1\nnonsense\n[section]\nport = 2\n");
+    char words[512];
+    write_file(path, "port = 1\nnonsense\n[section]\nport = 2\n"
+                     "data dir = 3\n");
     (void)snprintf(flag, sizeof(flag), "--config=%s", path);
     char *const arguments[] = {flag, NULL};
 
     (void)state;
     (void)snprintf(words, sizeof(words),
-                   "%s:4: sections are not used\n"
-                   "%s:2: not of the form name = value\n",
-                   path, path);
+                   "%s:2: not of the form name = value\n"
+                   "%s:3: not of the form name = value\n"
+                   "%s:5: unknown setting data dir\n",
+                   path, path, path);
     expect_errors(arguments, no_environment, words);
     (void)unlink(path);
+}
+
+/* A line that is indented does not go on with the one before it. */
+static void lines_stand_for_themselves(void **state)
+{
+    char path[64];
+    char flag[96];
+    write_file(path, "\xef\xbb\xbfport = 1\r\n"
+                     "data = a;b#c d   # a comment\n"
+                     "\ttimeout=9s\t; another\n"
+                     "  # port = 2\n"
+                     "deny_net = \n"
+                     "shards = 3");
+    (void)snprintf(flag, sizeof(flag), "--config=%s", path);
+    char *const arguments[] = {flag, NULL};
+
+    struct config config = read_good(arguments, no_environment);
+    (void)state;
+    assert_int_equal(config.port, 1);
+    assert_string_equal(config.data, "a;b#c d");
+    assert_int_equal(config.timeout, 9000);
+    assert_string_equal(config.deny_net, "");
+    assert_int_equal(config.shards, 3);
+    config_fini(&config);
+    (void)unlink(path);
+}
+
+static void lines_may_be_long(void **state)
+{
+    char path[64];
+    char flag[96];
+    char words[128];
+    struct buf text = {0};
+    buf_append_c(&text, "deny_net = 10.0.0.0/8");
+    for (int count = 0; count < 500; count++) {
+        buf_append_c(&text, ",192.0.2.0/24");
+    }
+    size_t end = text.size;
+    buf_append_c(&text, "\nprot = 1\n");
+    buf_append_byte(&text, '\0');
+
+    (void)state;
+    write_file(path, text.data);
+    (void)snprintf(flag, sizeof(flag), "--config=%s", path);
+    char *const arguments[] = {flag, NULL};
+    (void)snprintf(words, sizeof(words),
+                   "%s:2: unknown setting prot; did you mean port?\n", path);
+    expect_errors(arguments, no_environment, words);
+    (void)unlink(path);
+
+    text.data[end] = '\0';
+    write_file(path, text.data);
+    (void)snprintf(flag, sizeof(flag), "--config=%s", path);
+    struct config config = read_good(arguments, no_environment);
+    assert_string_equal(config.deny_net, text.data + strlen("deny_net = "));
+    config_fini(&config);
+    (void)unlink(path);
+    buf_fini(&text);
 }
 
 static void a_missing_file_is_named(void **state)
@@ -209,6 +269,16 @@ static void settings_must_fit_together(void **state)
     char *const pauses[] = {"--retry-first=15m", NULL};
     expect_errors(pauses, no_environment,
                   "retry_first must be at most retry_max\n");
+
+    /* The largest body could never be received. */
+    char *const bodies[] = {"--body-memory=1m", NULL};
+    expect_errors(bodies, no_environment,
+                  "body_size_max must be at most half of body_memory\n");
+
+    /* An empty one would be the root directory. */
+    char *const empty[] = {"--data=", "--syslog=", NULL};
+    expect_errors(empty, no_environment,
+                  "data must name a directory\nsyslog must name a file\n");
 }
 
 int main(void)
@@ -220,6 +290,8 @@ int main(void)
         cmocka_unit_test(later_sources_win),
         cmocka_unit_test(mistakes_in_a_file_are_named_by_line),
         cmocka_unit_test(lines_that_are_no_settings_are_named),
+        cmocka_unit_test(lines_stand_for_themselves),
+        cmocka_unit_test(lines_may_be_long),
         cmocka_unit_test(a_missing_file_is_named),
         cmocka_unit_test(mistakes_elsewhere_are_named_by_place),
         cmocka_unit_test(settings_must_fit_together),
