@@ -5,6 +5,7 @@
 #include "server/listen.h"
 
 #include "base/check.h"
+#include "base/diag.h"
 #include "sys/file.h"
 #include "sys/net.h"
 
@@ -106,11 +107,25 @@ static enum err bind_address(struct listen_set *set,
     return ERR_OK;
 }
 
+/* Take the next address off a list by commas; false when there is none. */
+static bool next_address(struct str *list, struct str *out_text)
+{
+    while (list->size > 0) {
+        size_t end = str_find(*list, ',');
+        struct str text = str_trim(str_cut(*list, 0, end));
+        *list = str_cut(*list, end + 1, list->size);
+        if (text.size > 0) {
+            *out_text = text;
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum err
-check_open(const struct config *config, struct str text, struct buf *errors)
+check_address(const struct config *config, struct str text, struct buf *errors)
 {
     struct net_address address;
-
     if (net_parse(text, 0, &address) != ERR_OK) {
         return complain(errors, text, "no IP address", ERR_INVALID);
     }
@@ -123,29 +138,45 @@ check_open(const struct config *config, struct str text, struct buf *errors)
     return ERR_OK;
 }
 
+enum err listen_check(const struct config *config, struct buf *errors)
+{
+    struct str list = str_from(config->listen);
+    struct str text;
+    int count = 0;
+    enum err result = ERR_OK;
+
+    while (next_address(&list, &text)) {
+        count++;
+        enum err err = check_address(config, text, errors);
+        result = err != ERR_OK ? err : result;
+    }
+    if (count >= LISTEN_ADDRESSES_MAX) {
+        return complain(errors, text, "too many addresses", ERR_INVALID);
+    }
+    if (count == 0 && config->unix[0] == '\0') {
+        buf_append_c(errors, "no address to listen on\n");
+        return ERR_INVALID;
+    }
+    return result;
+}
+
 static enum err bind_list(const struct config *config,
                           uint32_t shard_count,
                           struct listen_set *set,
                           struct buf *errors)
 {
-    struct str left = str_from(config->listen);
+    struct str list = str_from(config->listen);
+    struct str text;
     uint16_t port = (uint16_t)config->port;
 
-    while (left.size > 0) {
-        size_t end = str_find(left, ',');
-        struct str text = str_trim(str_cut(left, 0, end));
-        left = str_cut(left, end + 1, left.size);
-        if (text.size == 0) {
-            continue;
-        }
-        if (set->count == LISTEN_ADDRESSES_MAX - 1) {
-            return complain(errors, text, "too many addresses", ERR_INVALID);
-        }
-        enum err err = check_open(config, text, errors);
-        if (err == ERR_OK) {
-            err = bind_address(set, text, &port, shard_count, errors);
-        }
-        if (err != ERR_OK && err != ERR_UNSUPPORTED) {
+    while (next_address(&list, &text)) {
+        enum err err = bind_address(set, text, &port, shard_count, errors);
+        if (err == ERR_UNSUPPORTED) {
+            DIAG_WARN("address_missing",
+                      "address=%.*s; the machine has no such address, going "
+                      "on without it",
+                      STR_ARG(text));
+        } else if (err != ERR_OK) {
             return err;
         }
     }
@@ -187,7 +218,10 @@ enum err listen_open(const struct config *config,
         err = bind_local(config, out, errors);
     }
     if (err == ERR_OK && out->count == 0) {
-        buf_append_c(errors, "no address to listen on\n");
+        buf_append_format(errors,
+                          "cannot listen on %s: the machine has no "
+                          "such address\n",
+                          config->listen);
         err = ERR_INVALID;
     }
     if (err != ERR_OK) {

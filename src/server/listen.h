@@ -25,13 +25,19 @@ struct listen_set {
     struct buf text; /* owned: "http://127.0.0.1:8999", a line each */
 };
 
+/* Tell whether the addresses are such that may be bound; `errors` has a line.
+ * Errors: ERR_INVALID (no address; or one that needs insecure_open) */
+MUST_CHECK enum err listen_check(const struct config *config,
+                                 struct buf *errors);
+
 /* Bind what the settings say, for `shard_count` shards. With port 0 the first
- * address takes a free one and the others follow it. A family that the machine
- * lacks is passed over while another address is left.
+ * address takes a free one and the others follow it. An address that the
+ * machine lacks (::1 without IPv6, say) is passed over with a warning while
+ * another is left. listen_check() has been asked before.
  *
  * Gives:  `*out`, for listen_close().
- * Errors: ERR_INVALID (an address; or one that needs insecure_open), ERR_EXISTS
- *         (in use), ERR_DENIED, ERR_BUSY, ERR_IO; `errors` has a line
+ * Errors: ERR_INVALID (none of them is the machine's), ERR_EXISTS (in use),
+ *         ERR_DENIED, ERR_BUSY, ERR_IO; `errors` has a line
  */
 MUST_CHECK enum err listen_open(const struct config *config,
                                 uint32_t shard_count,

@@ -34,44 +34,64 @@ static void print_help(FILE *to)
     config_help(to);
 }
 
+/* Say what is wrong with the settings. */
+static int refuse(enum err err, struct buf *errors)
+{
+    (void)fprintf(stderr, "%.*s", STR_ARG(buf_str(errors)));
+    buf_fini(errors);
+    return err == ERR_INVALID ? SERVER_EXIT_CONFIG : SERVER_EXIT_SOFTWARE;
+}
+
+static int check(const struct config *config)
+{
+    struct buf errors = {0};
+
+    enum err err = server_check(config, &errors);
+    if (err != ERR_OK) {
+        return refuse(err, &errors);
+    }
+    buf_fini(&errors);
+    (void)printf("%s: the settings are right\n",
+                 config->file != NULL ? config->file : "opq");
+    return SERVER_EXIT_OK;
+}
+
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-help") == 0 ||
+           strcmp(word, "-h") == 0;
+}
+
 static int serve(char *const *arguments)
 {
     struct config config;
     struct buf errors = {0};
-    int code;
 
+    for (char *const *at = arguments; *at != NULL; at++) {
+        if (is_help(*at)) {
+            print_help(stdout);
+            return SERVER_EXIT_OK;
+        }
+    }
     enum err err = config_read(arguments, environ, &config, &errors);
     if (err != ERR_OK) {
-        (void)fprintf(stderr, "%.*s", STR_ARG(buf_str(&errors)));
-        buf_fini(&errors);
-        return err == ERR_INVALID ? SERVER_EXIT_CONFIG : SERVER_EXIT_SOFTWARE;
+        return refuse(err, &errors);
     }
     buf_fini(&errors);
-    if (config.check_only) {
-        (void)printf("%s: the settings are right\n",
-                     config.file != NULL ? config.file : "opq");
-        code = SERVER_EXIT_OK;
-    } else {
-        code = server_run(&config);
-    }
+    int code = config.check_only ? check(&config) : server_run(&config);
     config_fini(&config);
     return code;
-}
-
-static bool is_any(const char *word, const char *first, const char *second)
-{
-    return strcmp(word, first) == 0 || strcmp(word, second) == 0;
 }
 
 int main(int argument_count, char **arguments)
 {
     const char *command = argument_count > 1 ? arguments[1] : "serve";
 
-    if (is_any(command, "-h", "--help") || is_any(command, "help", "-help")) {
+    if (strcmp(command, "help") == 0) {
         print_help(stdout);
         return SERVER_EXIT_OK;
     }
-    if (is_any(command, "version", "--version")) {
+    if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
         (void)puts("opq " OPQ_VERSION);
         return SERVER_EXIT_OK;
     }

@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/diag.h"
+#include "http/tls.h"
 #include "queue/pipeline.h"
 #include "server/guard.h"
 #include "server/listen.h"
@@ -483,19 +484,58 @@ static enum err open_log(const struct config *config)
     return log_file_open(path, config->debug);
 }
 
+static enum err
+make_guard(const struct config *config, struct buf *errors, struct guard **out)
+{
+    return guard_create(str_from(config->allow_net), str_from(config->deny_net),
+                        strcmp(config->targets, "public") == 0, errors, out);
+}
+
+/* What the authorities' file holds, each shard reads for itself later on. */
+static enum err check_authorities(const struct config *config,
+                                  struct buf *errors)
+{
+    struct tls_context *context = NULL;
+
+    if (config->ca_file[0] == '\0') {
+        return ERR_OK;
+    }
+    enum err err = tls_context_create_client(config->ca_file, &context);
+    tls_context_destroy(context);
+    if (err == ERR_OK || err == ERR_NOMEM) {
+        return err;
+    }
+    buf_append_format(errors, "ca_file: %s has no certificates in PEM: %s\n",
+                      config->ca_file, err_text(err));
+    return ERR_INVALID;
+}
+
+enum err server_check(const struct config *config, struct buf *errors)
+{
+    struct guard *guard = NULL;
+
+    enum err err = make_guard(config, errors, &guard);
+    guard_destroy(guard);
+    enum err listen_err = listen_check(config, errors);
+    enum err authorities_err = check_authorities(config, errors);
+    err = err == ERR_OK ? listen_err : err;
+    return err == ERR_OK ? authorities_err : err;
+}
+
 /* All that can fail before there are threads. */
 static enum err prepare(struct server *server, struct buf *errors)
 {
-    const struct config *config = server->config;
+    enum err err = server_check(server->config, errors);
 
-    enum err err = guard_create(
-        str_from(config->allow_net), str_from(config->deny_net),
-        strcmp(config->targets, "public") == 0, errors, &server->guard);
+    if (err == ERR_OK) {
+        err = make_guard(server->config, errors, &server->guard);
+    }
     if (err == ERR_OK) {
         err = take_data(server, errors);
     }
     if (err == ERR_OK) {
-        err = listen_open(config, server->count, &server->listen, errors);
+        err =
+            listen_open(server->config, server->count, &server->listen, errors);
     }
     return err == ERR_OK ? make_api(server) : err;
 }

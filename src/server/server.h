@@ -4,7 +4,7 @@
  *         -> ready -> signals -> drain -> closed
  *
  * Signals: SIGTERM and SIGINT drain and end; a second one ends the drain.
- * SIGUSR1 opens the log file anew. SIGPIPE is ignored.
+ * SIGUSR1 opens the log file anew. SIGHUP and SIGPIPE are ignored.
  *
  * Threads: one per shard; this one waits for signals.
  *
@@ -13,6 +13,7 @@
 #ifndef OPQ_SERVER_SERVER_H
 #define OPQ_SERVER_SERVER_H
 
+#include "base/buf.h"
 #include "server/config.h"
 
 /* Exit codes, those of sysexits.h where it has one. */
@@ -25,6 +26,15 @@ enum {
     SERVER_EXIT_IO = 74,          /* the disk failed; start again to recover */
     SERVER_EXIT_CONFIG = 78,      /* a setting is wrong */
 };
+
+/* Look at settings that are more than values: addresses, networks, the file of
+ * authorities. Touches neither port nor data directory. `errors` has a line for
+ * each that is wrong. server_run() looks at them too.
+ *
+ * Errors: ERR_INVALID, ERR_NOMEM
+ */
+MUST_CHECK enum err server_check(const struct config *config,
+                                 struct buf *errors);
 
 /* Serve until a signal. Returns the exit code; what went wrong is in the log
  * and, before there is a log, on standard error. */

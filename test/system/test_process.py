@@ -133,6 +133,8 @@ def test_wrong_settings_are_named_by_line_all_at_once(tmp_path):
     ['--journal-size=16m', '--journal-file-size=8m'],
     ['--config', '/nowhere/opq.conf'], ['--listen=0.0.0.0'],
     ['--listen=no address'], ['--deny-net=10.0.0.0/33'],
+    ['--ca-file=/nowhere/ca.pem'], ['--ca-file=/dev/null'], ['--listen=,'],
+    ['--body-memory=1m'], ['--data='],
 ])
 def test_wrong_settings_end_with_78(tmp_path, arguments):
     opq = Bare(tmp_path / 'opq-data', *arguments)
@@ -142,6 +144,19 @@ def test_wrong_settings_end_with_78(tmp_path, arguments):
     opq.start('--port=0', ready=False)
     assert opq.wait() == 78, opq.output
     assert '\n'.join(opq.output) != ''
+    # And a check of them says the same, without a start.
+    code, text = check_config(*arguments)
+    assert code == 78, text
+
+
+def test_address_that_the_machine_lacks_is_passed_over_with_a_word(serve):
+    opq = serve('--listen=192.0.2.1,127.0.0.1', '--insecure-open')
+    assert 'address_missing address=192.0.2.1' in opq.log()
+    alone = serve('--listen=192.0.2.1', '--insecure-open', name='alone',
+                  ready=False)
+    assert alone.wait() == 78
+    assert '192.0.2.1: the machine has no such address' in \
+        '\n'.join(alone.output)
 
 
 def test_flag_wins_over_environment_over_file(tmp_path):
@@ -173,7 +188,8 @@ def test_help_and_version():
     for word in ('--port', '--retry-first', '--check-config', 'push',
                  'verify'):
         assert word in help_.stdout
-    assert run_cli('--help').stdout == help_.stdout
+    for words in (['--help'], ['serve', '--help'], ['--port', '1', '-h']):
+        assert run_cli(*words).stdout == help_.stdout
     version = run_cli('version')
     assert re.fullmatch(r'opq \d+\.\d+\.\d+\S*\n', version.stdout)
     assert run_cli('nonsense').returncode == 64
