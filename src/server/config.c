@@ -643,11 +643,11 @@ void config_manual(FILE *to)
             (void)fprintf(to, "## %s\n\n", setting->text);
             continue;
         }
-        (void)fputs("*", to);
-        for (const char *at = setting->name; *at != '\0'; at++) {
-            (void)fprintf(to, *at == '_' ? "\\%c" : "%c", *at);
-        }
-        (void)fprintf(to, "* = %s\n\t%s", setting->value, setting->text);
+        (void)fputs("*--", to);
+        print_name(to, setting->name);
+        (void)fprintf(to, "* %s\n\t%s",
+                      setting->value[0] != '\0' ? setting->value : "\"\"",
+                      setting->text);
         if (setting->type == TYPE_CHOICE) {
             (void)fprintf(to, " (one of %s)", setting->choices);
         }

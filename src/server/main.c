@@ -26,6 +26,11 @@ static void print_help(FILE *to)
                 "  opq version             the version\n",
                 to);
     cli_help(to);
+    (void)fputs(
+        "\nopq SUBCOMMAND --help tells its arguments. They speak to the "
+        "server at --url URL,\nelse OPQ_URL, else "
+        "http://127.0.0.1:8999; --json prints for programs.\n",
+        to);
     (void)fputs("\nFlags of serve, with one dash or two, and a blank or '='; "
                 "each is also a line of\nthe file given by --config FILE and "
                 "an environment variable OPQ_<NAME>.\n"
@@ -95,7 +100,7 @@ int main(int argument_count, char **arguments)
         (void)puts("opq " OPQ_VERSION);
         return SERVER_EXIT_OK;
     }
-    if (strcmp(command, "settings-manual") == 0) {
+    if (strcmp(command, "settings-manual") == 0) { /* for tools/manual */
         config_manual(stdout);
         return SERVER_EXIT_OK;
     }

@@ -13,7 +13,7 @@ import subprocess
 import time
 
 import pytest
-from harness import BINARY, PATIENCE_S, Server, run_cli, wait_until
+from harness import BINARY, PATIENCE_S, ROOT, Server, run_cli, wait_until
 
 
 def check_config(*arguments, environment=None):
@@ -193,6 +193,20 @@ def test_help_and_version():
     version = run_cli('version')
     assert re.fullmatch(r'opq \d+\.\d+\.\d+\S*\n', version.stdout)
     assert run_cli('nonsense').returncode == 64
+
+
+def test_manual_page_has_all_settings_and_subcommands(tmp_path):
+    page = tmp_path / 'opq.1'
+    subprocess.run([ROOT / 'tools/manual', BINARY, ROOT / 'doc/man/opq.1.scd',
+                    page], check=True, timeout=PATIENCE_S)
+    text = re.sub(r'\\f.|\\', '', page.read_text())
+    help_ = run_cli('help').stdout
+    names = re.findall(r'(?m)^  (--[a-z-]+) ', help_)
+    assert len(names) > 40
+    for name in names:
+        assert re.search(f'(?m)^{name} ', text), name
+    for name in re.findall(r'(?m)^  ([a-z]+) {3,}', help_):
+        assert re.search(f'(?m)^(\\w+ TOPIC, )?{name}( |$)', text), name
 
 
 # --- what is in use ---------------------------------------------------------
