@@ -10,8 +10,8 @@
  */
 #include "admin/api_internal.h"
 #include "admin/api_render.h"
-#include "admin/api_time.h"
 #include "base/check.h"
+#include "base/wall_time.h"
 #include "queue/answer.h"
 
 #include <stdio.h>
@@ -381,7 +381,7 @@ static bool read_place(const struct api_request *request,
     if (task->from_given && task->by_time) {
         wrong = "give either from or from_time";
     } else if (time != NULL &&
-               api_time_parse(time->value, &task->from_ms) != ERR_OK) {
+               wall_time_parse(time->value, &task->from_ms) != ERR_OK) {
         wrong = "from_time must be a time as 2026-01-02T03:04:05Z or as Unix "
                 "seconds";
     } else if (wait != NULL &&

@@ -5,124 +5,11 @@
 #include "admin/api_render.h"
 
 #include "admin/api_settings.h"
-#include "admin/api_time.h"
+#include "base/json_text.h"
+#include "base/wall_time.h"
+#include "store/store_show.h"
 
 #include <stddef.h>
-
-/* --- bytes in JSON ------------------------------------------------------ */
-
-/* Bytes of the UTF-8 sequence at the beginning; 0 when there is none. */
-static size_t sequence_size(struct str text)
-{
-    unsigned char first = (unsigned char)text.data[0];
-    size_t size = first < 0x80   ? 1
-                  : first < 0xc2 ? 0
-                  : first < 0xe0 ? 2
-                  : first < 0xf0 ? 3
-                  : first < 0xf5 ? 4
-                                 : 0;
-
-    if (size == 0 || size > text.size) {
-        return 0;
-    }
-    for (size_t at = 1; at < size; at++) {
-        if (((unsigned char)text.data[at] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    unsigned char second = size > 1 ? (unsigned char)text.data[1] : 0;
-    bool overlong =
-        (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
-    bool outside = (first == 0xed && second > 0x9f) || /* surrogates */
-                   (first == 0xf4 && second > 0x8f);
-    return overlong || outside ? 0 : size;
-}
-
-bool api_render_is_text(struct str text)
-{
-    while (text.size > 0) {
-        size_t size = text.data[0] == '\0' ? 0 : sequence_size(text);
-        if (size == 0) {
-            return false;
-        }
-        text = str_cut(text, size, text.size);
-    }
-    return true;
-}
-
-void api_render_base64(struct buf *to, struct str bytes)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                 "abcdefghijklmnopqrstuvwxyz0123456789+/";
-
-    if (buf_reserve(to, (bytes.size + 2) / 3 * 4) != ERR_OK) {
-        return; /* `failed` is set, and checked with all else */
-    }
-    for (size_t at = 0; at < bytes.size; at += 3) {
-        struct str rest = str_cut(bytes, at, 3);
-        uint32_t group = 0;
-        for (size_t i = 0; i < 3; i++) {
-            unsigned char byte =
-                i < rest.size ? (unsigned char)rest.data[i] : 0;
-            group = group << 8 | byte;
-        }
-        char text[4];
-        for (size_t i = 0; i < 4; i++) {
-            text[i] = i <= rest.size ? digits[group >> (18 - 6 * i) & 63] : '=';
-        }
-        buf_append(to, text, sizeof(text));
-    }
-}
-
-/* Append ,"name":"..." or ,"name_base64":"...". */
-static void append_bytes(struct buf *to, const char *name, struct str bytes)
-{
-    bool text = api_render_is_text(bytes);
-
-    buf_append_format(to, ",\"%s%s\":\"", name, text ? "" : "_base64");
-    if (text) {
-        buf_append_json(to, bytes);
-    } else {
-        api_render_base64(to, bytes);
-    }
-    buf_append_byte(to, '"');
-}
-
-static void append_text(struct buf *to, const char *name, struct str text)
-{
-    buf_append_format(to, ",\"%s\":\"", name);
-    buf_append_json(to, text);
-    buf_append_byte(to, '"');
-}
-
-static void append_number(struct buf *to, const char *name, uint64_t value)
-{
-    buf_append_format(to, ",\"%s\":", name);
-    buf_append_u64(to, value);
-}
-
-static void append_time(struct buf *to, const char *name, uint64_t unix_ms)
-{
-    buf_append_format(to, ",\"%s\":\"", name);
-    api_time_write(to, unix_ms);
-    buf_append_byte(to, '"');
-}
-
-static void append_pairs(struct buf *to,
-                         const char *name,
-                         const struct pair *pairs,
-                         uint32_t count)
-{
-    buf_append_format(to, ",\"%s\":[", name);
-    for (uint32_t index = 0; index < count; index++) {
-        buf_append_c(to, index > 0 ? ",{\"name\":\"" : "{\"name\":\"");
-        buf_append_json(to, pairs[index].key);
-        buf_append_byte(to, '"');
-        append_bytes(to, "value", pairs[index].value);
-        buf_append_byte(to, '}');
-    }
-    buf_append_byte(to, ']');
-}
 
 /* --- messages ------------------------------------------------------------- */
 
@@ -130,32 +17,12 @@ void api_render_message(const struct topic *topic,
                         const struct record *record,
                         struct buf *to)
 {
-    const struct message *message = &record->message;
-
     buf_append_c(to, "\"seq\":");
     buf_append_u64(to, record->sequence);
     buf_append_c(to, ",\"id\":\"");
     topic_message_id(topic, record->sequence, to);
     buf_append_byte(to, '"');
-    append_time(to, "pushed_at", message->pushed_at_ms);
-    append_text(to, "url", message->url);
-    append_text(to, "method",
-                message->method.size > 0 ? message->method : STR("POST"));
-    append_number(to, "size", record->size);
-    if (message->timeout_ms > 0) {
-        append_number(to, "timeout_ms", message->timeout_ms);
-    }
-    append_pairs(to, "headers", message->headers, message->header_count);
-    if (message->kind == MESSAGE_KIND_FORM) {
-        append_text(to, "kind", STR("form"));
-        append_text(to, "content_type",
-                    STR("application/x-www-form-urlencoded"));
-        append_pairs(to, "fields", message->fields, message->field_count);
-        return;
-    }
-    append_text(to, "kind", STR("raw"));
-    append_text(to, "content_type", message->content_type);
-    append_bytes(to, "body", message->body);
+    store_show(record, to);
 }
 
 /* --- why ------------------------------------------------------------------ */
@@ -190,7 +57,7 @@ static void append_until(const struct delivery_view *view,
 {
     if (view->until_ms > 0) {
         buf_append_c(to, before);
-        api_time_write(to, view->until_ms);
+        wall_time_write(to, view->until_ms);
     }
 }
 
@@ -243,11 +110,11 @@ void api_render_because(const struct delivery_view *view, struct buf *to)
 static void append_view(const struct delivery_view *view, struct buf *to)
 {
     if (view->until_ms > 0) {
-        append_time(to, "until", view->until_ms);
+        json_text_append_time(to, "until", view->until_ms);
     }
-    append_number(to, "attempts", view->attempts);
+    json_text_append_number(to, "attempts", view->attempts);
     if (view->endpoint[0] != '\0') {
-        append_text(to, "endpoint", str_from(view->endpoint));
+        json_text_append_text(to, "endpoint", str_from(view->endpoint));
     }
     if (view->last_class == NULL) {
         return;
@@ -255,15 +122,15 @@ static void append_view(const struct delivery_view *view, struct buf *to)
     buf_append_format(to, ",\"last_error\":{\"class\":\"%s\"",
                       view->last_class);
     if (view->last_status != 0) {
-        append_number(to, "status", (uint64_t)view->last_status);
+        json_text_append_number(to, "status", (uint64_t)view->last_status);
     }
-    append_text(to, "detail", str_from(view->last_detail));
+    json_text_append_text(to, "detail", str_from(view->last_detail));
     buf_append_byte(to, '}');
 }
 
 static void append_because(struct buf *to, struct buf *words)
 {
-    append_text(to, "because", buf_str(words));
+    json_text_append_text(to, "because", buf_str(words));
     to->failed = to->failed || words->failed;
     buf_fini(words);
 }
@@ -321,7 +188,7 @@ void api_render_state(const struct topic *topic,
                       (unsigned long long)view.sequence);
     api_render_because(&view, &words);
     append_because(to, &words);
-    append_number(to, "behind", view.sequence);
+    json_text_append_number(to, "behind", view.sequence);
     append_view(&view, to);
 }
 
@@ -360,7 +227,7 @@ static void append_delivery(const struct topic *topic, struct buf *to)
     struct buf words = {0};
 
     deliverer_view(topic, &view);
-    append_text(to, "state", str_from(state_name(view.state)));
+    json_text_append_text(to, "state", str_from(state_name(view.state)));
     if (api_render_lag(topic->store) == 0 && view.state != DELIVERY_SENDING) {
         buf_append_c(&words, view.state == DELIVERY_PAUSED
                                  ? "the topic is paused; nothing waits"
@@ -371,7 +238,8 @@ static void append_delivery(const struct topic *topic, struct buf *to)
         api_render_because(&view, &words);
     }
     append_because(to, &words);
-    append_number(to, "in_flight", view.state == DELIVERY_SENDING ? 1 : 0);
+    json_text_append_number(to, "in_flight",
+                            view.state == DELIVERY_SENDING ? 1 : 0);
     append_view(&view, to);
 }
 
@@ -383,13 +251,13 @@ void api_render_topic(const struct topic *topic,
     const struct topic_stats *stats = &topic->stats;
 
     buf_append_format(to, "{\"name\":\"%s\"", stored->name);
-    append_number(to, "oldest", stored->bounds.oldest);
-    append_number(to, "end", stored->bounds.end);
-    append_number(to, "delivered", stored->cursor.next);
-    append_number(to, "lag", api_render_lag(stored));
-    append_number(to, "bytes", stored->bounds.bytes);
+    json_text_append_number(to, "oldest", stored->bounds.oldest);
+    json_text_append_number(to, "end", stored->bounds.end);
+    json_text_append_number(to, "delivered", stored->cursor.next);
+    json_text_append_number(to, "lag", api_render_lag(stored));
+    json_text_append_number(to, "bytes", stored->bounds.bytes);
     if (age_ms != API_AGE_NONE) {
-        append_number(to, "oldest_undelivered_age_ms", age_ms);
+        json_text_append_number(to, "oldest_undelivered_age_ms", age_ms);
     } else {
         buf_append_c(to, ",\"oldest_undelivered_age_ms\":null");
     }
@@ -398,8 +266,8 @@ void api_render_topic(const struct topic *topic,
     buf_append_c(to, topic->settings.paused ? "true" : "false");
     buf_append_c(to, ",\"since_start\":{\"delivered\":");
     buf_append_u64(to, stats->delivered);
-    append_number(to, "attempts", stats->attempts);
-    append_number(to, "failed", stats->attempts_failed);
+    json_text_append_number(to, "attempts", stats->attempts);
+    json_text_append_number(to, "failed", stats->attempts_failed);
     buf_append_c(to, "},\"settings\":");
     api_settings_json(&topic->settings, to);
     buf_append_byte(to, '}');

@@ -41,10 +41,4 @@ void api_render_state(const struct topic *topic,
 /* What a delivery is doing as a phrase that goes on after "message 7 ". */
 void api_render_because(const struct delivery_view *view, struct buf *to);
 
-/* Tell whether text is UTF-8 without NUL, so that JSON shows it as it is. */
-bool api_render_is_text(struct str text);
-
-/* Append base64 with padding (RFC 4648, 4). */
-void api_render_base64(struct buf *to, struct str bytes);
-
 #endif

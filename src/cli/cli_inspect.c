@@ -8,6 +8,7 @@
 #include "cli/table.h"
 #include "log/record.h"
 #include "log/segment.h"
+#include "store/store_show.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,49 +297,6 @@ struct dump {
     bool payload;   /* the FlatBuffers alone, instead of JSON */
 };
 
-static void append_bytes(struct buf *to, const char *name, struct str bytes)
-{
-    buf_append_format(to, ",\"%s\":\"", name);
-    buf_append_json(to, bytes);
-    buf_append_byte(to, '"');
-}
-
-static void append_pairs(struct buf *to,
-                         const char *name,
-                         const struct pair *pairs,
-                         uint32_t count)
-{
-    buf_append_format(to, ",\"%s\":[", name);
-    for (uint32_t index = 0; index < count; index++) {
-        buf_append_c(to, index > 0 ? ",[\"" : "[\"");
-        buf_append_json(to, pairs[index].key);
-        buf_append_c(to, "\",\"");
-        buf_append_json(to, pairs[index].value);
-        buf_append_c(to, "\"]");
-    }
-    buf_append_byte(to, ']');
-}
-
-static void append_record(struct buf *to, const struct record *record)
-{
-    const struct message *message = &record->message;
-
-    buf_append_format(to, "{\"seq\":%llu,\"pushed_at_ms\":%llu,\"size\":%u",
-                      (unsigned long long)record->sequence,
-                      (unsigned long long)message->pushed_at_ms, record->size);
-    append_bytes(to, "url", message->url);
-    append_bytes(to, "method",
-                 message->method.size > 0 ? message->method : STR("POST"));
-    append_pairs(to, "headers", message->headers, message->header_count);
-    if (message->kind == MESSAGE_KIND_FORM) {
-        append_pairs(to, "fields", message->fields, message->field_count);
-    } else {
-        append_bytes(to, "content_type", message->content_type);
-        append_bytes(to, "body", message->body);
-    }
-    buf_append_c(to, "}\n");
-}
-
 /* Print the payload of a record: what is behind its header, unpadded. */
 static enum err dump_payload(struct str bytes)
 {
@@ -364,7 +322,10 @@ static enum err dump_json(struct str bytes)
     }
     enum err err = record_decode(bytes, record);
     if (err == ERR_OK) {
-        append_record(&text, record);
+        buf_append_c(&text, "{\"seq\":");
+        buf_append_u64(&text, record->sequence);
+        store_show(record, &text);
+        buf_append_c(&text, "}\n");
         err = cli_print(&text) == CLI_EXIT_OK ? ERR_OK : ERR_IO;
     }
     free(record);

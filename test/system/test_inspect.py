@@ -87,6 +87,24 @@ def test_after_a_kill_the_journal_has_the_rest(serve, receiver):
     opq.wait_delivered('a', 30)
 
 
+def test_dump_shows_a_message_as_the_api_does(serve, receiver):
+    opq = serve()
+    opq.request('POST', f'/opq/push?topic=a&url={receiver.url()}',
+                b'\x89PNG\x00', {'Content-Type': 'image/png',
+                                 'Opq-Forward-X-A': '1'})
+    opq.push('a', receiver.url(), 'hello')
+    shown = [opq.get(f'/opq/topics/a/messages/{seq}').json()
+             for seq in range(2)]
+    assert opq.stop() == 0
+    done = run_cli('dump', 'a', '--data', str(opq.data))
+    dumped = [json.loads(line) for line in done.stdout.splitlines()]
+    assert dumped[0]['body_base64'] == 'iVBORwA='
+    assert len(dumped) == len(shown)
+    for one, other in zip(dumped, shown):
+        assert one == {name: other[name] for name in one}
+        assert {'seq', 'pushed_at', 'url', 'headers', 'kind'} < set(one)
+
+
 def test_flipped_bit_is_found_and_named(stopped):
     segment = stopped.data / 'topics/a/0.msg'
     offset, size = places(segment)[7]

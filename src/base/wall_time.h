@@ -1,11 +1,11 @@
-/* Points in time as the API writes them: RFC 3339 and Unix seconds.
+/* Points in time as people and the API write them: RFC 3339 and Unix seconds.
  *
  * Threads: none; plain functions.
  *
  * SPDX-License-Identifier: MIT
  */
-#ifndef OPQ_ADMIN_API_TIME_H
-#define OPQ_ADMIN_API_TIME_H
+#ifndef OPQ_BASE_WALL_TIME_H
+#define OPQ_BASE_WALL_TIME_H
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -19,10 +19,10 @@
  *
  * Errors: ERR_INVALID  malformed, no such day, before 1970 or after 9999
  */
-MUST_CHECK enum err api_time_parse(struct str text, uint64_t *out_unix_ms);
+MUST_CHECK enum err wall_time_parse(struct str text, uint64_t *out_unix_ms);
 
 /* Append "2026-01-02T03:04:05.678Z". Times after the year 9999 are written as
  * its end. */
-void api_time_write(struct buf *to, uint64_t unix_ms);
+void wall_time_write(struct buf *to, uint64_t unix_ms);
 
 #endif

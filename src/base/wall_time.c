@@ -1,11 +1,11 @@
-/* Points in time as the API writes them.
+/* Points in time as people and the API write them.
  *
  * Days are counted in the proleptic Gregorian calendar, with years that begin
  * in March, so that the leap day is the last of its year.
  *
  * SPDX-License-Identifier: MIT
  */
-#include "admin/api_time.h"
+#include "base/wall_time.h"
 
 #include <stdbool.h>
 
@@ -151,7 +151,7 @@ static int64_t days_of_month(int64_t year, int64_t month)
            days_from_date(year, month, 1);
 }
 
-enum err api_time_parse(struct str text, uint64_t *out_unix_ms)
+enum err wall_time_parse(struct str text, uint64_t *out_unix_ms)
 {
     bool bad = false;
 
@@ -186,7 +186,7 @@ enum err api_time_parse(struct str text, uint64_t *out_unix_ms)
     return ERR_OK;
 }
 
-void api_time_write(struct buf *to, uint64_t unix_ms)
+void wall_time_write(struct buf *to, uint64_t unix_ms)
 {
     uint64_t clamped = unix_ms < TIME_MS_MAX ? unix_ms : TIME_MS_MAX;
     struct date date = date_from_days((int64_t)(clamped / MS_PER_DAY));

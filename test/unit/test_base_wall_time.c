@@ -1,8 +1,8 @@
-/* Tests of admin/api_time: RFC 3339 and Unix seconds, there and back.
+/* Tests of base/wall_time: RFC 3339 and Unix seconds, there and back.
  *
  * SPDX-License-Identifier: MIT
  */
-#include "admin/api_time.h"
+#include "base/wall_time.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,7 +39,7 @@ static void times_are_read_in_all_forms(void **state)
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         uint64_t unix_ms = 1;
-        assert_int_equal(api_time_parse(str_from(known[i].text), &unix_ms),
+        assert_int_equal(wall_time_parse(str_from(known[i].text), &unix_ms),
                          ERR_OK);
         assert_int_equal(unix_ms, known[i].unix_ms);
     }
@@ -81,7 +81,7 @@ static void what_is_no_time_is_refused_and_changes_nothing(void **state)
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         uint64_t unix_ms = 77;
-        assert_int_equal(api_time_parse(str_from(bad[i]), &unix_ms),
+        assert_int_equal(wall_time_parse(str_from(bad[i]), &unix_ms),
                          ERR_INVALID);
         assert_int_equal(unix_ms, 77);
     }
@@ -98,9 +98,9 @@ static void what_is_written_is_read_back(void **state)
     for (uint64_t at_ms = 0; at_ms < end_ms; at_ms += step_ms) {
         struct buf text = {0};
         uint64_t read_ms = 1;
-        api_time_write(&text, at_ms);
+        wall_time_write(&text, at_ms);
         assert_int_equal(text.size, strlen("2026-01-02T03:04:05.678Z"));
-        assert_int_equal(api_time_parse(buf_str(&text), &read_ms), ERR_OK);
+        assert_int_equal(wall_time_parse(buf_str(&text), &read_ms), ERR_OK);
         assert_int_equal(read_ms, at_ms);
         buf_fini(&text);
         count++;
@@ -113,7 +113,7 @@ static void late_times_are_written_as_the_last_one(void **state)
     (void)state;
     struct buf text = {0};
 
-    api_time_write(&text, UINT64_MAX);
+    wall_time_write(&text, UINT64_MAX);
     assert_true(str_equal(buf_str(&text), STR("9999-12-31T23:59:59.999Z")));
     buf_fini(&text);
 }
