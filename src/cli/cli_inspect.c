@@ -147,21 +147,33 @@ static enum err verify_record(void *context,
     return ERR_OK;
 }
 
+/* Whether messages are gone. All else costs none: a start completes tails,
+ * makes indexes, `cmd` and `dlv` anew, and reads past a damaged head. */
+static bool is_loss(const struct inspect_damage *damage)
+{
+    return damage->kind == TOPIC_FINDING_RECORD ||
+           damage->kind == TOPIC_FINDING_GAP;
+}
+
 static void verify_damage(void *context, const struct inspect_damage *damage)
 {
     struct verify *verify = context;
     const char *name = damage->topic != NULL ? damage->topic : "journal";
     char text[512];
 
-    (void)snprintf(
-        text, sizeof(text),
-        "%s: %s offset=%llu size=%llu sequence=%llu lost=%llu", damage->path,
-        damage->tail ? "unfinished tail" : "damaged",
-        (unsigned long long)damage->offset, (unsigned long long)damage->size,
-        (unsigned long long)damage->sequence, (unsigned long long)damage->lost);
+    (void)snprintf(text, sizeof(text),
+                   "%s: %s offset=%llu size=%llu sequence=%llu lost=%llu (%s)",
+                   damage->path,
+                   damage->kind == TOPIC_FINDING_TAIL ? "unfinished tail"
+                   : is_loss(damage)                  ? "damaged"
+                                                      : "no loss",
+                   (unsigned long long)damage->offset,
+                   (unsigned long long)damage->size,
+                   (unsigned long long)damage->sequence,
+                   (unsigned long long)damage->lost, damage->what);
     tell(verify, name, text);
-    if (damage->tail) {
-        return; /* recovery makes it good */
+    if (!is_loss(damage)) {
+        return;
     }
     verify->places++;
     struct verify_topic *topic =
@@ -354,7 +366,7 @@ static void dump_damage(void *context, const struct inspect_damage *damage)
 {
     const struct dump *dump = context;
 
-    if (!damage->tail) {
+    if (is_loss(damage)) {
         (void)cli_complain(dump->call, CLI_EXIT_FAILED,
                            "%s: damaged at offset %llu: see opq verify",
                            damage->path, (unsigned long long)damage->offset);

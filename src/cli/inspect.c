@@ -1,9 +1,5 @@
 /* Looking through a data directory.
  *
- * Segments are walked record by record. From damage the walk goes on at the
- * next record that is whole; where the next segment is known, the records from
- * there must lead exactly to it, unless a second damage makes that impossible.
- *
  * SPDX-License-Identifier: MIT
  */
 #include "cli/inspect.h"
@@ -14,6 +10,7 @@
 #include "log/meta.h"
 #include "log/segment.h"
 #include "log/topic_conf.h"
+#include "log/topic_inspect.h"
 #include "sys/dir.h"
 #include "sys/file.h"
 
@@ -168,144 +165,38 @@ void inspect_close(struct inspect *inspect)
 
 /* --- segments ------------------------------------------------------------- */
 
-/* The first sequences of a folder's segments. */
-struct segment_list {
-    uint64_t *firsts; /* owned */
-    size_t count;
-    size_t capacity;
-};
-
-static enum err
-visit_segment(void *context, const char *name, bool is_directory)
-{
-    struct segment_list *list = context;
-    uint64_t first = 0;
-
-    if (is_directory || !segment_name_parse(name, false, &first)) {
-        return ERR_OK;
-    }
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity * 2 + 16;
-        uint64_t *firsts =
-            realloc(list->firsts, capacity * sizeof(*list->firsts));
-        if (firsts == NULL) {
-            return ERR_NOMEM;
-        }
-        list->firsts = firsts;
-        list->capacity = capacity;
-    }
-    list->firsts[list->count] = first;
-    list->count++;
-    return ERR_OK;
-}
-
-static int compare_firsts(const void *left, const void *right)
-{
-    const uint64_t *left_first = left;
-    const uint64_t *right_first = right;
-
-    return (*left_first > *right_first) - (*left_first < *right_first);
-}
-
-/* One segment, being walked. */
-struct segment_scan {
+/* One topic's folder, being walked. */
+struct topic_scan {
     const struct inspect_visit *visit;
     const char *topic;
-    char path[DIR_PATH_MAX];
-    struct segment_walk walk;
-    uint64_t size; /* of the file */
-    uint64_t next; /* first sequence of the next segment, */
-    bool last;     /* unless there is none */
+    const char *directory;
 };
 
-/* Tell of damage from the walk's place up to `end`. */
-static void tell_damage(struct segment_scan *scan, uint64_t end, uint64_t found)
+static enum err topic_record(void *context, uint64_t sequence, struct str bytes)
 {
+    const struct topic_scan *scan = context;
+
+    return scan->visit->record(scan->visit->context, scan->topic, sequence,
+                               bytes, false);
+}
+
+static void topic_finding(void *context, const struct topic_finding *finding)
+{
+    const struct topic_scan *scan = context;
+    char path[DIR_PATH_MAX];
+    enum err err = dir_join(path, scan->directory, finding->file);
     const struct inspect_damage damage = {
         .topic = scan->topic,
-        .path = scan->path,
-        .offset = scan->walk.offset,
-        .size = end - scan->walk.offset,
-        .sequence = scan->walk.sequence,
-        .lost = found > scan->walk.sequence ? found - scan->walk.sequence : 0,
-        .tail = scan->last && end == scan->size,
+        .path = err == ERR_OK ? path : finding->file,
+        .kind = finding->kind,
+        .offset = finding->offset,
+        .size = finding->size,
+        .sequence = finding->sequence,
+        .lost = finding->lost,
+        .what = finding->what,
     };
 
     scan->visit->damage(scan->visit->context, &damage);
-}
-
-/* Go on behind damage.
- * Errors: ERR_NOT_FOUND  nothing follows */
-static enum err skip_damage(struct segment_scan *scan)
-{
-    struct segment_landing landing = {
-        .limit = scan->size, .sequence = scan->next, .exact = !scan->last};
-    struct segment_scan before = *scan;
-    enum err err = segment_walk_resync(&scan->walk, &landing);
-
-    if (err == ERR_NOT_FOUND && landing.exact) {
-        landing.exact = false;
-        err = segment_walk_resync(&scan->walk, &landing);
-    }
-    if (err == ERR_OK) {
-        tell_damage(&before, scan->walk.offset, scan->walk.sequence);
-    } else if (err == ERR_NOT_FOUND) {
-        tell_damage(scan, scan->size, scan->last ? 0 : scan->next);
-        scan->walk.sequence = scan->last ? scan->walk.sequence : scan->next;
-    }
-    return err;
-}
-
-static enum err walk_segment(struct segment_scan *scan)
-{
-    struct segment_step step;
-    enum err err = ERR_OK;
-
-    while (err == ERR_OK) {
-        err = segment_walk_next(&scan->walk, &step);
-        if (err == ERR_OK) {
-            err = scan->visit->record(scan->visit->context, scan->topic,
-                                      step.record.sequence, step.bytes, false);
-        } else if (err == ERR_CORRUPT) {
-            err = skip_damage(scan);
-        }
-    }
-    return err == ERR_NOT_FOUND ? ERR_OK : err;
-}
-
-/* Records that are missing between two segments. */
-static void tell_gap(struct segment_scan *scan)
-{
-    if (!scan->last && scan->walk.sequence < scan->next) {
-        tell_damage(scan, scan->walk.offset, scan->next);
-    }
-}
-
-static enum err
-scan_segment(struct segment_scan *scan, const char *directory, uint64_t first)
-{
-    int fd = -1;
-    enum err err = segment_path(scan->path, directory, first, false);
-
-    if (err == ERR_OK) {
-        err = file_open(scan->path, FILE_READ, &fd);
-    }
-    if (err == ERR_OK) {
-        err = file_size(fd, &scan->size);
-    }
-    if (err != ERR_OK) {
-        file_close(fd);
-        return err;
-    }
-    /* A damaged head harms nothing: records speak for themselves. */
-    segment_walk_init(&scan->walk, fd, SEGMENT_HEAD_SIZE, scan->size, first);
-    err = walk_segment(scan);
-    if (err == ERR_OK) {
-        tell_gap(scan);
-    }
-    segment_walk_fini(&scan->walk);
-    file_close(fd);
-    return err;
 }
 
 static enum err scan_topic(const struct inspect *inspect,
@@ -313,26 +204,16 @@ static enum err scan_topic(const struct inspect *inspect,
                            const struct inspect_visit *visit)
 {
     char path[DIR_PATH_MAX];
-    struct segment_list list = {0};
-    struct segment_scan *scan = calloc(1, sizeof(*scan));
+    struct topic_inspect_sum sum;
+    struct topic_scan scan = {
+        .visit = visit, .topic = topic, .directory = path};
+    const struct topic_inspect_options options = {.directory = path};
+    const struct topic_inspect_visit topic_visit = {
+        .record = topic_record, .finding = topic_finding, .context = &scan};
 
-    enum err err = scan == NULL ? ERR_NOMEM : topic_path(inspect, topic, path);
-    if (err == ERR_OK) {
-        err = dir_each(path, visit_segment, &list);
-    }
-    if (err == ERR_OK && list.count > 0) {
-        qsort(list.firsts, list.count, sizeof(list.firsts[0]), compare_firsts);
-    }
-    for (size_t index = 0; err == ERR_OK && index < list.count; index++) {
-        scan->visit = visit;
-        scan->topic = topic;
-        scan->last = index + 1 == list.count;
-        scan->next = scan->last ? 0 : list.firsts[index + 1];
-        err = scan_segment(scan, path, list.firsts[index]);
-    }
-    free(list.firsts);
-    free(scan);
-    return err;
+    enum err err = topic_path(inspect, topic, path);
+    return err == ERR_OK ? topic_inspect_walk(&options, &topic_visit, &sum)
+                         : err;
 }
 
 enum err inspect_segments(struct inspect *inspect,
@@ -412,8 +293,10 @@ static void journal_damaged(void *context,
     const struct inspect_damage damage = {
         .topic = name_of(scan->inspect, topic_id),
         .path = scan->path,
+        .kind = TOPIC_FINDING_RECORD,
         .offset = place.offset,
         .size = size,
+        .what = "no whole entry",
     };
 
     scan->visit->damage(scan->visit->context, &damage);

@@ -1,6 +1,6 @@
 /* Looking through a data directory that no server has: every record in its
- * segments and journals, and everything that is damaged. Nothing is written but
- * the process id into the lock, which is held meanwhile.
+ * segments and journals, and all that is not as it should be. Nothing is
+ * written but the process id into the lock, which is held meanwhile.
  *
  * Threads: one. All calls block on the disk.
  *
@@ -11,22 +11,23 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "log/topic_inspect.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct inspect;
 
-/* Bytes that are no whole record. */
+/* Something that is not as it should be. */
 struct inspect_damage {
     const char *topic; /* NULL: not known */
     const char *path;  /* of the file */
-    uint64_t offset;   /* in it */
-    uint64_t size;     /* bytes */
-    uint64_t sequence; /* of the first message that is lost */
-    uint64_t lost;     /* messages; 0: not known */
-    bool tail;         /* behind the last record of the last segment: what
-                          a crash leaves, and recovery cuts or completes */
+    enum topic_finding_kind kind;
+    uint64_t offset;   /* in the file */
+    uint64_t size;     /* bytes; 0: not known */
+    uint64_t sequence; /* of the first message it is about */
+    uint64_t lost;     /* messages; 0: none, or not known */
+    const char *what;  /* in words */
 };
 
 struct inspect_visit {

@@ -149,6 +149,25 @@ def test_torn_tail_is_told_and_is_no_damage(stopped):
         assert f'unfinished tail offset={offset} size={cut}' in text
 
 
+def test_what_costs_no_message_is_named_and_is_no_damage(stopped):
+    folder = stopped.data / 'topics/a'
+    (folder / '0.idx').unlink()
+    flip(folder / '0.msg', 0)
+    for slot in range(0, (folder / 'dlv').stat().st_size, 512):
+        flip(folder / 'dlv', slot)
+    code, topics = verify(stopped.data)
+    assert code == 0
+    assert (topics['a']['messages'], topics['a']['damaged']) == (20, 0)
+    text = run_cli('verify', str(stopped.data)).stdout
+    for name in ('0.idx', '0.msg', 'dlv'):
+        assert f'{folder}/{name}: no loss' in text, text
+    stopped.start()
+    assert stopped.stop() == 0
+    text = run_cli('verify', str(stopped.data)).stdout
+    for name in ('0.idx', 'dlv'):  # made anew
+        assert f'{folder}/{name}' not in text, text
+
+
 def test_gap_between_segments_is_found(serve, receiver):
     opq = serve('--segment-count=10')
     fill(opq, receiver, 50)
