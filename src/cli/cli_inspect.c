@@ -9,6 +9,7 @@
 #include "log/record.h"
 #include "log/segment.h"
 #include "store/store_show.h"
+#include "sys/dir.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ complain_open(const struct cli_call *call, const char *directory, enum err err)
 {
     const char *why = err == ERR_NOT_FOUND ? "no data directory"
                       : err == ERR_BUSY    ? "a server has it: stop it first"
-                                           : err_text(err);
+                      : !dir_allowed(directory) ? "no right to write there"
+                                                : err_text(err);
 
     return cli_complain(
         call, err == ERR_CORRUPT ? CLI_EXIT_FAILED : CLI_EXIT_UNREACHABLE,

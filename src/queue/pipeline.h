@@ -89,8 +89,6 @@ struct deliverer *pipeline_deliverer(struct pipeline *pipeline);
 /* As pipeline_shard(). */
 struct http_server *pipeline_server(struct pipeline *pipeline);
 /* As pipeline_shard(). */
-struct http_client *pipeline_client(struct pipeline *pipeline);
-/* As pipeline_shard(). */
 struct listener *pipeline_listener(struct pipeline *pipeline);
 /* The pipeline of a shard. */
 struct pipeline *pipeline_of(struct shard *shard);

@@ -197,6 +197,7 @@ static enum err bind_local(const struct config *config,
     enum err err = buf_err(&text);
     if (err == ERR_OK) {
         err = bind_address(set, buf_str(&text), &port, 1, errors);
+        err = err == ERR_NOT_FOUND ? ERR_INVALID : err; /* its folder */
     }
     buf_fini(&text);
     return err;

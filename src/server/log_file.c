@@ -36,11 +36,6 @@ static void write_line(void *context, const char *line, size_t size)
 static const struct diag_sink sink = {
     .write = write_line, .context = NULL, .now_ms = clock_wall_ms};
 
-void log_file_stderr(void)
-{
-    diag_set_sink(&sink);
-}
-
 /* Make the folder that a path lies in. */
 static enum err make_folder(const char *path)
 {

@@ -13,11 +13,10 @@
 
 /* Send diagnostics to a file (made with its folder), and with `also_stderr` to
  * standard error, too.
- * Errors: ERR_FULL, ERR_IO; diagnostics then go to standard error alone */
+ * Errors: ERR_TOO_LARGE (the path), ERR_EXISTS (its folder is none), ERR_FULL,
+ *         ERR_BUSY (descriptors), ERR_IO; diagnostics then go to standard error
+ *         alone */
 MUST_CHECK enum err log_file_open(const char *path, bool also_stderr);
-
-/* Send diagnostics to standard error, while there is no file. */
-void log_file_stderr(void);
 
 /* Open the path again, after someone has renamed the file. When that fails
  * lines go on to the old file, and one says so. */

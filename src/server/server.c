@@ -461,6 +461,9 @@ static enum err take_data(struct server *server, struct buf *errors)
     struct store_local_options options = store_options(server);
     enum err err = store_local_prepare(&options, &server->data);
 
+    if (err == ERR_IO && !dir_allowed(options.directory)) {
+        err = ERR_DENIED;
+    }
     if (err != ERR_OK) {
         buf_append_format(errors, "data directory %s: %s\n", options.directory,
                           err == ERR_BUSY ? "another process has it"

@@ -19,7 +19,6 @@
 /* Exit codes, those of sysexits.h where it has one. */
 enum {
     SERVER_EXIT_OK = 0,
-    SERVER_EXIT_USAGE = 64,       /* the command line is wrong */
     SERVER_EXIT_UNAVAILABLE = 69, /* port or data directory is in use */
     SERVER_EXIT_SOFTWARE = 70,    /* no memory, no event loop */
     SERVER_EXIT_DATA = 73,        /* the data directory cannot be used */

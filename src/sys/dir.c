@@ -165,6 +165,31 @@ enum err dir_remove(const char *path)
     return err == ERR_OK ? remove_directory(copy) : err;
 }
 
+bool dir_allowed(const char *path)
+{
+    char part[DIR_PATH_MAX];
+    size_t size = strlen(path);
+    if (size == 0 || size >= sizeof(part)) {
+        return true;
+    }
+    memcpy(part, path, size + 1);
+    while (faccessat(AT_FDCWD, part, W_OK | X_OK, AT_EACCESS) != 0) {
+        if (errno == EACCES || errno == EPERM || errno == EROFS) {
+            struct stat status;
+            return stat(part, &status) == 0 && !S_ISDIR(status.st_mode);
+        }
+        if (errno != ENOENT) {
+            return true;
+        }
+        char *slash = strrchr(part, '/');
+        if (slash == NULL) {
+            return faccessat(AT_FDCWD, ".", W_OK | X_OK, AT_EACCESS) == 0;
+        }
+        slash[slash == part ? 1 : 0] = '\0'; /* the one above it */
+    }
+    return true;
+}
+
 enum err dir_lock(const char *path, int *out_fd)
 {
     int fd = -1;

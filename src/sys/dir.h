@@ -39,6 +39,11 @@ dir_each(const char *path,
  * Errors: ERR_NOT_FOUND, ERR_IO (what is left is as it was) */
 MUST_CHECK enum err dir_remove(const char *path);
 
+/* Tell whether this process has the right to make files in a directory, or, as
+ * long as it is not there, to make it; true for a file. For words about a
+ * failure. */
+bool dir_allowed(const char *path);
+
 /* Take the lock file `path` for this process until it ends or unlocks; writes
  * the process id into it.
  *

@@ -120,6 +120,9 @@ static enum err socket_err(int error_number)
     case EADDRINUSE:
     case EEXIST:
         return ERR_EXISTS;
+    case ENOENT:
+    case ENOTDIR:
+        return ERR_NOT_FOUND;
     case EACCES:
     case EPERM:
         return ERR_DENIED;

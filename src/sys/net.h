@@ -49,6 +49,7 @@ void net_format(const struct net_address *address, char text[NET_TEXT_MAX]);
  * Gives:  `*out_fd`, for close by file_close().
  * Errors: ERR_EXISTS  the address is in use
  *         ERR_DENIED  no right to it
+ *         ERR_NOT_FOUND  the folder of a Unix socket is not there
  *         ERR_BUSY (descriptors), ERR_UNSUPPORTED (no such family), ERR_IO
  */
 MUST_CHECK enum err

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -171,6 +172,31 @@ static void remove_tells_what_failed(void **state)
     }
 }
 
+/* In a child, which gives up being root. */
+static void want_of_rights_is_told(void **state)
+{
+    int status = 0;
+
+    (void)state;
+    assert_true(dir_allowed(root));
+    assert_true(dir_allowed(under("not/there/yet")));
+    make_file("file");
+    assert_true(dir_allowed(under("file")));
+    assert_true(dir_allowed(under("file/in/it")));
+    assert_int_equal(dir_create(under("closed")), ERR_OK);
+    assert_int_equal(chmod(path, 0500), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        bool root_user = geteuid() == 0;
+        if (root_user && setresuid(65534, 65534, 65534) != 0) {
+            _exit(2);
+        }
+        _exit(dir_allowed(path) || dir_allowed(under("closed/new")) ? 1 : 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 static void a_lock_keeps_other_openers_out(void **state)
 {
     (void)state;
@@ -244,6 +270,7 @@ int main(void)
         TEST(remove_takes_files_and_one_level_of_folders),
         TEST(remove_does_not_follow_links),
         TEST(remove_tells_what_failed),
+        TEST(want_of_rights_is_told),
         TEST(a_lock_keeps_other_openers_out),
         TEST(a_lock_ends_with_its_process),
         TEST(space_is_told),
