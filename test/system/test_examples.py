@@ -1,13 +1,13 @@
-"""The examples that users of the first OPQ copied, run by PHP.
+"""The examples, run as they are.
 
-They are unchanged but for the port of OPQ and of the target, which the kernel
-chooses here.
+Those in PHP are the ones that users of the first OPQ copied, unchanged but for
+the port of OPQ and of the target, which the kernel chooses here.
 
 SPDX-License-Identifier: MIT
 """
 
-import shutil
 import subprocess
+import sys
 import urllib.parse
 
 import pytest
@@ -15,9 +15,6 @@ from harness import PATIENCE_S, ROOT
 
 TOPIC = 'comment'
 SUCCESS = 'string(7) "success"\n'
-
-pytestmark = pytest.mark.skipif(shutil.which('php') is None,
-                                reason='php-cli is not installed')
 
 
 def run_php(script, *arguments):
@@ -143,3 +140,32 @@ def test_body_past_the_limit_is_refused_before_it_is_sent(opq, receiver):
     assert output.startswith('HTTP/1.1 413 Content Too Large\n')
     assert opq.get('/opq/topics/big').status == 404
     assert receiver.requests == []
+
+
+@pytest.fixture
+def example_receiver():
+    """The receiver of the examples: its process and its URL."""
+    process = subprocess.Popen(
+        [sys.executable, ROOT / 'examples/receiver.py', '0'],
+        stdout=subprocess.PIPE, text=True)
+    yield process, process.stdout.readline().split()[-1]
+    process.kill()
+    process.communicate()
+
+
+def test_receiver_example_takes_each_message_once(opq, example_receiver):
+    process, url = example_receiver
+    for message in ('one', 'two'):
+        opq.request('POST', f'/opq/push?topic=r&url={url}', message.encode(),
+                    {'Content-Type': 'text/plain'})
+    opq.wait_delivered('r', 2)
+    assert opq.request('POST', '/opq/replay',
+                       {'topic': 'r', 'cmd': 0}).status == 201
+    opq.wait_delivered('r', 2)
+    # Another topic of the same name is no repeat.
+    assert opq.request('DELETE', '/opq/topics/r').status == 204
+    opq.request('POST', f'/opq/push?topic=r&url={url}', b'three',
+                {'Content-Type': 'text/plain'})
+    opq.wait_delivered('r', 1)
+    lines = [process.stdout.readline().rstrip() for _ in range(3)]
+    assert lines == ['r 0 one', 'r 1 two', 'r 0 three']
