@@ -439,9 +439,10 @@ static int serve(struct cli_call *call, struct sink *sink)
     }
     if (err != ERR_OK) {
         close_sink(sink);
-        return cli_complain(call, CLI_EXIT_FAILED, "cannot listen on %s %s: %s",
-                            sink->options->listen, sink->options->port,
-                            err_text(err));
+        return cli_complain(
+            call, CLI_EXIT_FAILED, "cannot listen on %s, port %s: %s",
+            sink->options->listen, sink->options->port,
+            err == ERR_EXISTS ? "the address is in use" : err_text(err));
     }
     wait_for_end(sink);
     process_thread_join(thread);

@@ -209,8 +209,6 @@ def test_dump_of_an_unknown_message_exits_1(stopped):
 
 
 def test_flatc_decodes_a_dumped_payload(serve, receiver, tmp_path):
-    if shutil.which('flatc') is None:
-        pytest.fail('flatc is missing: tools/setup installs it')
     opq = serve()
     opq.push('f', receiver.url('/x?y=z'), 'h\u00e9llo', colour='blue',
              headers={'X-One': '1'})

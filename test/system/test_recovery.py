@@ -9,7 +9,6 @@ SPDX-License-Identifier: MIT
 import json
 import os
 import re
-import shutil
 import subprocess
 import urllib.parse
 
@@ -118,8 +117,6 @@ def flatc(folder, name, payload):
     return json.loads((folder / f'{name}.json').read_text())
 
 
-@pytest.mark.skipif(shutil.which('flatc') is None,
-                    reason='flatbuffers-compiler is not installed')
 def test_flatc_decodes_any_stored_message(serve, receiver, tmp_path):
     opq = serve('--drain=2s', '--shards=1')
     opq.push('f', receiver.url('/a?b=c'), 'Gr\u00fc\u00dfe',
@@ -152,8 +149,6 @@ def test_flatc_decodes_any_stored_message(serve, receiver, tmp_path):
         assert one['pushed_at_ms'] == record.pushed_at_ms
 
 
-@pytest.mark.skipif(shutil.which('flatc') is None,
-                    reason='flatbuffers-compiler is not installed')
 def test_payload_that_dump_prints_is_decoded_by_flatc(filled, tmp_path):
     done = run_cli('dump', '--data', str(filled.data), '--payload', 't', '7',
                    text=False)
