@@ -322,6 +322,7 @@ static void start(struct local_store *store)
          node = node->next) {
         store_space_arm(CONTAINER_OF(node, struct local_topic, link));
     }
+    store_space_check(store, true);
     store_append_kick(store); /* chores may wait */
 }
 

@@ -36,6 +36,7 @@ def held(opq, receivers):
 def test_health_and_readiness(opq):
     assert opq.get('/healthz').json() == {'status': 'alive'}
     assert opq.get('/readyz').json() == {'status': 'ready'}
+    assert opq.get('/opq/info').json()['now']['disk_free'] > 0
 
 
 def test_info_tells_version_limits_and_figures(opq, receiver):

@@ -239,6 +239,16 @@ def test_data_that_is_no_directory_ends_with_73(serve, tmp_path):
     assert 'data directory' in '\n'.join(opq.output)
 
 
+def test_server_that_starts_on_a_full_disk_is_not_ready(serve):
+    opq = serve('--disk-reserve=1024g', ready=False)
+    opq.listening.wait(PATIENCE_S)
+    wait_until(lambda: opq.get('/readyz').status == 503, 'a refusal')
+    answer = opq.get('/readyz')
+    assert answer.status == 503
+    assert 'disk' in answer.body.decode()
+    assert opq.get('/healthz').status == 200
+
+
 # --- signals ----------------------------------------------------------------
 
 def test_sigusr1_opens_the_log_anew(serve, tmp_path):

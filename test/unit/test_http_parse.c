@@ -788,6 +788,7 @@ static void statuses_have_phrases(void **state)
 {
     (void)state;
     assert_string_equal(http_status_text(201), "Created");
+    assert_string_equal(http_status_text(207), "Multi-Status");
     assert_string_equal(http_status_text(507), "Insufficient Storage");
     assert_string_equal(http_status_text(299), "Unknown");
 }
