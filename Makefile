@@ -92,9 +92,9 @@ fuzz: setup build-fuzz/build.ninja
 
 .PHONY: torture
 torture: build
-	@$(NINJA) -C build test/unit/test_store_local_crash \
+	@$(NINJA) -C build test/unit/test_store_local_kill \
 	    test/unit/test_store_local_fault
-	@OPQ_TORTURE=1 build/test/unit/test_store_local_crash
+	@OPQ_TORTURE=1 build/test/unit/test_store_local_kill
 	@OPQ_TORTURE=1 build/test/unit/test_store_local_fault
 	@OPQ_TORTURE=1 $(RUN_TESTS) --build build system
 

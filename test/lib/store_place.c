@@ -163,6 +163,15 @@ static void remove_tree(const char *path)
     free(tree);
 }
 
+void store_place_keep(const struct store_place *place, const char *to)
+{
+    CHECK(place->store == NULL);
+    if (file_kernel_calls()->mkdir(to, 0700) != 0) {
+        remove_tree(to);
+    }
+    copy_tree(place->directory, to);
+}
+
 void store_place_destroy(struct store_place *place)
 {
     assert_null(place->store);

@@ -54,6 +54,10 @@ void store_place_crash(struct store_place *place);
 /* Copy the directory as it is to `to`, which is made. */
 void store_place_copy(const struct store_place *place, const char *to);
 
+/* Copy the directory, of which no store is open, to `to`, in place of what is
+ * there: for a look, should what follows fail. */
+void store_place_keep(const struct store_place *place, const char *to);
+
 /* Write the path of a file or folder of the directory. */
 void store_place_path(const struct store_place *place,
                       const char *name,

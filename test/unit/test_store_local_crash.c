@@ -1,5 +1,5 @@
-/* Tests of the local store's recovery: kills at any moment, files that are
- * lost or damaged, another number of shards.
+/* Tests of the local store's recovery: crashes at any step, files that are lost
+ * or damaged, another number of shards. Kills: test_store_local_kill.c.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,15 +12,12 @@
 
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -56,203 +53,7 @@ static void deliver(struct store_topic *topic, uint64_t next)
     store_cursor_store(topic, &cursor);
 }
 
-/* --- kills ---------------------------------------------------------------- */
-
-enum { CHILD_TOPICS = 5 };
-
-/* What a child tells its parent: an acknowledged append, or a delivery. */
-struct told {
-    uint32_t topic;
-    bool delivered;
-    uint64_t sequence;
-};
-
-struct child_op {
-    struct store_op op;
-    struct child *child;
-    uint32_t topic;
-};
-
-struct child {
-    struct io *io;
-    struct store_topic *topics[CHILD_TOPICS];
-    struct child_op ops[CHILD_TOPICS * 8];
-    size_t sizes[CHILD_TOPICS];
-    int pipe;
-};
-
-static void child_tell(struct child *child, struct told told)
-{
-    if (write(child->pipe, &told, sizeof(told)) != sizeof(told)) {
-        _exit(3);
-    }
-}
-
-static void child_append(struct child_op *op);
-
-static void child_done(struct store_op *base, enum err err)
-{
-    struct child_op *op = CONTAINER_OF(base, struct child_op, op);
-    struct child *child = op->child;
-    struct store_topic *topic = child->topics[op->topic];
-    CHECK(err == ERR_OK);
-    child_tell(child,
-               (struct told){.topic = op->topic, .sequence = base->sequence});
-    /* Delivery follows ten behind: noted first, then told. */
-    if (base->sequence >= 10 && topic->cursor.next < base->sequence - 10) {
-        deliver(topic, base->sequence - 10);
-        child_tell(child, (struct told){.topic = op->topic,
-                                        .delivered = true,
-                                        .sequence = base->sequence - 10});
-    }
-    child_append(op);
-}
-
-static void child_append(struct child_op *op)
-{
-    static char body[8192];
-    struct child *child = op->child;
-    struct store_topic *topic = child->topics[op->topic];
-    struct message message = {
-        .url = STR("http://x/"),
-        .kind = MESSAGE_KIND_RAW,
-        .body = {body, child->sizes[op->topic]},
-    };
-    enum err err = store_append(topic, &message, &op->op);
-    CHECK(err == ERR_OK || err == ERR_BUSY);
-    if (err == ERR_BUSY) {
-        op->topic = UINT32_MAX; /* this one rests */
-    }
-}
-
-/* Small bounds, so that much happens between two kills. */
-static void kill_options(struct store_place *place)
-{
-    place->options.checkpoint_interval_ms = 5;
-    place->options.cursor_interval_ms = 5;
-    place->options.memory_size_max = 512 << 10;
-}
-
-/* In a process of its own: append, deliver and tell, until killed. */
-static _Noreturn void child_run(const char *directory, int out)
-{
-    static struct child child;
-    static struct store_place child_place;
-    struct store_place *place = &child_place;
-    struct io_options options = {.backend = IO_BACKEND_EPOLL};
-    store_place_use(place, directory);
-    kill_options(place);
-    if (io_create(&options, &child.io) != ERR_OK ||
-        store_place_open(place, child.io) != ERR_OK) {
-        _exit(2);
-    }
-    child.pipe = out;
-    for (uint32_t i = 0; i < CHILD_TOPICS; i++) {
-        char name[16];
-        (void)snprintf(name, sizeof(name), "t%u", i);
-        child.sizes[i] = (size_t)1 << (3 * i); /* 1 B to 4 KiB */
-        if (store_topic_open(place->store, str_from(name), true,
-                             &child.topics[i]) != ERR_OK) {
-            _exit(4);
-        }
-    }
-    for (uint32_t i = 0; i < CHILD_TOPICS * 8; i++) {
-        child.ops[i].child = &child;
-        child.ops[i].topic = i % CHILD_TOPICS;
-        child.ops[i].op.done = child_done;
-        child_append(&child.ops[i]);
-    }
-    for (;;) {
-        io_run_turn(child.io, 100);
-        for (uint32_t i = 0; i < CHILD_TOPICS * 8; i++) {
-            if (child.ops[i].topic == UINT32_MAX) {
-                child.ops[i].topic = i % CHILD_TOPICS;
-                child_append(&child.ops[i]);
-            }
-        }
-    }
-}
-
-/* Run a child until it has told so much, and kill it. */
-static void child_kill(struct store_place *place,
-                       uint32_t told_count,
-                       uint64_t *ends,
-                       uint64_t *nexts)
-{
-    int ends_of_pipe[2];
-    struct told told;
-    assert_int_equal(pipe(ends_of_pipe), 0);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        char out[16];
-        (void)close(ends_of_pipe[0]);
-        (void)snprintf(out, sizeof(out), "%d", ends_of_pipe[1]);
-        (void)execl("/proc/self/exe", "child", place->directory, out,
-                    (char *)NULL);
-        _exit(5);
-    }
-    (void)close(ends_of_pipe[1]);
-    uint32_t count = 0;
-    while (read(ends_of_pipe[0], &told, sizeof(told)) == sizeof(told)) {
-        uint64_t *at = told.delivered ? nexts : ends;
-        uint64_t value = told.sequence + (told.delivered ? 0 : 1);
-        if (value > at[told.topic]) {
-            at[told.topic] = value;
-        }
-        count++;
-        if (count == told_count) {
-            assert_int_equal(kill(pid, SIGKILL), 0);
-        }
-    }
-    int status = 0;
-    (void)close(ends_of_pipe[0]);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
-static void a_kill_loses_nothing_that_was_told(void **state)
-{
-    struct io *io = loop_of(state);
-    bool torture = getenv("OPQ_TORTURE") != NULL;
-    struct store_place place;
-    uint64_t ends[CHILD_TOPICS] = {0};
-    uint64_t nexts[CHILD_TOPICS] = {0};
-    uint32_t seed = 12345;
-    store_place_create(&place);
-    kill_options(&place);
-    for (int round = 0; round < (torture ? 200 : 8); round++) {
-        seed = seed * 1103515245 + 12345;
-        child_kill(&place, 1 + (seed >> 8) % 4000, ends, nexts);
-        assert_int_equal(store_place_open(&place, io), ERR_OK);
-        for (uint32_t i = 0; i < CHILD_TOPICS; i++) {
-            char name[16];
-            (void)snprintf(name, sizeof(name), "t%u", i);
-            struct store_topic *topic = store_place_topic(place.store, name);
-            assert_true(topic->bounds.end >= ends[i]);
-            assert_true(topic->cursor.next >= nexts[i]);
-            /* At most the one that was noted but not yet told. */
-            assert_true(topic->cursor.next <= nexts[i] + 1 || nexts[i] == 0);
-            struct store_reader *reader = NULL;
-            struct record record;
-            assert_int_equal(store_reader_create(topic, &reader), ERR_OK);
-            for (uint64_t n = topic->bounds.oldest; n < topic->bounds.end;
-                 n++) {
-                assert_int_equal(store_place_read(io, reader, n, &record),
-                                 ERR_OK);
-                assert_int_equal(record.sequence, n);
-                assert_int_equal(record.message.body.size,
-                                 (size_t)1 << (3 * i));
-            }
-            store_reader_destroy(reader);
-            ends[i] = topic->bounds.end;
-            nexts[i] = topic->cursor.next;
-        }
-        assert_int_equal(store_stats(place.store)->quarantined, 0);
-        store_place_close(&place);
-    }
-    store_place_destroy(&place);
-}
+/* --- crashes -------------------------------------------------------------- */
 
 static void a_crash_at_any_step_leaves_that_step(void **state)
 {
@@ -778,14 +579,9 @@ static void folders_that_make_no_sense_are_left_alone(void **state)
     store_place_destroy(&place);
 }
 
-int main(int count, char **arguments)
+int main(void)
 {
-    uint64_t out = 0;
-    if (count == 3 && str_to_u64(str_from(arguments[2]), &out) == ERR_OK) {
-        child_run(arguments[1], (int)out); /* see child_kill() */
-    }
     static const struct loop_test tests[] = {
-        LOOP_TEST(a_kill_loses_nothing_that_was_told),
         LOOP_TEST(a_crash_at_any_step_leaves_that_step),
         LOOP_TEST(a_crash_during_recovery_harms_nothing),
         LOOP_TEST(a_directory_is_used_once_at_a_time),
