@@ -32,8 +32,8 @@ static void ready_run(struct api_call *call, struct shard *there)
         api_call_problem(call, 503, "the journal cannot be written");
     } else if (stats->disk_low) {
         api_call_problem(call, 503,
-                         "the disk has less room than its reserve: pushes are "
-                         "refused, deliveries go on");
+                         "the disk is full, or has less room than its reserve: "
+                         "pushes are refused, deliveries go on");
     }
     api_call_end(call);
 }

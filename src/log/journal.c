@@ -77,7 +77,7 @@ enum err journal_put_begin(struct journal *journal,
     if (!has_room(journal, used)) {
         journal_slot_prepare_next(journal);
         journal_slot_hurry(journal);
-        return ERR_BUSY;
+        return journal->prepare->full ? ERR_FULL : ERR_BUSY;
     }
     char *entry = buffer->memory + journal->prefix_size + buffer->used;
     memset(entry + size - JOURNAL_ENTRY_ALIGN, 0, JOURNAL_ENTRY_ALIGN);
@@ -191,6 +191,7 @@ void journal_release(struct journal *journal, struct journal_place place)
     if (journal->io != NULL) {
         journal_slot_shrink(journal);
         journal->prepare->failed = false;
+        journal->prepare->full = false;
         journal_slot_prepare_next(journal);
     }
 }

@@ -9,8 +9,8 @@
  *
  * Failure: see the document. After a failed commit the batch is gone, the file
  * is given up and the next commit begins a fresh one with an ABORT entry. When
- * there is none (all full, or filling one failed), puts give ERR_BUSY until a
- * checkpoint frees one.
+ * there is none (all full, or filling one failed), puts give ERR_BUSY or
+ * ERR_FULL until a checkpoint frees one.
  *
  * Threads: the loop's of the shard.
  *
@@ -126,6 +126,7 @@ void journal_close(struct journal *journal);
  *
  * Errors: ERR_TOO_LARGE  past batch_size_max
  *         ERR_BUSY       the batch is full: commit first; or no file is free
+ *         ERR_FULL       no file is free, and there was no room for another
  */
 MUST_CHECK enum err journal_put_begin(struct journal *journal,
                                       enum journal_type type,

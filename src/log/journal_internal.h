@@ -58,6 +58,7 @@ struct journal_prepare {
     int slot;                /* index of the slot */
     bool running;            /* between start and done, the loop's */
     bool failed;             /* the last one */
+    bool full;               /* the last one, for want of room */
     uint64_t retry_at_ns;    /* not before, when it failed */
 
     char directory[DIR_PATH_MAX];

@@ -257,6 +257,7 @@ static void prepare_ended(struct journal *journal)
     struct journal_slot *slot = &journal->slots[prepare->slot];
     CHECK(slot->state == SLOT_PREPARING);
     prepare->failed = prepare->err != ERR_OK;
+    prepare->full = prepare->err == ERR_FULL;
     if (prepare->failed) {
         slot->state = prepare->create ? SLOT_ABSENT : SLOT_FREE;
         prepare->retry_at_ns = clock_monotonic_ns() + JOURNAL_PREPARE_RETRY_NS;

@@ -109,7 +109,8 @@ struct store_stats {
     uint64_t journal_bytes;        /* in use, not yet freed by a checkpoint */
     uint64_t memory_bytes;         /* of messages not yet in segments */
     uint64_t disk_free;            /* when last looked at */
-    bool disk_low;                 /* below the reserve: pushes get ERR_FULL */
+    bool disk_low;                 /* below the reserve, or a write found no
+                                      room: pushes get ERR_FULL */
     bool failed;                   /* no journal to write to at present */
     struct histogram commit_ns;    /* write and sync of a batch */
     struct histogram commit_count; /* changes per batch */
@@ -245,7 +246,7 @@ void store_topic_configure(struct store_topic *topic,
  * Errors:  ERR_TOO_LARGE  larger than a batch may be
  *          ERR_BUSY       the batch, the journal or the memory for messages
  *                         not yet in segments is full, or the store failed
- *          ERR_FULL       the disk is below its reserve
+ *          ERR_FULL       the disk is below its reserve, or full
  * In done(): ERR_IO, ERR_FULL, ERR_CLOSED
  */
 static inline MUST_CHECK enum err store_append(struct store_topic *topic,

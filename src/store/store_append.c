@@ -172,13 +172,17 @@ static enum err announce(struct local_topic *topic)
 }
 
 /* The journal took nothing although nothing is gathered: it has no file. */
-static void journal_refused(struct local_store *store)
+static enum err journal_refused(struct local_store *store, enum err err)
 {
-    if (!store->stats.failed) {
+    if (err == ERR_FULL || store->no_room) {
+        err = ERR_FULL; /* or its next file is only being tried */
+        store_space_full(store);
+    } else if (!store->stats.failed) {
         store->stats.failed = true;
         DIAG_ERROR("journal_out_of_files", "shard=%u", store->shard);
     }
     store_checkpoint_begin(store);
+    return err;
 }
 
 enum err store_append_try(struct local_topic *topic,
@@ -205,12 +209,12 @@ enum err store_append_put(struct local_topic *topic,
     uint64_t failures = store->stats.commit_failures;
     for (int try = 0; try < 2; try++) {
         enum err err = store_append_try(topic, type, body_size, out_body);
-        if (err != ERR_BUSY || journal_committing(store->journal)) {
+        if ((err != ERR_BUSY && err != ERR_FULL) ||
+            journal_committing(store->journal)) {
             return err;
         }
         if (!journal_pending(store->journal)) {
-            journal_refused(store);
-            return ERR_BUSY;
+            return journal_refused(store, err);
         }
         commit(store);
         if (store->stats.commit_failures != failures) {
@@ -227,13 +231,16 @@ static enum err admit_append(struct local_store *store)
     if (err != ERR_OK) {
         return err;
     }
-    store_space_check(store, false);
-    if (store->stats.disk_low) {
+    store_space_check(store);
+    if (store_space_refuses(store)) {
         return ERR_FULL;
     }
     if (store->stats.memory_bytes >= store->options->memory_size_max) {
         store_flush_next(store);
-        return ERR_BUSY;
+        return store->no_room ? ERR_FULL : ERR_BUSY;
+    }
+    if (store->no_room) {
+        store->room_tried_ms = io_now_ms(store->io);
     }
     return ERR_OK;
 }
@@ -400,6 +407,9 @@ static void apply_append(struct change *change, bool durable)
     if (change->op != NULL && durable) {
         change->op->durability = DURABILITY_DISK;
     }
+    if (!store->job_failing) {
+        store_space_found(store);
+    }
     if (!list_linked(&topic->moved_link)) {
         list_append(&store->moved, &topic->moved_link);
     }
@@ -492,7 +502,7 @@ batch_failed(struct local_store *store, struct batch *batch, enum err err)
     batch_refused(store, batch, err);
     batch_refused(store, gathered, err);
     if (err == ERR_FULL) {
-        store_space_check(store, true);
+        store_space_full(store);
     }
 }
 

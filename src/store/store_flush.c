@@ -445,7 +445,7 @@ static void job_failed(struct local_store *store, enum err err)
     }
     if (store->io != NULL) {
         if (err == ERR_FULL) {
-            store_space_check(store, true);
+            store_space_full(store);
         }
         io_timer_start(store->io, &store->hold_timer, STORE_HOLD_MS);
     }
@@ -472,6 +472,9 @@ static void job_apply(struct local_store *store)
     } else if (store->job_failing) {
         store->job_failing = false;
         DIAG_INFO("background_write_recovered", "shard=%u", store->shard);
+        if (store->io != NULL) {
+            store_space_found(store);
+        }
     }
     if (job->kind != JOB_CHORE && job->kind != JOB_FLUSH) {
         store_checkpoint_stepped(store);

@@ -60,6 +60,7 @@ enum {
     STORE_FLUSH_SIZE_MAX = 1 << 20,   /* as memory allows */
     STORE_HOLD_MS = 1000,             /* pause after a failed job */
     STORE_SPACE_CHECK_MS = 1000,      /* between looks at the free space */
+    STORE_ROOM_GROWN = 1 << 20,       /* so many more free bytes are room */
     STORE_RETENTION_MS = 10000,       /* between looks at the limits */
     STORE_CURSORS_RIDING_MAX = 32,    /* that go along with other changes */
     STORE_CHANGES_MIN = 1024,         /* slots of a batch at the start */
@@ -306,6 +307,8 @@ struct local_store {
     struct io_timer checkpoint_timer;
 
     uint64_t space_checked_ms;
+    uint64_t room_tried_ms;          /* last append let through, or failure */
+    uint64_t room_wanted;            /* free bytes that end `no_room` */
     struct io_timer space_timer;     /* runs while the disk is low */
     struct io_timer retention_timer; /* runs while limits may apply */
 
@@ -318,6 +321,7 @@ struct local_store {
     bool committed_since;  /* since the last checkpoint began */
     bool job_was_flush;    /* the last one: a checkpoint's turn is next */
     bool job_failing;      /* said so already */
+    bool no_room;          /* a write found none, and none has since */
     bool chores_paused;    /* one failed; until chore_timer expires */
     bool sync_all_due;     /* files were closed without a sync: only one of the
                               whole file system makes them durable */
@@ -658,8 +662,18 @@ MUST_CHECK enum err store_read_find_time(struct store_topic *base,
 
 /* --- store_space.c -------------------------------------------------------- */
 
-/* Look at the free space, at most once a second unless `now`. */
-void store_space_check(struct local_store *store, bool now);
+/* Look at the free space, at most once a second. */
+void store_space_check(struct local_store *store);
+
+/* A write found no room. */
+void store_space_full(struct local_store *store);
+
+/* One did that needed some. */
+void store_space_found(struct local_store *store);
+
+/* Tell whether appends are refused for want of room. While a write found none,
+ * one is let through now and then: note that in `room_tried_ms`. */
+bool store_space_refuses(const struct local_store *store);
 
 /* Look again, while the disk is low. */
 void store_space_expired(struct io_timer *timer);

@@ -5,6 +5,11 @@
  * overwritten), and retention makes room. The state is looked at while appends
  * come, at once after a write found no room, and by a timer while it is low.
  *
+ * Without a reserve, or when others were faster, a write finds no room. That
+ * counts as low, too, until there is more room than then, or a write finds
+ * some: one append a second is let through to see, and the background tries by
+ * itself.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "store/store_local.h"
@@ -12,22 +17,18 @@
 
 #include "base/diag.h"
 
-static void space_look(struct local_store *store)
+/* Say what follows from what is known. */
+static void space_judge(struct local_store *store)
 {
-    uint64_t free_size = 0;
-    uint64_t total_size = 0;
-    store->space_checked_ms = io_now_ms(store->io);
-    if (dir_space(store->data->directory, &free_size, &total_size) != ERR_OK) {
-        return; /* as it was */
-    }
-    store->stats.disk_free = free_size;
-    bool low = free_size < store->options->disk_reserve;
+    uint64_t free_size = store->stats.disk_free;
+    bool low = free_size < store->options->disk_reserve || store->no_room;
     if (low != store->stats.disk_low) {
         store->stats.disk_low = low;
         if (low) {
-            DIAG_ERROR("disk_low", "shard=%u free=%llu reserve=%llu",
+            DIAG_ERROR("disk_low", "shard=%u free=%llu reserve=%llu full=%d",
                        store->shard, (unsigned long long)free_size,
-                       (unsigned long long)store->options->disk_reserve);
+                       (unsigned long long)store->options->disk_reserve,
+                       store->no_room ? 1 : 0);
         } else {
             DIAG_INFO("disk_recovered", "shard=%u free=%llu", store->shard,
                       (unsigned long long)free_size);
@@ -38,9 +39,51 @@ static void space_look(struct local_store *store)
     }
 }
 
-void store_space_check(struct local_store *store, bool now)
+static void space_look(struct local_store *store)
 {
-    if (now || store->space_checked_ms == 0 ||
+    uint64_t free_size = 0;
+    uint64_t total_size = 0;
+    store->space_checked_ms = io_now_ms(store->io);
+    if (dir_space(store->data->directory, &free_size, &total_size) == ERR_OK) {
+        store->stats.disk_free = free_size; /* else as it was */
+    }
+    if (store->no_room && store->stats.disk_free >= store->room_wanted) {
+        store->no_room = false;
+    }
+    space_judge(store);
+}
+
+void store_space_full(struct local_store *store)
+{
+    /* The first failure may be the only one: the next append may see. */
+    store->room_tried_ms = store->no_room ? io_now_ms(store->io) : 0;
+    store->no_room = true;
+    store->room_wanted = UINT64_MAX;
+    space_look(store);
+    store->room_wanted = store->stats.disk_free + STORE_ROOM_GROWN;
+}
+
+void store_space_found(struct local_store *store)
+{
+    if (store->no_room) {
+        store->no_room = false;
+        space_look(store);
+    }
+}
+
+bool store_space_refuses(const struct local_store *store)
+{
+    if (!store->stats.disk_low) {
+        return false;
+    }
+    return !store->no_room ||
+           store->stats.disk_free < store->options->disk_reserve ||
+           io_now_ms(store->io) - store->room_tried_ms < STORE_SPACE_CHECK_MS;
+}
+
+void store_space_check(struct local_store *store)
+{
+    if (store->space_checked_ms == 0 ||
         io_now_ms(store->io) - store->space_checked_ms >=
             STORE_SPACE_CHECK_MS) {
         space_look(store);

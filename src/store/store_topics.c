@@ -438,7 +438,7 @@ enum err store_topics_open(struct store *base,
         store->topic_count >= store->options->topics_max) {
         return ERR_BUSY;
     }
-    if (store->stats.disk_low) {
+    if (store_space_refuses(store)) {
         return ERR_FULL;
     }
     struct topic_conf conf = {

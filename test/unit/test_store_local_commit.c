@@ -392,9 +392,10 @@ static void a_message_larger_than_a_batch_is_refused(void **state)
     place_end(&place);
 }
 
-static void memory_has_a_bound(void **state)
+/* Append until it is refused, for tails cannot go: a folder cannot be made,
+ * which says `error_number`. Then it can. */
+static void fill_memory(struct io *io, int error_number, enum err wanted)
 {
-    struct io *io = loop_of(state);
     struct store_place place;
     store_place_create(&place);
     place.options.memory_size_max = 256 << 10;
@@ -404,19 +405,55 @@ static void memory_has_a_bound(void **state)
     struct store_topic *topic = store_place_topic(place.store, "a");
     append_all(io, topic, 0, 1);
     /* Folders cannot be made, so tails cannot go. */
-    fault_set(&(struct fault_plan){
-        .kinds = FAULT_MKDIR, .at = 1, .error_number = ENOSPC, .sticky = true});
+    fault_set(&(struct fault_plan){.kinds = FAULT_MKDIR,
+                                   .at = 1,
+                                   .error_number = error_number,
+                                   .sticky = true});
     enum err err = ERR_OK;
     uint64_t end = 1;
     while (err == ERR_OK && end < 100) {
         err = store_place_append(io, topic, end, 8 << 10);
         end += err == ERR_OK ? 1 : 0;
     }
-    assert_int_equal(err, ERR_BUSY);
-    assert_true(end > 20);
+    assert_int_equal(err, wanted);
+    assert_int_equal(store_stats(place.store)->disk_low, wanted == ERR_FULL);
+    assert_true(wanted == ERR_FULL || end > 20);
     assert_true(store_stats(place.store)->memory_bytes < (512 << 10));
     fault_reset();
     LOOP_UNTIL(io, store_place_append(io, topic, end, 8 << 10) == ERR_OK);
+    LOOP_UNTIL(io, !store_stats(place.store)->disk_low);
+    place_end(&place);
+    fault_remove();
+}
+
+static void memory_has_a_bound(void **state)
+{
+    fill_memory(loop_of(state), EIO, ERR_BUSY);
+}
+
+static void without_room_for_segments_messages_are_refused(void **state)
+{
+    fill_memory(loop_of(state), ENOSPC, ERR_FULL);
+}
+
+static void without_room_for_the_journal_messages_are_refused(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    place_make(&place, io);
+    struct store_topic *topic = store_place_topic(place.store, "a");
+    append_all(io, topic, 0, 5);
+    fault_install();
+    fault_set(&(struct fault_plan){
+        .kinds = FAULT_WRITE, .at = 1, .error_number = ENOSPC, .sticky = true});
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(store_place_append(io, topic, 5, 100), ERR_FULL);
+        assert_true(store_stats(place.store)->disk_low);
+    }
+    fault_reset();
+    LOOP_UNTIL(io, store_place_append(io, topic, 5, 100) == ERR_OK);
+    assert_false(store_stats(place.store)->disk_low);
+    store_place_expect(io, topic, 0, 6, 100);
     place_end(&place);
     fault_remove();
 }
@@ -583,6 +620,8 @@ int main(void)
         LOOP_TEST(a_full_batch_is_committed_early),
         LOOP_TEST(a_message_larger_than_a_batch_is_refused),
         LOOP_TEST(memory_has_a_bound),
+        LOOP_TEST(without_room_for_segments_messages_are_refused),
+        LOOP_TEST(without_room_for_the_journal_messages_are_refused),
         LOOP_TEST(below_the_reserve_only_messages_are_refused),
         LOOP_TEST(topics_have_a_bound),
         LOOP_TEST(limits_drop_what_was_delivered),
