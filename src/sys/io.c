@@ -74,6 +74,10 @@ enum err io_create(const struct io_options *options, struct io **out)
     if (err != ERR_OK) {
         goto fail_worker;
     }
+    err = io_worker_init(&io->file_worker);
+    if (err != ERR_OK) {
+        goto fail_file_worker;
+    }
     io->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (io->wake_fd < 0) {
         err = errno == EMFILE || errno == ENFILE ? ERR_BUSY : ERR_IO;
@@ -89,6 +93,8 @@ enum err io_create(const struct io_options *options, struct io **out)
 fail_backend:
     (void)close(io->wake_fd);
 fail_wake:
+    io_worker_fini(&io->file_worker);
+fail_file_worker:
     io_worker_fini(&io->worker);
 fail_worker:
     free(io);
@@ -107,6 +113,7 @@ void io_destroy(struct io *io)
     }
     CHECK(io->sockets == 0);
     CHECK(io->file_ops == 0);
+    io_worker_fini(&io->file_worker);
     io_worker_fini(&io->worker);
     io->ops->destroy(io);
     io_poll_fini(io);

@@ -3,8 +3,8 @@
  *
  * Two back ends with one behaviour: io_uring (multishot accept and receive,
  * provided buffers, one submission a turn) and epoll (readiness turned into
- * completions; file operations by a helper thread). io_create() takes the
- * better one that the kernel allows, or the one it is told to.
+ * completions; file operations by a helper thread of their own). io_create()
+ * takes the better one that the kernel allows, or the one it is told to.
  *
  * A turn: wait; hand out every completion, due timer and posted task; call the
  * turn hooks in the order they were added; submit what all of those started.
@@ -302,15 +302,16 @@ struct io_work {
 };
 
 /* Do `run` on the helper thread (one per loop, started with the first work),
- * in the order given, then `done` on the loop.
+ * in the order given, then `done` on the loop. File operations (below) do not
+ * wait for it.
  * Borrows: work, until done(). */
 void io_work_start(struct io *io, struct io_work *work);
 
 /* --- files ---------------------------------------------------------------- */
 
 struct io_file_op {
-    /* The operation ended; `size` bytes were moved (all, unless err or, for a
-     * read, the file's end). */
+    /* The operation ended, in whatever order; `size` bytes were moved (all,
+     * unless err or, for a read, the file's end). */
     void (*done)(struct io_file_op *op, enum err err, size_t size);
     int fd;              /* these are set by the caller */
     struct iovec *parts; /* borrowed; changed while the operation runs */

@@ -1,5 +1,5 @@
 /* What the parts of the event loop share: io.c is its front, io_timer.c the
- * wheel, io_work.c the helper thread, io_poll.c watches, io_epoll.c and
+ * wheel, io_work.c the helper threads, io_poll.c watches, io_epoll.c and
  * io_uring.c the back ends. Nothing outside of these includes this.
  *
  * Threads: as io.h.
@@ -55,12 +55,13 @@ void io_wheel_advance(struct io_wheel *wheel, uint64_t now_ms);
  * then; UINT64_MAX when no timer runs. */
 uint64_t io_wheel_next_ms(struct io_wheel *wheel);
 
-/* --- the helper thread --------------------------------------------------- */
+/* --- the helper threads -------------------------------------------------- */
 
 struct io_worker {
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t more;  /* the queue has grown, or it is time to stop */
-    struct list queue;    /* of struct io_work, first come first */
+    struct list first;    /* of struct io_work, first come first */
+    struct list queue;    /* likewise; while `first` is empty */
     pthread_t thread;
     bool started; /* the loop's thread only */
     bool stopping;
@@ -72,7 +73,8 @@ MUST_CHECK enum err io_worker_init(struct io_worker *worker);
 /* End the thread; nothing is queued. */
 void io_worker_fini(struct io_worker *worker);
 
-/* Do a file operation on the helper thread, through the table of file.h. */
+/* Do a file operation on a helper thread, through the table of file.h. Writes
+ * and syncs go before reads that wait. */
 void io_work_file(struct io *io, struct io_file_op *op);
 
 /* --- the loop ------------------------------------------------------------ */
@@ -156,7 +158,8 @@ struct io {
     uint32_t sockets;       /* that are not closed */
     uint32_t file_ops;      /* that are not done */
     struct io_wheel wheel;
-    struct io_worker worker;
+    struct io_worker worker;      /* of io_work_start() */
+    struct io_worker file_worker; /* of io_work_file() */
     /* Posted by other threads; on cache lines of their own. */
     _Alignas(64) _Atomic(struct io_task *) posted; /* newest first */
     atomic_uint sleeping; /* whoever takes it from 1 to 0 writes wake_fd */

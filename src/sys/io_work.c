@@ -1,7 +1,10 @@
-/* The helper thread of a loop: work that blocks, first come first served.
+/* The helper threads of a loop: one for work that blocks, first come first
+ * served, and one for file operations, so that a commit never waits until a
+ * checkpoint is written. Among file operations, writes and syncs, which commits
+ * consist of, go before reads that wait.
  *
- * The thread starts with the first work, with all signals blocked, so that
- * they go to the threads that want them. Results come back by io_post().
+ * A thread starts with the first it has to do, with all signals blocked, so
+ * that they go to the threads that want them. Results come back by io_post().
  *
  * When no thread can be started, the work is done on the loop: slow, but it
  * is done, and the next work tries again.
@@ -21,7 +24,10 @@ static void *worker_main(void *context)
     struct io_worker *worker = context;
     CHECK(pthread_mutex_lock(&worker->lock) == 0);
     for (;;) {
-        struct list *node = list_take_first(&worker->queue);
+        struct list *node = list_take_first(&worker->first);
+        if (node == NULL) {
+            node = list_take_first(&worker->queue);
+        }
         if (node == NULL && worker->stopping) {
             break;
         }
@@ -42,6 +48,7 @@ static void *worker_main(void *context)
 enum err io_worker_init(struct io_worker *worker)
 {
     memset(worker, 0, sizeof(*worker));
+    list_init(&worker->first);
     list_init(&worker->queue);
     if (pthread_mutex_init(&worker->lock, NULL) != 0) {
         return ERR_NOMEM;
@@ -57,7 +64,7 @@ void io_worker_fini(struct io_worker *worker)
 {
     if (worker->started) {
         CHECK(pthread_mutex_lock(&worker->lock) == 0);
-        CHECK(list_empty(&worker->queue));
+        CHECK(list_empty(&worker->first) && list_empty(&worker->queue));
         worker->stopping = true;
         CHECK(pthread_cond_signal(&worker->more) == 0);
         CHECK(pthread_mutex_unlock(&worker->lock) == 0);
@@ -88,9 +95,12 @@ static void work_posted(struct io_task *task)
     work->done(work);
 }
 
-void io_work_start(struct io *io, struct io_work *work)
+/* Put work into a queue of a worker: `first` or `queue`. */
+static void worker_give(struct io *io,
+                        struct io_worker *worker,
+                        struct list *queue,
+                        struct io_work *work)
 {
-    struct io_worker *worker = &io->worker;
     CHECK(work->run != NULL && work->done != NULL);
     work->io = io;
     work->task.run = work_posted;
@@ -101,9 +111,14 @@ void io_work_start(struct io *io, struct io_work *work)
     }
     memset(&work->link, 0, sizeof(work->link));
     CHECK(pthread_mutex_lock(&worker->lock) == 0);
-    list_append(&worker->queue, &work->link);
+    list_append(queue, &work->link);
     CHECK(pthread_cond_signal(&worker->more) == 0);
     CHECK(pthread_mutex_unlock(&worker->lock) == 0);
+}
+
+void io_work_start(struct io *io, struct io_work *work)
+{
+    worker_give(io, &io->worker, &io->worker.queue, work);
 }
 
 static void file_run(struct io_work *work)
@@ -142,5 +157,7 @@ void io_work_file(struct io *io, struct io_file_op *op)
 {
     op->work.run = file_run;
     op->work.done = file_ran;
-    io_work_start(io, &op->work);
+    struct io_worker *worker = &io->file_worker;
+    bool waits = op->kind == IO_FILE_READ;
+    worker_give(io, worker, waits ? &worker->queue : &worker->first, &op->work);
 }

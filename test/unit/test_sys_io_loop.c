@@ -344,6 +344,47 @@ static void operation_done(struct io_file_op *op, enum err err, size_t size)
 
 typedef void start_function(struct io *io, struct io_file_op *op);
 
+/* Work that takes until it is told to end. */
+struct long_job {
+    struct io_work work;
+    sem_t begun;
+    sem_t end;
+    bool done;
+};
+
+static void long_job_run(struct io_work *work)
+{
+    struct long_job *job = CONTAINER_OF(work, struct long_job, work);
+    assert_int_equal(sem_post(&job->begun), 0);
+    while (sem_wait(&job->end) != 0) {
+    }
+}
+
+static void long_job_done(struct io_work *work)
+{
+    CONTAINER_OF(work, struct long_job, work)->done = true;
+}
+
+static void long_job_start(struct io *io, struct long_job *job)
+{
+    memset(job, 0, sizeof(*job));
+    assert_int_equal(sem_init(&job->begun, 0, 0), 0);
+    assert_int_equal(sem_init(&job->end, 0, 0), 0);
+    job->work.run = long_job_run;
+    job->work.done = long_job_done;
+    io_work_start(io, &job->work);
+    while (sem_wait(&job->begun) != 0) {
+    }
+}
+
+static void long_job_end(struct io *io, struct long_job *job)
+{
+    assert_int_equal(sem_post(&job->end), 0);
+    LOOP_UNTIL(io, job->done);
+    assert_int_equal(sem_destroy(&job->begun), 0);
+    assert_int_equal(sem_destroy(&job->end), 0);
+}
+
 static struct operation do_file(struct io *io,
                                 start_function *start,
                                 int fd,
@@ -399,6 +440,84 @@ static void files_are_written_synced_and_read(void **state)
     struct io *io = loop_of(state);
     write_and_read_back(io, false);
     write_and_read_back(io, true);
+}
+
+static void files_do_not_wait_for_work(void **state)
+{
+    struct io *io = loop_of(state);
+    struct long_job job;
+    long_job_start(io, &job);
+    write_and_read_back(io, true);
+    assert_false(job.done);
+    long_job_end(io, &job);
+}
+
+/* The first read waits here; what ran, in order. */
+static struct {
+    sem_t begun;
+    sem_t go_on;
+    char order[8];
+    size_t count;
+} gate;
+
+static ssize_t gate_preadv2(
+    int fd, const struct iovec *parts, int part_count, off_t offset, int flags)
+{
+    gate.order[gate.count++] = 'r';
+    if (gate.count == 1) {
+        assert_int_equal(sem_post(&gate.begun), 0);
+        while (sem_wait(&gate.go_on) != 0) {
+        }
+    }
+    return file_kernel_calls()->preadv2(fd, parts, part_count, offset, flags);
+}
+
+static ssize_t gate_pwritev2(
+    int fd, const struct iovec *parts, int part_count, off_t offset, int flags)
+{
+    gate.order[gate.count++] = 'w';
+    return file_kernel_calls()->pwritev2(fd, parts, part_count, offset, flags);
+}
+
+static void writes_go_before_reads_that_wait(void **state)
+{
+    struct io *io = loop_of(state);
+    struct file_calls gated = *file_kernel_calls();
+    struct operation operations[4] = {0};
+    char bytes[4] = {0};
+    struct iovec parts[4];
+    int fd = temporary_file();
+    memset(&gate, 0, sizeof(gate));
+    assert_int_equal(sem_init(&gate.begun, 0, 0), 0);
+    assert_int_equal(sem_init(&gate.go_on, 0, 0), 0);
+    gated.preadv2 = gate_preadv2;
+    gated.pwritev2 = gate_pwritev2;
+    file_set_calls(&gated);
+    for (int i = 0; i < 4; i++) {
+        parts[i] = (struct iovec){&bytes[i], 1};
+        operations[i].op = (struct io_file_op){
+            .done = operation_done,
+            .fd = fd,
+            .parts = &parts[i],
+            .part_count = 1,
+        };
+    }
+    io_read_at(io, &operations[0].op);
+    while (sem_wait(&gate.begun) != 0) {
+    }
+    io_read_at(io, &operations[1].op);
+    io_read_at(io, &operations[2].op);
+    io_write_at(io, &operations[3].op);
+    assert_int_equal(sem_post(&gate.go_on), 0);
+    for (int i = 0; i < 4; i++) {
+        LOOP_UNTIL(io, operations[i].done);
+        assert_int_equal(operations[i].err, ERR_OK);
+    }
+    file_set_calls(NULL);
+    assert_true(memcmp(gate.order, "rwr", 3) == 0);
+    assert_int_equal(sem_destroy(&gate.begun), 0);
+    assert_int_equal(sem_destroy(&gate.go_on), 0);
+    (void)close(fd);
 }
 
 static void reading_ends_at_the_end_of_the_file(void **state)
@@ -594,6 +713,8 @@ int main(void)
         LOOP_TEST(a_post_wakes_a_loop_that_sleeps),
         LOOP_TEST(work_is_done_elsewhere_in_order),
         LOOP_TEST(files_are_written_synced_and_read),
+        LOOP_TEST(files_do_not_wait_for_work),
+        LOOP_TEST(writes_go_before_reads_that_wait),
         LOOP_TEST(reading_ends_at_the_end_of_the_file),
         LOOP_TEST(file_failures_are_told),
         LOOP_TEST(faults_reach_the_operations_of_the_loop),
