@@ -1,7 +1,8 @@
 /* A sweep of failures over the whole local store: each call to the kernel fails
  * once, at its n-th occurrence, in a workload that does all that a store does.
  * After each failure what was acknowledged is there, in order, what was refused
- * is not, and a restart recovers.
+ * is not, and a restart recovers. The same with commits that are made
+ * asynchronously, with failures that last, and in the recovery itself.
  *
  * The short form takes every few calls; OPQ_TORTURE in the environment takes
  * them all.
@@ -45,6 +46,7 @@ struct sweep {
     struct model models[TOPIC_COUNT];
     uint64_t number; /* of the next message */
     uint32_t refused;
+    bool asynchronous; /* commits */
 };
 
 static const char *const names[TOPIC_COUNT] = {"a", "b", "c"};
@@ -234,6 +236,8 @@ static void work(struct sweep *sweep)
         checkpoint(sweep);
         move(sweep, 0, 15 + round * 10);
         append(sweep, 1, 50);
+        append(sweep, 1, 60); /* its tail is flushed before the checkpoint, so
+                                 that this one syncs the whole file system */
         purge(sweep, 0, 5 + round * 10);
         append(sweep, 2, 2);
         drop(sweep, 2);
@@ -248,10 +252,11 @@ static void work(struct sweep *sweep)
     }
 }
 
-static void sweep_begin(struct sweep *sweep, struct io *io)
+static void sweep_begin(struct sweep *sweep, struct io *io, bool asynchronous)
 {
     memset(sweep, 0, sizeof(*sweep));
     sweep->io = io;
+    sweep->asynchronous = asynchronous;
     store_place_create(&sweep->place);
     sweep->place.options.checkpoint_interval_ms = 2;
     sweep->place.options.cursor_interval_ms = 2;
@@ -260,13 +265,17 @@ static void sweep_begin(struct sweep *sweep, struct io *io)
     sweep->place.options.topics_max = 100;
     sweep->place.options.files_open_max = 4;
     sweep->place.options.journal_size = 1 << 20;
+    if (asynchronous) {
+        sweep->place.options.sync_inline_max_us = 0;
+    }
 }
 
 /* Run the workload with one failure. Returns whether it happened. */
-static bool sweep_once(struct io *io, const struct fault_plan *plan)
+static bool
+sweep_once(struct io *io, const struct fault_plan *plan, bool asynchronous)
 {
     static struct sweep sweep;
-    sweep_begin(&sweep, io);
+    sweep_begin(&sweep, io, asynchronous);
     fault_install();
     fault_set(plan);
     enum err err = store_place_open(&sweep.place, io);
@@ -297,23 +306,126 @@ static bool sweep_once(struct io *io, const struct fault_plan *plan)
     return fired;
 }
 
-/* Fail the first, second, third ... call, or every few of them. */
-static void sweep_all(struct io *io, struct fault_plan plan, uint64_t stride)
+/* Every call, or every few of them. */
+static uint64_t stride_of(uint64_t stride)
 {
-    if (getenv("OPQ_TORTURE") != NULL) {
-        stride = 1;
-    }
+    return getenv("OPQ_TORTURE") != NULL ? 1 : stride;
+}
+
+/* Fail the first, second, third ... call, or every few of them. */
+static void sweep_some(struct io *io,
+                       struct fault_plan plan,
+                       uint64_t stride,
+                       bool asynchronous)
+{
+    stride = stride_of(stride);
     for (plan.at = 1 + plan.at % stride;; plan.at += stride) {
-        if (!sweep_once(io, &plan)) {
+        if (!sweep_once(io, &plan, asynchronous)) {
             break;
         }
     }
 }
 
+static void sweep_all(struct io *io, struct fault_plan plan, uint64_t stride)
+{
+    sweep_some(io, plan, stride, false);
+}
+
+/* --- in the recovery ------------------------------------------------------ */
+
+/* What a crash left, to be recovered from again and again. */
+struct remains {
+    struct sweep sweep;
+    char left[128]; /* the directory */
+    char copy[128]; /* one to recover in */
+};
+
+static void remains_make(struct remains *remains, struct io *io)
+{
+    struct sweep *sweep = &remains->sweep;
+    struct store_place *place = &sweep->place;
+    sweep_begin(sweep, io, false);
+    assert_int_equal(store_place_open(place, io), ERR_OK);
+    work(sweep);
+    append(sweep, 0, 30); /* for the journal alone */
+    store_place_crash(place);
+    memcpy(remains->left, place->directory, sizeof(remains->left));
+    (void)snprintf(remains->copy, sizeof(remains->copy), "%.64s/copy",
+                   place->root);
+}
+
+/* Recover with one failure, then without. Returns whether it happened. */
+static bool remains_recover(struct remains *remains,
+                            const struct fault_plan *plan)
+{
+    static struct sweep sweep;
+    struct store_place *place = &sweep.place;
+    sweep = remains->sweep;
+    place->options.directory = place->directory;
+    place->options.context = place;
+    store_place_keep(place, remains->copy);
+    memcpy(place->directory, remains->copy, sizeof(remains->copy));
+    fault_install();
+    fault_set(plan);
+    enum err err = store_place_open(place, sweep.io);
+    bool fired = fault_fired();
+    assert_true(err == ERR_OK || fired);
+    fault_reset();
+    if (err == ERR_OK) {
+        verify(&sweep);
+        store_place_close(place);
+    }
+    fault_remove();
+    assert_int_equal(store_place_open(place, sweep.io), ERR_OK);
+    verify(&sweep);
+    append(&sweep, 0, 5);
+    store_place_close(place);
+    assert_int_equal(store_place_open(place, sweep.io), ERR_OK);
+    verify(&sweep);
+    store_place_close(place);
+    return fired;
+}
+
+/* As sweep_all(), in the recovery from what a crash left. */
+static void recover_all(struct io *io, struct fault_plan plan, uint64_t stride)
+{
+    static struct remains remains;
+    stride = stride_of(stride);
+    remains_make(&remains, io);
+    for (plan.at = 1 + plan.at % stride;; plan.at += stride) {
+        if (!remains_recover(&remains, &plan)) {
+            break;
+        }
+    }
+    store_place_destroy(&remains.sweep.place);
+}
+
+/* --- tests ---------------------------------------------------------------- */
+
 static void nothing_fails(void **state)
 {
     struct fault_plan plan = {.kinds = 0};
-    assert_false(sweep_once(loop_of(state), &plan));
+    assert_false(sweep_once(loop_of(state), &plan, false));
+    assert_false(sweep_once(loop_of(state), &plan, true));
+}
+
+/* Else the sweeps would not be what they say. */
+static void the_work_makes_every_kind_of_call(void **state)
+{
+    static struct sweep sweep;
+    sweep_begin(&sweep, loop_of(state), false);
+    fault_install();
+    assert_int_equal(store_place_open(&sweep.place, sweep.io), ERR_OK);
+    work(&sweep);
+    store_place_close(&sweep.place);
+    for (int kind = 0; kind < FAULT_KIND_COUNT; kind++) {
+        uint32_t bit = (uint32_t)1 << kind;
+        if (fault_count(bit) == 0) {
+            fail_msg("kind %d is not made", kind);
+        }
+    }
+    fault_remove();
+    store_place_destroy(&sweep.place);
 }
 
 static void any_call_fails_with_an_io_error(void **state)
@@ -367,21 +479,74 @@ static void each_kind_of_call_fails(void **state)
                                       .error_number =
                                           at % 2 == 1 ? EIO : ENOSPC,
                                       .at = at};
-            (void)sweep_once(io, &plan);
+            (void)sweep_once(io, &plan, false);
         }
     }
+}
+
+static void an_asynchronous_commit_fails_at_any_call(void **state)
+{
+    struct io *io = loop_of(state);
+    struct fault_plan plan = {.kinds = FAULT_ANY & ~(uint32_t)FAULT_SYNC,
+                              .error_number = EIO,
+                              .at = 7};
+    sweep_some(io, plan, 67, true);
+    plan = (struct fault_plan){
+        .kinds = FAULT_WRITE, .error_number = ENOSPC, .short_write = true};
+    sweep_some(io, plan, 43, true);
+    plan = (struct fault_plan){.kinds = FAULT_SYNC, .error_number = EIO};
+    sweep_some(io, plan, 19, true);
+}
+
+static void a_sync_finds_no_room(void **state)
+{
+    sweep_all(loop_of(state),
+              (struct fault_plan){
+                  .kinds = FAULT_SYNC, .error_number = ENOSPC, .at = 3},
+              17);
+}
+
+static void failures_last_until_the_restart(void **state)
+{
+    static const int errors[] = {EIO, ENOSPC};
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        struct fault_plan plan = {.kinds = FAULT_ANY & ~(uint32_t)FAULT_SYNC &
+                                           ~(uint32_t)FAULT_READ,
+                                  .error_number = errors[i],
+                                  .sticky = true,
+                                  .at = 13 * i};
+        sweep_all(loop_of(state), plan, 131);
+    }
+}
+
+static void any_call_of_the_recovery_fails(void **state)
+{
+    struct io *io = loop_of(state);
+    struct fault_plan plan = {.kinds = FAULT_ANY, .error_number = EIO};
+    recover_all(io, plan, 11);
+    plan.error_number = ENOSPC;
+    plan.at = 5;
+    recover_all(io, plan, 13);
+    plan = (struct fault_plan){
+        .kinds = FAULT_WRITE, .error_number = ENOSPC, .short_write = true};
+    recover_all(io, plan, 7);
 }
 
 int main(void)
 {
     static const struct loop_test tests[] = {
         LOOP_TEST(nothing_fails),
+        LOOP_TEST_ONCE(the_work_makes_every_kind_of_call),
         LOOP_TEST(any_call_fails_with_an_io_error),
         LOOP_TEST(any_call_fails_for_want_of_room),
         LOOP_TEST(any_write_is_short_and_fails),
         LOOP_TEST(any_write_is_short),
         LOOP_TEST(any_sync_fails),
         LOOP_TEST(each_kind_of_call_fails),
+        LOOP_TEST(an_asynchronous_commit_fails_at_any_call),
+        LOOP_TEST(a_sync_finds_no_room),
+        LOOP_TEST(failures_last_until_the_restart),
+        LOOP_TEST(any_call_of_the_recovery_fails),
     };
     return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
 }
