@@ -142,6 +142,30 @@ find_route(struct api_request *request, char *allow, size_t allow_size)
     return NULL;
 }
 
+bool api_is_control(struct str header)
+{
+    return str_equal_nocase(str_cut(header, 0, 4), STR("opq-"));
+}
+
+/* Tell whether a call that changes something says more than is listened to.
+ * Who purges with `before` in a body would else lose everything. */
+static bool says_too_much(const struct route *route,
+                          const struct http_exchange *exchange)
+{
+    const struct http_head *head = exchange->head;
+
+    if (route->method != HTTP_METHOD_POST &&
+        route->method != HTTP_METHOD_DELETE) {
+        return false;
+    }
+    for (uint32_t index = 0; index < head->header_count; index++) {
+        if (api_is_control(head->headers[index].name)) {
+            return true;
+        }
+    }
+    return exchange->body.size > 0;
+}
+
 void api_handle(void *context,
                 struct pipeline *pipeline,
                 struct http_exchange *exchange)
@@ -163,6 +187,11 @@ void api_handle(void *context,
         answer_problem(exchange, 400,
                        "a topic is 1 to 128 of A-Z a-z 0-9 . _ - and not . or "
                        "..",
+                       NULL);
+    } else if (says_too_much(route, exchange)) {
+        answer_problem(exchange, 400,
+                       "this call takes neither a body nor Opq- headers: its "
+                       "parameters are in the query",
                        NULL);
     } else {
         route->handle(&request);

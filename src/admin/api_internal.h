@@ -53,6 +53,9 @@ struct api_request {
     const char *word;       /* of the route, for handlers of several */
 };
 
+/* Tell whether a header is one of ours, which gives a control value. */
+bool api_is_control(struct str header);
+
 /* --- calls ---------------------------------------------------------------- */
 
 struct api_call {

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SETTING_NAME_MAX = 32 }; /* bytes; longer ones are unknown, too */
+
 struct topic_call {
     struct api_call base;
     struct store_op op;
@@ -238,6 +240,21 @@ static void put_run(struct api_call *call, struct shard *there)
     buf_fini(&text);
 }
 
+/* Tell whether a setting is among the changes noted so far. */
+static bool is_noted(const struct topic_call *task, struct str name)
+{
+    struct str changes = buf_str(&task->changes);
+
+    while (changes.size > 0) {
+        struct str line = str_cut(changes, 0, str_find(changes, '\n'));
+        changes = str_cut(changes, line.size + 1, changes.size);
+        if (str_equal(str_cut(line, 0, str_find(line, ' ')), name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Note a change, checked. Returns false when `detail` says what is wrong. */
 static bool note_change(struct topic_call *task,
                         struct str name,
@@ -247,6 +264,11 @@ static bool note_change(struct topic_call *task,
     struct topic_settings scratch = {0};
 
     if (api_settings_set(&scratch, name, value, detail) != ERR_OK) {
+        return false;
+    }
+    if (is_noted(task, name)) {
+        buf_append_str(detail, name);
+        buf_append_c(detail, " is given twice");
         return false;
     }
     buf_append_str(&task->changes, name);
@@ -261,10 +283,6 @@ note_query(struct topic_call *task, const struct form *form, struct buf *detail)
 {
     for (uint32_t index = 0; index < form->field_count; index++) {
         const struct form_field *field = &form->fields[index];
-        if (form_find(form, field->name) != field) {
-            buf_append_c(detail, "a setting is given twice");
-            return false;
-        }
         if (!note_change(task, field->name, field->value, detail)) {
             return false;
         }
@@ -272,24 +290,31 @@ note_query(struct topic_call *task, const struct form *form, struct buf *detail)
     return true;
 }
 
-/* Opq-Retain-Age and the like. */
+/* Opq-Retain-Age and the like: the setting's name, in `name`. */
+static struct str header_setting(struct str header, char name[SETTING_NAME_MAX])
+{
+    struct str rest = str_cut(header, 4, header.size);
+    size_t size = rest.size < SETTING_NAME_MAX ? rest.size : SETTING_NAME_MAX;
+
+    for (size_t index = 0; index < size; index++) {
+        char byte = rest.data[index];
+        bool capital = byte >= 'A' && byte <= 'Z';
+        byte = capital ? (char)(byte - 'A' + 'a') : byte;
+        name[index] = byte == '-' ? '_' : byte;
+    }
+    return (struct str){name, size};
+}
+
 static bool note_headers(struct topic_call *task,
                          const struct http_head *head,
                          struct buf *detail)
 {
-    const char *name = NULL;
-
-    for (unsigned index = 0; (name = api_settings_name(index)) != NULL;
-         index++) {
-        char field[32];
-        (void)snprintf(field, sizeof(field), "opq-%s", name);
-        for (char *at = field; *at != '\0'; at++) {
-            *at = *at == '_' ? '-' : *at;
-        }
-        const struct http_header *header =
-            http_head_find(head, str_from(field));
-        if (header != NULL &&
-            !note_change(task, str_from(name), header->value, detail)) {
+    for (uint32_t index = 0; index < head->header_count; index++) {
+        const struct http_header *header = &head->headers[index];
+        char name[SETTING_NAME_MAX];
+        if (api_is_control(header->name) &&
+            !note_change(task, header_setting(header->name, name),
+                         header->value, detail)) {
             return false;
         }
     }
@@ -399,7 +424,7 @@ void api_topic_put(const struct api_request *request)
     buf_fini(&detail);
 }
 
-void api_topic_pause(const struct api_request *request)
+static void send_pause(const struct api_request *request)
 {
     struct topic_call *task = create_call(request, put_run);
 
@@ -413,6 +438,17 @@ void api_topic_pause(const struct api_request *request)
         return;
     }
     api_call_send(&task->base);
+}
+
+void api_topic_pause(const struct api_request *request)
+{
+    static const char *const known[] = {NULL};
+    struct form form = {0};
+
+    if (api_query(request, known, &form)) {
+        send_pause(request);
+    }
+    form_fini(&form);
 }
 
 /* --- purge ---------------------------------------------------------------- */
@@ -495,9 +531,14 @@ static void delete_run(struct api_call *call, struct shard *there)
 
 void api_topic_delete(const struct api_request *request)
 {
-    struct topic_call *task = create_call(request, delete_run);
+    static const char *const known[] = {NULL};
+    struct form form = {0};
 
-    if (task != NULL) {
-        api_call_send(&task->base);
+    if (api_query(request, known, &form)) {
+        struct topic_call *task = create_call(request, delete_run);
+        if (task != NULL) {
+            api_call_send(&task->base);
+        }
     }
+    form_fini(&form);
 }

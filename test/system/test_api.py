@@ -521,3 +521,49 @@ def test_read_after_restart_is_what_was_pushed(serve, receiver):
     opq.start()
     after = opq.get('/opq/topics/m/messages')
     assert json.loads(after.body)['messages'] == json.loads(before)['messages']
+
+
+def test_purge_listens_to_all_that_is_said_or_refuses(opq, receiver):
+    for number in range(4):
+        opq.push_json('p', receiver.url(), f'm{number}')
+    opq.wait_delivered('p', 4)
+    purge = '/opq/topics/p/purge'
+    form = {'Content-Type': 'application/x-www-form-urlencoded'}
+    for answer in (opq.request('POST', purge, {'before': 2}),
+                   opq.request('POST', purge, 'before=2', form),
+                   opq.request('POST', purge, headers={'Opq-Before': '2'}),
+                   opq.request('POST', f'{purge}?befor=2'),
+                   opq.request('POST', f'{purge}?before=2&before=3')):
+        problem(answer, 400)
+    assert opq.topic('p')['oldest'] == 0
+    assert opq.request('POST', f'{purge}?before=2').json()['oldest'] == 2
+
+
+@pytest.mark.parametrize('method, word', [
+    ('DELETE', ''), ('POST', '/pause'), ('POST', '/resume')])
+def test_calls_without_parameters_refuse_any(opq, receiver, method, word):
+    opq.push_json('p', receiver.url(), 'x')
+    path = f'/opq/topics/p{word}'
+    for answer in (opq.request(method, f'{path}?before=1'),
+                   opq.request(method, path, {'before': 1}),
+                   opq.request(method, path, headers={'Opq-Before': '1'})):
+        problem(answer, 400)
+    assert opq.topic('p')['end'] == 1
+    assert opq.topic('p')['paused'] is False
+    assert opq.request(method, path, '').status in (200, 204)
+
+
+def test_setting_given_twice_or_unknown_is_refused_wherever_it_is(opq):
+    path = '/opq/topics/s'
+    for target, body, headers in (
+            (f'{path}?timeout=1s', {'timeout': '1s'}, None),
+            (path, {'timeout': '1s'}, {'Opq-Timeout': '2s'}),
+            (f'{path}?retain_age=1d', None, {'opq-retain-AGE': '2d'}),
+            (path, None, {'Opq-Retain-Ag': '2d'}),
+            (path, None, {'Opq-' + 'a' * 100: '2d'})):
+        problem(opq.request('PUT', target, body, headers), 400)
+    with opq.connect() as connection:
+        connection.send(f'PUT {path} HTTP/1.1\r\nHost: a\r\nOpq-Timeout: 1s'
+                        '\r\nOpq-Timeout: 2s\r\n\r\n')
+        problem(connection.read_response(), 400)
+    problem(opq.get(path), 404)
