@@ -186,23 +186,34 @@ static enum err apply_changes(struct str changes,
     return err;
 }
 
+/* The store has brought back the settings that the topic had; if it had none,
+ * since it was made for them, it goes. */
+static void put_failed(struct topic_call *task)
+{
+    struct str name = str_from(task->base.topic);
+    struct topic *topic = NULL;
+
+    shard_topic_unused(task->there, name);
+    if (shard_topic(task->there, name, false, &topic) == ERR_OK &&
+        topic_settings_read(topic->store->settings, &topic->settings) ==
+            ERR_OK) {
+        topic_changed(topic);
+    }
+}
+
 static void configured(struct store_op *op, enum err err)
 {
     struct topic_call *task = CONTAINER_OF(op, struct topic_call, op);
-    struct topic *topic = find_topic(task, false);
+    struct topic *topic = NULL;
 
-    if (topic == NULL) {
-        return;
-    }
     if (err == ERR_OK) {
-        show(task, topic);
+        topic = find_topic(task, false);
+        if (topic != NULL) {
+            show(task, topic);
+        }
         return;
     }
-    /* The store has brought back what it had. */
-    if (topic_settings_read(topic->store->settings, &topic->settings) ==
-        ERR_OK) {
-        topic_changed(topic);
-    }
+    put_failed(task);
     api_call_err(&task->base, err, "the settings could not be stored");
     api_call_end(&task->base);
 }
@@ -228,6 +239,7 @@ static void put_run(struct api_call *call, struct shard *there)
     topic_settings_write(&settings, &text);
     err = err == ERR_OK ? buf_err(&text) : err;
     if (err != ERR_OK) {
+        put_failed(task);
         api_call_err(call, err, "settings");
         api_call_end(call);
     } else {
@@ -510,6 +522,7 @@ static void deleted(struct store_op *op, enum err err)
     if (err == ERR_OK) {
         task->base.status = 204;
     } else {
+        shard_topic_again(task->there, str_from(task->base.topic));
         api_call_err(&task->base, err, "the topic could not be deleted");
     }
     api_call_end(&task->base);

@@ -87,6 +87,9 @@ static void stored_here(struct store_op *op, enum err err)
 {
     struct push_task *task = CONTAINER_OF(op, struct push_task, op);
 
+    if (err != ERR_OK) {
+        shard_topic_unused(task->pool->shard, str_from(task->topic));
+    }
     task->err = err;
     task->sequence = op->sequence;
     task->durability = op->durability;
@@ -97,6 +100,9 @@ static void stored_there(struct store_op *op, enum err err)
 {
     struct push_task *task = CONTAINER_OF(op, struct push_task, op);
 
+    if (err != ERR_OK) {
+        shard_topic_unused(task->call.there, str_from(task->topic));
+    }
     task->err = err;
     task->sequence = op->sequence;
     task->durability = op->durability;
@@ -117,6 +123,7 @@ static void carried(struct shard_call *call, struct shard *there)
                                          task->record_size, &task->op);
     }
     if (task->err != ERR_OK) {
+        shard_topic_unused(there, str_from(task->topic));
         shard_call_return(call);
     }
 }
@@ -166,7 +173,11 @@ enum err push_task_start(struct push_task *task, const struct push *push)
     }
     note_topic(task, topic);
     task->op.done = stored_here;
-    return store_append(topic->store, &push->message, &task->op);
+    err = store_append(topic->store, &push->message, &task->op);
+    if (err != ERR_OK) {
+        shard_topic_unused(home, push->topic);
+    }
+    return err;
 }
 
 /* --- the outcome ---------------------------------------------------------- */

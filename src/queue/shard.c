@@ -9,6 +9,7 @@
 #include "queue/shard.h"
 
 #include "base/check.h"
+#include "base/diag.h"
 
 static void call_returned(struct io_task *task)
 {
@@ -136,6 +137,20 @@ void shard_detach_topics(struct shard *shard)
     store_topic_each(shard->store, detach_one, shard);
 }
 
+void shard_topic_unused(struct shard *shard, struct str name)
+{
+    struct store_topic *stored = NULL;
+
+    if (store_topic_open(shard->store, name, false, &stored) != ERR_OK ||
+        !store_topic_unused(stored)) {
+        return;
+    }
+    if (topic_of(stored) != NULL) {
+        detach(shard, topic_of(stored));
+    }
+    store_topic_unmake(stored);
+}
+
 void shard_topic_delete(struct shard *shard,
                         struct topic *topic,
                         struct store_op *op)
@@ -144,4 +159,16 @@ void shard_topic_delete(struct shard *shard,
 
     detach(shard, topic);
     store_topic_delete(stored, op);
+}
+
+void shard_topic_again(struct shard *shard, struct str name)
+{
+    struct topic *topic = NULL;
+    enum err err = shard_topic(shard, name, false, &topic);
+
+    /* Not found: its name was taken, and whose it is now was deleted, too. */
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        DIAG_ERROR("topic_not_delivered", "topic=%.*s err=%s", (int)name.size,
+                   name.data, err_text(err));
+    }
 }

@@ -95,10 +95,18 @@ MUST_CHECK enum err shard_attach_topics(struct shard *shard);
 /* Detach all topics, before the store closes. */
 void shard_detach_topics(struct shard *shard);
 
+/* What a topic may have been made for was refused, or failed: when nothing of
+ * it is stored nor under way, it is gone again. */
+void shard_topic_unused(struct shard *shard, struct str name);
+
 /* Delete a topic of this shard; it is gone for everybody at once, and durably
- * when `op` is done. Borrows: op. */
+ * when `op` is done. When `op` fails, shard_topic_again() follows.
+ * Borrows: op. */
 void shard_topic_delete(struct shard *shard,
                         struct topic *topic,
                         struct store_op *op);
+
+/* A deletion failed: the topic is there again, and delivered. */
+void shard_topic_again(struct shard *shard, struct str name);
 
 #endif

@@ -57,6 +57,18 @@ void store_topic_each(struct store *store,
     store->ops->topic_each(store, visit, context);
 }
 
+bool store_topic_unused(const struct store_topic *topic)
+{
+    return topic->readers == 0 && topic->store->ops->topic_unused(topic);
+}
+
+void store_topic_unmake(struct store_topic *topic)
+{
+    CHECK(list_empty(&topic->watches));
+    CHECK(store_topic_unused(topic));
+    topic->store->ops->topic_unmake(topic);
+}
+
 void store_topic_delete(struct store_topic *topic, struct store_op *op)
 {
     CHECK(list_empty(&topic->watches));
@@ -106,7 +118,9 @@ void store_watch_remove(struct store_watch *watch)
 enum err store_reader_create(struct store_topic *topic,
                              struct store_reader **out)
 {
-    return topic->store->ops->reader_create(topic, out);
+    enum err err = topic->store->ops->reader_create(topic, out);
+    topic->readers += err == ERR_OK ? 1 : 0;
+    return err;
 }
 
 enum err store_reader_next(struct store_reader *reader,
@@ -119,6 +133,8 @@ enum err store_reader_next(struct store_reader *reader,
 void store_reader_destroy(struct store_reader *reader)
 {
     if (reader != NULL) {
+        CHECK(reader->topic->readers > 0);
+        reader->topic->readers--;
         reader->topic->store->ops->reader_destroy(reader);
     }
 }

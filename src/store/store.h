@@ -140,6 +140,8 @@ struct store_ops {
     void (*topic_each)(struct store *store,
                        void (*visit)(void *, struct store_topic *),
                        void *context);
+    bool (*topic_unused)(const struct store_topic *topic);
+    void (*topic_unmake)(struct store_topic *topic);
     void (*topic_delete)(struct store_topic *topic, struct store_op *op);
     void (*topic_configure)(struct store_topic *topic,
                             struct str settings,
@@ -187,6 +189,7 @@ struct store_topic {
     struct store_retention retention;
     struct str settings; /* owned by the store */
     struct list watches; /* of struct store_watch */
+    uint32_t readers;    /* that are open */
     void *user;          /* the pipeline's own object */
 };
 
@@ -210,7 +213,7 @@ const struct store_stats *store_stats(const struct store *store);
  *
  * Errors: ERR_INVALID    not a topic's name
  *         ERR_NOT_FOUND  it is not there (without `create`)
- *         ERR_BUSY       as many topics as allowed, or the store is failed
+ *         ERR_BUSY       as many topics as allowed, or the store is broken
  *         ERR_FULL       no room on disk
  *         ERR_NOMEM
  */
@@ -224,9 +227,19 @@ void store_topic_each(struct store *store,
                       void (*visit)(void *context, struct store_topic *topic),
                       void *context);
 
+/* Tell whether a topic was made for something that then was refused or failed:
+ * nothing of it was ever stored or is under way, and no reader is open. */
+bool store_topic_unused(const struct store_topic *topic);
+
+/* Take back the making of a topic that is unused. The handle is invalid. No
+ * watch of it is left. */
+void store_topic_unmake(struct store_topic *topic);
+
 /* Delete a topic with all its messages, durably. The handle is invalid at
  * once for everything but the op; appends under way fail with ERR_CLOSED. No
- * reader or watch of it is left.
+ * reader or watch of it is left. When it fails, the topic is there again with
+ * all it had, unless its name was taken meanwhile; its handle is what
+ * store_topic_open() gives, without a `user`.
  * Borrows: op, until done(). Errors: ERR_IO, ERR_FULL, ERR_BUSY */
 void store_topic_delete(struct store_topic *topic, struct store_op *op);
 

@@ -468,6 +468,10 @@ void store_topics_each(struct store *base,
                        void (*visit)(void *context, struct store_topic *topic),
                        void *context);
 /* Likewise. */
+bool store_topics_unused(const struct store_topic *base);
+/* Likewise. */
+void store_topics_unmake(struct store_topic *base);
+/* Likewise. */
 void store_topics_delete(struct store_topic *base, struct store_op *op);
 /* Likewise. */
 void store_topics_configure(struct store_topic *base,

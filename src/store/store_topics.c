@@ -434,7 +434,7 @@ enum err store_topics_open(struct store *base,
     if (!create) {
         return ERR_NOT_FOUND;
     }
-    if (store_append_admit(store) != ERR_OK || store->stats.failed ||
+    if (store_append_admit(store) != ERR_OK ||
         store->topic_count >= store->options->topics_max) {
         return ERR_BUSY;
     }
@@ -475,6 +475,22 @@ static void hide(struct local_topic *topic)
     name_remove(topic);
     list_remove(&topic->cursor_link);
     store_list_move(&topic->store->deleted, &topic->link);
+}
+
+bool store_topics_unused(const struct store_topic *base)
+{
+    const struct local_topic *topic = (const struct local_topic *)base;
+    CHECK(topic->magic == STORE_TOPIC_MAGIC);
+    /* One that is doomed waits for its announcement, and must not wait long. */
+    return topic->announced == ANNOUNCED_NOT && topic->doomed == NULL &&
+           !topic->deleted && topic->holds == 0;
+}
+
+void store_topics_unmake(struct store_topic *base)
+{
+    struct local_topic *topic = store_topic_of(base);
+    hide(topic);
+    store_topics_gone(topic);
 }
 
 void store_topics_delete(struct store_topic *base, struct store_op *op)

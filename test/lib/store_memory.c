@@ -344,6 +344,18 @@ static void memory_topic_each(struct store *base,
     }
 }
 
+/* Tests of what stands on it do not ask what becomes of topics unused. */
+static bool memory_topic_unused(const struct store_topic *base)
+{
+    (void)base;
+    return false;
+}
+
+static void memory_topic_unmake(struct store_topic *base)
+{
+    (void)base;
+}
+
 static void memory_topic_delete(struct store_topic *base, struct store_op *op)
 {
     struct memory_topic *topic = topic_of_base(base);
@@ -549,6 +561,8 @@ static const struct store_ops memory_ops = {
     .stats = memory_stats,
     .topic_open = memory_topic_open,
     .topic_each = memory_topic_each,
+    .topic_unused = memory_topic_unused,
+    .topic_unmake = memory_topic_unmake,
     .topic_delete = memory_topic_delete,
     .topic_configure = memory_topic_configure,
     .append = memory_append,

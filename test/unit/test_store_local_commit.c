@@ -250,6 +250,41 @@ static void a_deletion_that_failed_leaves_the_topic(void **state)
     fault_remove();
 }
 
+static void a_topic_that_nothing_was_stored_of_can_be_unmade(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    struct store_wait append;
+    struct store_reader *reader = NULL;
+    fault_install();
+    place_make(&place, io);
+    struct store_topic *topic = store_place_topic(place.store, "a");
+    assert_true(store_topic_unused(topic));
+    store_wait_init(&append, DURABILITY_DISK);
+    assert_int_equal(store_wait_append(topic, &append, 0, 50), ERR_OK);
+    assert_false(store_topic_unused(topic)); /* it is under way */
+    fail_writes(EIO, false);
+    assert_int_equal(store_wait_run(io, &append), ERR_IO);
+    fault_reset();
+    assert_int_equal(store_reader_create(topic, &reader), ERR_OK);
+    assert_false(store_topic_unused(topic)); /* it is read */
+    store_reader_destroy(reader);
+    assert_true(store_topic_unused(topic));
+    store_topic_unmake(topic);
+    assert_null(store_place_find(place.store, "a"));
+    topic = store_place_topic(place.store, "a");
+    append_all(io, topic, 0, 1);
+    assert_false(store_topic_unused(topic));
+    store_place_crash(&place);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    topic = store_place_find(place.store, "a");
+    assert_non_null(topic);
+    assert_false(store_topic_unused(topic));
+    store_place_expect(io, topic, 0, 1, 100);
+    place_end(&place);
+    fault_remove();
+}
+
 static void a_topic_whose_name_was_taken_is_deleted_after_all(void **state)
 {
     struct io *io = loop_of(state);
@@ -614,6 +649,7 @@ int main(void)
         LOOP_TEST(what_was_gathered_behind_a_failed_commit_fails),
         LOOP_TEST(what_is_given_during_a_commit_is_the_next),
         LOOP_TEST(a_deletion_that_failed_leaves_the_topic),
+        LOOP_TEST(a_topic_that_nothing_was_stored_of_can_be_unmade),
         LOOP_TEST(a_topic_whose_name_was_taken_is_deleted_after_all),
         LOOP_TEST(without_any_journal_file_changes_are_refused),
         LOOP_TEST(a_failed_sync_of_segments_is_fatal),

@@ -1,0 +1,127 @@
+"""A disk that fails while the server runs, as its users see it.
+
+The writes fail since the process may not write to files any more
+(RLIMIT_FSIZE), which needs no privilege and can be taken back.
+
+SPDX-License-Identifier: MIT
+"""
+
+import resource
+import threading
+
+import pytest
+from harness import Answer, wait_until
+
+
+@pytest.fixture
+def failing(serve):
+    """A server, and a function that lets its writes fail or go well."""
+    opq = serve('--shards=2', '--retry-first=20ms', '--retry-max=50ms',
+                '--drain=2s', command=['env', '--ignore-signal=XFSZ'])
+    _, hard = resource.prlimit(opq.pid, resource.RLIMIT_FSIZE)
+
+    def fail(yes):
+        soft = 0 if yes else resource.RLIM_INFINITY
+        resource.prlimit(opq.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    yield opq, fail
+    fail(False)
+
+
+def test_deletion_that_fails_leaves_the_topic_as_it_was(failing, receivers):
+    opq, fail = failing
+    target = receivers(lambda request: 500)
+    for text in ('x', 'y'):
+        opq.push_json('d', target.url(), text)
+    target.wait(1)
+    fail(True)
+    answer = opq.request('DELETE', '/opq/topics/d')
+    assert answer.status in (500, 507)
+    assert answer.json()['detail'].startswith('the topic could not be deleted')
+    fail(False)
+    target.script = lambda request: 200
+    # It is delivered though nobody looks at it.
+    wait_until(lambda: target.sequences('d')[-1:] == [1], 'both messages')
+    opq.wait_delivered('d', 2)
+    assert opq.topic('d')['end'] == 2
+    assert opq.push_json('d', target.url(), 'z')['seq'] == 2
+    opq.wait_delivered('d', 3)
+    assert opq.request('DELETE', '/opq/topics/d').status == 204
+    assert opq.get('/opq/topics/d').status == 404
+
+
+def test_deletion_that_fails_ends_no_delivery_twice(failing, receivers):
+    opq, fail = failing
+    go = threading.Event()
+    target = receivers(lambda request: Answer(200, gate=go))
+    opq.push_json('d', target.url(), 'x')
+    target.wait(1)
+    fail(True)
+    assert opq.request('DELETE', '/opq/topics/d').status in (500, 507)
+    fail(False)
+    go.set()
+    opq.wait_delivered('d', 1)
+    assert set(target.sequences('d')) == {0}
+    assert opq.topic('d')['state'] == 'idle'
+
+
+def test_what_is_refused_makes_no_topic(failing, receiver):
+    opq, fail = failing
+    url = receiver.url()
+
+    def names():
+        return [topic['name'] for topic in opq.get('/opq/topics').json()
+                ['topics']]
+    assert opq.push('a', 'nonsense').status == 400
+    assert opq.request('POST', '/opq/push', {
+        'topic': 'b', 'url': url, 'timeout': 'soon'}).status == 400
+    assert opq.request('POST', '/opq/push', 'x' * (1 << 20) + 'x', {
+        'Content-Type': 'text/plain', 'Opq-Topic': 'c',
+        'Opq-Url': url}).status == 413
+    assert opq.request('POST', '/opq/batch', [
+        {'topic': 'd', 'url': url, 'sync': 'x'}]).status == 207
+    fail(True)
+    for name in ('e', 'f', 'g'):
+        assert opq.push(name, url, 'x').status in (500, 503, 507)
+        assert opq.request('PUT', f'/opq/topics/{name}-put', {
+            'paused': True}).status in (500, 503, 507)
+    answer = opq.request('POST', '/opq/batch', [
+        {'topic': f'h{number}', 'url': url} for number in range(20)])
+    assert answer.status == 207
+    assert names() == []
+    assert opq.get('/opq/info').json()['now']['topics'] == 0
+    fail(False)
+
+    def stored():
+        return all(opq.push(name, url, 'x').status == 201
+                   for name in ('e', 'h0', 'h1'))
+    wait_until(stored, 'pushes that are stored again')
+    assert names() == ['e', 'h0', 'h1']
+    for name in names():
+        opq.wait_delivered(name, opq.topic(name)['end'])
+        assert receiver.sequences(name)[0] == 0
+
+
+def test_push_that_is_waited_for_lives_through_the_refusal(failing, receiver):
+    """Someone polls a topic that a refused push had made."""
+    opq, fail = failing
+    fail(True)
+    assert opq.push('w', receiver.url(), 'x').status in (500, 503, 507)
+    assert opq.get('/opq/topics/w/messages?wait=1s').status == 404
+    fail(False)
+    assert wait_until(lambda: opq.push('w', receiver.url(), 'x').status == 201)
+    assert opq.get('/opq/topics/w/messages?wait=1s').status == 200
+
+
+def test_topics_that_were_refused_take_no_place(serve, receiver):
+    opq = serve('--shards=1', '--topics-max=2', '--drain=2s',
+                command=['env', '--ignore-signal=XFSZ'])
+    soft, hard = resource.prlimit(opq.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(opq.pid, resource.RLIMIT_FSIZE, (0, hard))
+    for number in range(5):
+        assert opq.push(f'x{number}', receiver.url()).status in (500, 503, 507)
+    resource.prlimit(opq.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    wait_until(lambda: opq.push('a', receiver.url()).status == 201)
+    assert opq.push('b', receiver.url()).status == 201
+    answer = opq.push('c', receiver.url())
+    assert answer.status == 503
+    assert answer.headers['retry-after'] == '1'
