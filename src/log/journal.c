@@ -101,6 +101,11 @@ void journal_drop(struct journal *journal)
     journal->entry = NULL;
 }
 
+bool journal_has_file(const struct journal *journal)
+{
+    return journal->ready != JOURNAL_NONE;
+}
+
 bool journal_pending(const struct journal *journal)
 {
     return journal->buffers[journal->gathering].used > 0;

@@ -142,6 +142,9 @@ void journal_put_end(struct journal *journal);
  * what was gathered behind it fails with it. */
 void journal_drop(struct journal *journal);
 
+/* Tell whether a file is ready, so that any batch has a place. */
+bool journal_has_file(const struct journal *journal);
+
 /* Tell whether there is something to commit. */
 bool journal_pending(const struct journal *journal);
 

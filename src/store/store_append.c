@@ -592,6 +592,17 @@ static void tell(struct local_store *store)
     }
 }
 
+/* A file for the journal may have come, though nobody has put anything since:
+ * who asks whether pushes are taken must not wait for one. */
+static void see_recovery(struct local_store *store)
+{
+    if (store->stats.failed && !store->broken &&
+        journal_has_file(store->journal)) {
+        store->stats.failed = false;
+        DIAG_INFO("journal_recovered", "shard=%u", store->shard);
+    }
+}
+
 /* Commit what this turn brought, unless a commit is running. */
 static void commit_due(struct local_store *store)
 {
@@ -620,6 +631,7 @@ void store_append_turn(struct io_hook *hook)
 {
     struct local_store *store = CONTAINER_OF(hook, struct local_store, hook);
     store->hook_turn = io_stats(store->io)->turns;
+    see_recovery(store);
     commit_due(store);
     report(store);
     tell(store);

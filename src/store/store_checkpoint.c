@@ -206,7 +206,9 @@ void store_checkpoint_arm(struct local_store *store)
     if (store->io == NULL || store->closing) {
         return;
     }
-    bool due = store->committed_since || !list_empty(&store->dirty);
+    /* One that frees the journal's files has them tried again, too. */
+    bool due = store->committed_since || !list_empty(&store->dirty) ||
+               store->stats.failed;
     if (due && store->checkpoint_run.step == CHECKPOINT_NONE &&
         !io_timer_running(&store->checkpoint_timer)) {
         io_timer_start(store->io, &store->checkpoint_timer,

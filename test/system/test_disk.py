@@ -125,3 +125,19 @@ def test_topics_that_were_refused_take_no_place(serve, receiver):
     answer = opq.push('c', receiver.url())
     assert answer.status == 503
     assert answer.headers['retry-after'] == '1'
+
+
+def test_readiness_comes_back_though_nobody_pushes(serve, receiver):
+    opq = serve('--shards=1', '--checkpoint-interval=100ms', '--drain=2s',
+                command=['env', '--ignore-signal=XFSZ'])
+    soft, hard = resource.prlimit(opq.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(opq.pid, resource.RLIMIT_FSIZE, (0, hard))
+
+    def unready():
+        opq.push('a', receiver.url())
+        return opq.get('/readyz').status == 503
+    wait_until(unready, 'the word that the journal cannot be written')
+    assert 'journal' in opq.get('/readyz').json()['detail']
+    resource.prlimit(opq.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    wait_until(lambda: opq.get('/readyz').status == 200, 'readiness')
+    assert opq.push('a', receiver.url()).status == 201
