@@ -33,6 +33,12 @@ static void call_answer(struct api_call *call)
     }
     call->exchange = NULL;
     exchange->abandoned = NULL;
+    if (call->body.size > API_LARGE_SIZE && http_exchange_crowded(exchange)) {
+        answer_problem(exchange, 503,
+                       "too many answers are waiting to be taken; try again",
+                       NULL);
+        return;
+    }
     if (call->status < 300 &&
         (buf_err(&call->body) != ERR_OK || buf_err(&call->members) != ERR_OK)) {
         answer_problem(exchange, 503, "out of memory", NULL);
@@ -67,16 +73,36 @@ static void call_close(struct api_call *call)
     }
 }
 
+/* Tell whether another large answer may begin in this turn. */
+static bool take_turn(struct api_shard *place, const struct shard *there)
+{
+    uint64_t turn = io_stats(there->io)->turns;
+
+    if (place->large_turn != turn) {
+        place->large_turn = turn;
+        place->large_count = 0;
+    }
+    place->large_count++;
+    return place->large_count <= API_LARGE_PER_TURN;
+}
+
 static void call_run(struct shard_call *shard_call, struct shard *there)
 {
     struct api_call *call = CONTAINER_OF(shard_call, struct api_call, call);
 
+    if (call->large && !take_turn(&call->api->shards[there->index], there)) {
+        shard_call_again(shard_call);
+        return;
+    }
     call->run(call, there);
 }
 
 /* On to a shard; when it cannot go, answer. */
 static void call_go(struct api_call *call, struct shard *there)
 {
+    if (call->large && call->exchange != NULL) {
+        http_exchange_alone(call->exchange);
+    }
     enum err err = shard_send(call->home, there, &call->call);
 
     if (err != ERR_OK) {

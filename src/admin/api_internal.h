@@ -25,6 +25,10 @@ enum {
     API_PAGE_MAX = 1000,            /* and how many may be asked for */
     API_BYTES_MAX = 1024 * 1024,    /* after which a page of messages ends, so
                                        that a shard is not held up for long */
+    API_LARGE_PER_TURN = 2,         /* large answers begun in one turn of a
+                                       shard, so that pushes go on between */
+    API_LARGE_SIZE = 64 * 1024,     /* bytes of an answer that is refused
+                                       while clients take none */
     API_WAIT_MS_MAX = 60 * 1000,    /* of a long poll */
     API_SETTINGS_SIZE_MAX = 0x4000, /* of a PUT's body */
 };
@@ -36,6 +40,8 @@ struct api_shard {
     struct list readings; /* of struct api_reading, open */
     struct io_hook hook;  /* added while there are readings */
     struct shard *shard;  /* borrowed */
+    uint64_t large_turn;  /* of the loop: when large answers were begun, */
+    uint32_t large_count; /* and how many */
 };
 
 struct api {
@@ -69,6 +75,7 @@ struct api_call {
     void (*finish)(struct api_call *call);
     /* Free what the call has beside this struct; NULL: nothing. */
     void (*release)(struct api_call *call);
+    bool large;          /* its answer may be; set before it is sent */
     bool walking;        /* visits all shards, in order of their index */
     bool kept;           /* something else is under way: api_call_drop() */
     uint32_t walk_index; /* the shard that it is at */

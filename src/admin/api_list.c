@@ -277,6 +277,7 @@ list_start(const struct api_request *request, uint32_t limit, struct str after)
         return;
     }
     struct list_call *list = list_call_of(call);
+    call->large = true;
     call->finish = list_finish;
     call->release = list_release;
     list->reading.ready = list_ready;

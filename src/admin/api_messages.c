@@ -357,6 +357,7 @@ static struct messages_call *messages_create(const struct api_request *request)
         return NULL;
     }
     struct messages_call *task = messages_of(call);
+    call->large = true;
     task->reading.ready = messages_ready;
     task->reading.gone = messages_gone;
     task->reading.stopping = messages_stopping;

@@ -65,6 +65,8 @@ struct http_exchange {
     bool minor_zero; /* HTTP/1.0 */
     bool chunked;    /* a stream that is sent in chunks */
     bool streaming;
+    bool alone; /* no other request of the connection is taken before it is
+                   answered */
 };
 
 struct http_server_options {
@@ -167,6 +169,14 @@ void http_exchange_stream_end(struct http_exchange *exchange);
  * has gone. */
 void http_exchange_peer(const struct http_exchange *exchange,
                         char text[NET_TEXT_MAX]);
+
+/* Take no further request of this connection before this one is answered. For
+ * those whose answers are large: many in a row would all be made at once. */
+void http_exchange_alone(struct http_exchange *exchange);
+
+/* Tell whether clients have left so much untaken (body_memory_max) that no
+ * large answer should be given. */
+bool http_exchange_crowded(const struct http_exchange *exchange);
 
 /* Tell whether the peer speaks through a loopback address or Unix socket;
  * false when it has gone. */

@@ -289,6 +289,20 @@ void http_exchange_stream_end(struct http_exchange *exchange)
     finish(exchange);
 }
 
+/* --- large answers ------------------------------------------------------- */
+
+void http_exchange_alone(struct http_exchange *exchange)
+{
+    CHECK(!exchange->answered);
+    exchange->alone = true;
+}
+
+bool http_exchange_crowded(const struct http_exchange *exchange)
+{
+    const struct http_server *server = exchange->server;
+    return server->unsent_size >= server->options.body_memory_max;
+}
+
 /* --- clients that go ----------------------------------------------------- */
 
 void server_abandon_all(struct http_connection *connection)

@@ -388,6 +388,7 @@ static void closed(struct io_socket *socket)
         CONTAINER_OF(socket, struct http_connection, socket);
     struct http_server *server = connection->server;
     CHECK(list_empty(&connection->exchanges));
+    server->unsent_size -= connection->unsent_size;
     drop_input(connection);
     drop_request(connection);
     server_give_buf(server, &connection->output);

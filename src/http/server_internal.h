@@ -99,6 +99,7 @@ struct http_connection {
     struct buf sending; /* being sent */
     size_t sent_size;   /* of `sending`, bytes that were sent */
     size_t slice_size;  /* bytes after them in the running send */
+    size_t unsent_size; /* bytes counted in http_server.unsent_size */
     /* Deadlines, SERVER_NEVER when there is none. */
     uint64_t receive_due_ms;
     uint64_t send_due_ms;
@@ -125,7 +126,8 @@ struct http_server {
     uint32_t spare_buf_count;
     /* The head of the request in hand. */
     struct http_head head;
-    uint64_t held_size; /* bytes of requests that are not whole */
+    uint64_t held_size;   /* bytes of requests that are not whole */
+    uint64_t unsent_size; /* bytes of answers that clients have not taken */
     /* Fields that every answer has, made once a second. */
     uint64_t common_s;
     size_t common_size;

@@ -22,10 +22,28 @@ static size_t unsent_size(const struct http_connection *connection)
            connection->sent_size;
 }
 
+/* Keep the sum of what all connections have not sent. */
+static void count_unsent(struct http_connection *connection)
+{
+    struct http_server *server = connection->server;
+    size_t size = unsent_size(connection);
+    server->unsent_size = server->unsent_size - connection->unsent_size + size;
+    connection->unsent_size = size;
+}
+
+/* Tell whether the last request that was taken wants no other behind it. */
+static bool last_is_alone(const struct http_connection *connection)
+{
+    const struct list *last = connection->exchanges.prev;
+    return last != &connection->exchanges &&
+           CONTAINER_OF(last, struct http_exchange, link)->alone;
+}
+
 bool server_has_room(const struct http_connection *connection)
 {
     return connection->exchange_count < HTTP_PIPELINE_MAX &&
-           unsent_size(connection) < SERVER_OUTPUT_SIZE_MAX;
+           unsent_size(connection) < SERVER_OUTPUT_SIZE_MAX &&
+           !last_is_alone(connection);
 }
 
 /* Go on with a client that had to wait, once half of the room is there. It
@@ -35,7 +53,8 @@ static void resume_later(struct http_connection *connection)
     struct http_server *server = connection->server;
     if (connection->paused && !list_linked(&connection->resume) &&
         connection->exchange_count <= HTTP_PIPELINE_MAX / 2 &&
-        unsent_size(connection) < SERVER_OUTPUT_SIZE_MAX / 2) {
+        unsent_size(connection) < SERVER_OUTPUT_SIZE_MAX / 2 &&
+        !last_is_alone(connection)) {
         list_append(&server->resumes, &connection->resume);
         server_post(server);
     }
@@ -97,6 +116,7 @@ void server_mark_dirty(struct http_connection *connection)
 
 void server_flush(struct http_connection *connection)
 {
+    count_unsent(connection);
     if (connection->output.failed) {
         server_close(connection); /* no memory for its answers */
         return;
@@ -127,6 +147,7 @@ void server_sent(struct io_socket *socket, enum err err)
         return;
     }
     connection->sent_size += connection->slice_size;
+    count_unsent(connection);
     connection->send_due_ms = SERVER_NEVER;
     if (connection->sent_size < connection->sending.size) {
         send_slice(connection);

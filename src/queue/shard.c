@@ -41,6 +41,11 @@ shard_send(struct shard *home, struct shard *there, struct shard_call *call)
     return ERR_OK;
 }
 
+void shard_call_again(struct shard_call *call)
+{
+    io_post(call->there->io, &call->task);
+}
+
 void shard_call_return(struct shard_call *call)
 {
     call->task.run = call_returned;

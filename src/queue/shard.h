@@ -75,6 +75,9 @@ struct shard_call {
 MUST_CHECK enum err
 shard_send(struct shard *home, struct shard *there, struct shard_call *call);
 
+/* From run(): run it again in the next turn of this shard. */
+void shard_call_again(struct shard_call *call);
+
 /* End a call: returned() will run where it came from. */
 void shard_call_return(struct shard_call *call);
 

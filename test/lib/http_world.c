@@ -74,6 +74,10 @@ static void handle(void *context, struct http_exchange *exchange)
     case MODE_HOLD:
         hold(world, exchange);
         break;
+    case MODE_ALONE:
+        hold(world, exchange);
+        http_exchange_alone(exchange);
+        break;
     case MODE_LARGE:
         answer_large(world, exchange);
         break;

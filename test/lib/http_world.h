@@ -31,6 +31,7 @@ enum {
 enum mode {
     MODE_ECHO,   /* answers at once: method, path, query, body */
     MODE_HOLD,   /* keeps the exchange */
+    MODE_ALONE,  /* likewise, with none behind it */
     MODE_LARGE,  /* answers with large_size bytes */
     MODE_RAW,    /* answers prepared bytes */
     MODE_EMPTY,  /* answers 204 */

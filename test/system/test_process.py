@@ -354,6 +354,33 @@ def test_memory_at_rest_and_after_work_is_small(serve, receiver):
     assert resident_mib(opq) < 64
 
 
+@pytest.mark.skipif(sanitized(), reason='sanitizers use memory of their own')
+def test_pages_that_nobody_takes_cost_little_and_hold_up_nobody(serve,
+                                                               receiver):
+    """Each of 20 clients asks for 100 pages of 1 MB at once."""
+    opq = serve('--shards=1', '--body-memory=8m', '--drain=2s')
+    opq.request('PUT', '/opq/topics/p', {'paused': True})
+    for _ in range(5):
+        assert opq.request('POST', '/opq/batch', [
+            {'topic': 'p', 'url': receiver.url(), 'message': 'x' * 9000}
+            for _ in range(40)]).status == 201
+    page = 'GET /opq/topics/p/messages?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n'
+    clients = [opq.connect() for _ in range(20)]
+    for client in clients:
+        client.send(page * 100)
+    for _ in range(20):
+        assert opq.push_json('q', receiver.url(), 'x')
+    print(f'with 2,000 pages asked for: {resident_mib(opq):.1f} MiB')
+    assert resident_mib(opq) < 100
+    # Who takes what he asked for gets it, in order, or is told to come again.
+    for client in clients[1:]:
+        client.close()
+    statuses = [clients[0].read_response().status for _ in range(100)]
+    assert set(statuses) <= {200, 503}
+    assert statuses[-1] == 200
+    clients[0].close()
+
+
 def test_no_descriptor_is_left_behind(serve, receiver):
     opq = serve('--shards=2', '--drain=1s', '--target-idle-timeout=50ms')
 

@@ -141,6 +141,31 @@ static void pipelined_requests_are_answered_in_their_order(void **state)
     client_close(&client);
 }
 
+static void a_request_that_wants_none_behind_it_is_waited_for(void **state)
+{
+    struct world *world = WORLD(state);
+    enum { COUNT = 5 };
+    struct buf text = {0};
+    world->mode = MODE_ALONE;
+    world_start(world);
+    struct client client = client_open(world);
+    for (int i = 0; i < COUNT; i++) {
+        buf_append_format(&text, "GET /%d HTTP/1.1\r\nHost: a\r\n\r\n", i);
+    }
+    client_write(&client, buf_str(&text));
+    for (uint32_t i = 0; i < COUNT; i++) {
+        char path[16];
+        (void)snprintf(path, sizeof(path), "/%u", (unsigned)i);
+        WAIT_FOR(world, world->held_count == i + 1);
+        world_run_turn(world);
+        assert_int_equal(world->held_count, i + 1);
+        world_answer_held(world, i);
+        client_assert_response(&client, 200, path);
+    }
+    buf_fini(&text);
+    client_close(&client);
+}
+
 static void a_client_that_does_not_read_is_not_read_from(void **state)
 {
     struct world *world = WORLD(state);
@@ -460,6 +485,7 @@ static const struct CMUnitTest tests[] = {
     WORLD_TEST(requests_cut_anywhere_are_answered_alike),
     WORLD_TEST(a_body_at_the_limit_is_taken),
     WORLD_TEST(pipelined_requests_are_answered_in_their_order),
+    WORLD_TEST(a_request_that_wants_none_behind_it_is_waited_for),
     WORLD_TEST(a_client_that_does_not_read_is_not_read_from),
     WORLD_TEST(head_and_bodiless_answers_have_no_body),
     WORLD_TEST(connections_end_when_they_are_told_to),
