@@ -91,6 +91,7 @@ lane_change(struct lane *lane, const struct lane_place *place, bool paused)
     if (lane->state == LANE_SENDING) {
         return step_only(LANE_STEP_NONE);
     }
+    lane->attempts = place->attempts; /* a move to where it stands */
     return begin(lane);
 }
 

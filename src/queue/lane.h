@@ -85,8 +85,8 @@ void lane_init(struct lane *lane, const struct lane_place *place);
 struct lane_decision lane_look(struct lane *lane,
                                const struct lane_place *place);
 
-/* An operator moved the cursor or set `paused`: as lane_look(), and a back-off
- * is forgotten. */
+/* An operator moved the cursor, be it to where it stands, or set `paused`: as
+ * lane_look(), and a back-off is forgotten. */
 struct lane_decision
 lane_change(struct lane *lane, const struct lane_place *place, bool paused);
 

@@ -955,6 +955,35 @@ def test_replay_while_a_message_is_in_flight_moves_the_cursor(opq, receivers):
     assert receiver.sequences('flight') == [0, 1, 2, 3, 1, 2, 3, 4]
 
 
+def test_replay_to_where_the_cursor_is_tries_at_once_and_anew(serve,
+                                                             receivers):
+    opq = serve('--retry-first=60s', '--retry-max=60s', '--drain=2s')
+    receiver = receivers(lambda request: 500)
+    opq.push('back', receiver.url())
+    for number in range(1, 4):
+        receiver.wait(number)
+        wait_until(lambda: opq.topic('back')['state'] == 'backoff')
+        assert opq.topic('back')['attempts'] == 1
+        assert replay(opq, 'back', 0).status == 201
+    receiver.wait(4)
+    assert [one.attempt for one in receiver.requests] == [1, 1, 1, 1]
+
+
+def test_replay_to_what_is_in_flight_delivers_it_once(opq, receivers):
+    gate = threading.Event()
+    receiver = receivers(lambda request: Answer(gate=gate))
+    for _ in range(3):
+        opq.push('flight', receiver.url())
+    receiver.wait(1)
+    for _ in range(3):
+        assert replay(opq, 'flight', 0).status == 201
+    assert opq.topic('flight')['in_flight'] == 1
+    gate.set()
+    opq.wait_delivered('flight', 3)
+    receiver.wait(3)
+    assert receiver.sequences('flight') == [0, 1, 2]
+
+
 def test_replay_as_json_and_by_query(opq, receiver):
     for _ in range(3):
         opq.push('forms', receiver.url())

@@ -135,6 +135,7 @@ static void pause_stops_and_resume_forgets_the_back_off(void **state)
     begin(0, 0, 3);
     send_next();
     (void)end_with(&failed);
+    place.attempts = 1; /* as noted */
     assert_int_equal(lane_change(&lane, &place, true).step, LANE_STEP_REST);
     assert_int_equal(lane_look(&lane, &place).step, LANE_STEP_REST);
     assert_int_equal(lane.attempts, 1);
@@ -194,6 +195,32 @@ static void replay_there_and_back_leaves_the_outcome_unnoted(void **state)
     assert_int_equal(decision.step, LANE_STEP_READ);
     assert_int_equal(lane.next, 50);
     assert_int_equal(lane.attempts, 0);
+}
+
+static void replay_to_where_it_stands_begins_anew_at_once(void **state)
+{
+    (void)state;
+    begin(50, 3, 60);
+    send_next();
+    assert_int_equal(end_with(&failed).step, LANE_STEP_DELAY);
+    assert_int_equal(lane.attempts, 4);
+    place.attempts = 0;
+    assert_int_equal(lane_change(&lane, &place, false).step, LANE_STEP_READ);
+    assert_int_equal(lane.next, 50);
+    assert_int_equal(lane.attempts, 0);
+}
+
+static void replay_to_what_is_in_flight_changes_nothing(void **state)
+{
+    (void)state;
+    begin(50, 3, 60);
+    send_next();
+    place.attempts = 0;
+    assert_int_equal(lane_change(&lane, &place, false).step, LANE_STEP_NONE);
+    assert_int_equal(lane.attempts, 3);
+    struct lane_decision decision = end_with(&delivered);
+    assert_true(decision.note);
+    assert_int_equal(lane.next, 51);
 }
 
 static void cursor_that_moved_unannounced_is_followed(void **state)
@@ -493,6 +520,8 @@ int main(void)
         cmocka_unit_test(
             replay_begins_after_what_is_in_flight_and_notes_nothing_of_it),
         cmocka_unit_test(replay_there_and_back_leaves_the_outcome_unnoted),
+        cmocka_unit_test(replay_to_where_it_stands_begins_anew_at_once),
+        cmocka_unit_test(replay_to_what_is_in_flight_changes_nothing),
         cmocka_unit_test(cursor_that_moved_unannounced_is_followed),
         cmocka_unit_test(lost_messages_are_skipped_and_noted),
         cmocka_unit_test(message_past_the_last_look_is_delivered),
