@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "http/form.h"
 #include "http/parse.h"
+#include "queue/forward.h"
 
 #include <stddef.h>
 
@@ -18,40 +19,6 @@ enum {
     FIELDS_MAX = MESSAGE_PAIRS_MAX + 2, /* with topic and url */
     HEAD_SIZE_USUAL = 512,              /* bytes, without the headers' own */
 };
-
-static const struct str dropped[] = {
-    {"te", 2},
-    {"host", 4},
-    {"expect", 6},
-    {"opq-seq", 7},
-    {"trailer", 7},
-    {"upgrade", 7},
-    {"opq-topic", 9},
-    {"connection", 10},
-    {"keep-alive", 10},
-    {"webhook-id", 10},
-    {"opq-attempt", 11},
-    {"opq-prev-seq", 12},
-    {"content-length", 14},
-    {"proxy-connection", 16},
-    {"transfer-encoding", 17},
-    {"webhook-timestamp", 17},
-    {"proxy-authenticate", 18},
-    {"proxy-authorization", 19},
-    {"proxy-authentication-info", 25},
-};
-
-bool outgoing_drops(struct str name)
-{
-    for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++) {
-        if (name.size == dropped[i].size &&
-            str_equal_nocase(name, dropped[i])) {
-            return true;
-        }
-    }
-    return name.size > 6 &&
-           str_equal_nocase(str_cut(name, 0, 6), STR("proxy-"));
-}
 
 /* Tell whether a Connection header of the message names a header. */
 static bool named_by_connection(const struct message *message, struct str name)
@@ -163,7 +130,7 @@ static bool render_headers(struct buf *to, const struct message *message)
         struct str name = header->key;
         bool is_type =
             name.size == 12 && str_equal_nocase(name, STR("content-type"));
-        if (outgoing_drops(name) || (is_type && has_content_type(message)) ||
+        if (forward_drops(name) || (is_type && has_content_type(message)) ||
             !http_is_token(name) || !http_is_field_value(header->value) ||
             named_by_connection(message, name)) {
             continue;

@@ -69,9 +69,4 @@ void outgoing_clear(struct outgoing *outgoing);
 /* Free the memory. */
 void outgoing_fini(struct outgoing *outgoing);
 
-/* Tell whether a header of a message is never sent on: hop-by-hop ones, and
- * those that a request gets anew (Host, Content-Length, webhook-id, Opq-Seq,
- * ...). Those that Connection names are not known here. */
-bool outgoing_drops(struct str name);
-
 #endif

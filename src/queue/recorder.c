@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "http/url.h"
+#include "queue/forward.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,33 +195,11 @@ bool recorder_has_prefix(struct str name, struct str prefix)
     return str_equal_nocase(str_cut(name, 0, prefix.size), prefix);
 }
 
-/* Fields that end at OPQ: those of the connection, of the framing, and those
- * that a delivery sets itself (RFC 9110, 7.6.1). */
+/* What is delivered has a type of its own, by its form or `content_type`. */
 static bool ends_here(struct str name)
 {
-    static const struct str names[] = {
-        {"Connection", 10},
-        {"Keep-Alive", 10},
-        {"TE", 2},
-        {"Trailer", 7},
-        {"Transfer-Encoding", 17},
-        {"Upgrade", 7},
-        {"Expect", 6},
-        {"Content-Length", 14},
-        {"Content-Type", 12},
-        {"Host", 4},
-        {"webhook-id", 10},
-        {"webhook-timestamp", 17},
-        {"webhook-signature", 17},
-    };
-
-    for (size_t index = 0; index < sizeof(names) / sizeof(*names); index++) {
-        if (str_equal_nocase(names[index], name)) {
-            return true;
-        }
-    }
-    return recorder_has_prefix(name, (struct str){"proxy-", 6}) ||
-           recorder_has_prefix(name, opq_prefix);
+    return forward_drops(name) ||
+           (name.size == 12 && str_equal_nocase(name, STR("content-type")));
 }
 
 static enum err add_header(struct recorder *recorder,
@@ -261,15 +240,12 @@ enum err recorder_take_head(struct recorder *recorder,
                             bool verbatim,
                             struct push_refusal *refusal)
 {
-    struct str connection = http_head_value(head, STR("Connection"));
-
     for (uint32_t index = 0; index < head->header_count; index++) {
         struct str name = head->headers[index].name;
         struct str value = head->headers[index].value;
         enum err err = ERR_OK;
         if (!recorder_has_prefix(name, opq_prefix)) {
-            if (verbatim && !ends_here(name) &&
-                !http_list_has(connection, name)) {
+            if (verbatim && !ends_here(name) && !forward_is_named(head, name)) {
                 err = add_header(recorder, name, value, refusal);
             }
         } else if (recorder_has_prefix(name, forward_prefix)) {

@@ -90,6 +90,10 @@ def test_headers_end_to_end_are_kept_and_others_dropped(opq, receiver):
         'Connection: keep-alive, X-Named, x-other',
         'X-Named: dropped',
         'X-OTHER: dropped',
+        'Connection: x-second',
+        'X-Second: dropped',
+        'HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA',
+        'Proxy-Anything: dropped',
         'Keep-Alive: timeout=5',
         'TE: trailers',
         'Trailer: X-T',
@@ -128,6 +132,49 @@ def test_headers_end_to_end_are_kept_and_others_dropped(opq, receiver):
         ('Opq-Seq', '0'),
         ('Opq-Attempt', '1'),
     ]
+
+
+@pytest.mark.parametrize('name', [
+    'Connection', 'KEEP-ALIVE', 'TE', 'Trailer', 'Transfer-Encoding', 'Upgrade',
+    'Expect', 'Content-Length', 'Content-Type', 'host', 'HTTP2-Settings',
+    'Proxy-Authorization', 'proxy-x', 'webhook-id', 'Webhook-Timestamp',
+    'webhook-signature', 'Opq-Seq', 'opq-forward-X'])
+def test_header_that_ends_at_opq_can_be_named_in_no_way(shared_opq, name):
+    url = 'http://127.0.0.1:1/'
+    answer = shared_opq.request('POST', '/opq/push', {
+        'topic': 'h', 'url': url, 'headers': {name: '1'}})
+    assert answer.status == 400
+    assert answer.json()['detail'] == 'headers has a field that OPQ sets itself'
+    for type_ in (FORM, 'text/plain', 'application/json'):
+        answer = shared_opq.request(
+            'POST', f'/opq/push?topic=h&url={url}', '{}' if 'json' in type_
+            else '', {'Content-Type': type_, f'Opq-Forward-{name}': '1'})
+        assert answer.status == 400, type_
+        assert b'headers has a field that OPQ sets itself' in answer.body
+    assert shared_opq.get('/opq/topics/h').status == 404
+
+
+@pytest.mark.parametrize('name, value', [
+    ('X', 'a\r\nEvil: 1'), ('X', 'a\nEvil: 1'), ('X', 'a\rEvil: 1'),
+    ('X', 'a\0'), ('X', '\x7f'), ('X: 1\r\nEvil', '1'), ('X\n', '1'),
+    ('X ', '1'), ('X:', '1'), ('', '1'), ('\u00e9', '1'), ('X\0', '1')])
+def test_header_that_would_break_the_framing_is_refused(shared_opq, name,
+                                                        value):
+    answer = shared_opq.request('POST', '/opq/push', {
+        'topic': 'h', 'url': 'http://127.0.0.1:1/', 'headers': {name: value}})
+    assert (answer.status, answer.json()['detail']) == (
+        400, 'headers has a bad field')
+
+
+@pytest.mark.parametrize('member', ['content_type', 'method', 'url', 'topic'])
+@pytest.mark.parametrize('text', ['\r\nEvil: 1', '\n', '\r', '\0'])
+def test_no_control_value_breaks_the_framing(shared_opq, member, text):
+    push = {'topic': 'h', 'url': 'http://127.0.0.1:1/', 'method': 'POST',
+            'content_type': 'text/plain'}
+    push[member] += text
+    answer = shared_opq.request('POST', '/opq/push', push)
+    assert answer.status == 400
+    assert answer.json()['detail'].startswith(member)
 
 
 @pytest.mark.parametrize('name', ['Opq-Seq', 'Opq-Attempt', 'Opq-Prev-Seq',
