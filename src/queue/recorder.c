@@ -159,30 +159,44 @@ static bool same_name(struct str control, struct str name)
     return true;
 }
 
+enum { CONTROL_COUNT = sizeof(controls) / sizeof(controls[0]) };
+
+/* Index of the control value of a name; CONTROL_COUNT when there is none. */
+static uint32_t find_control(struct str name)
+{
+    uint32_t index = 0;
+
+    while (index < CONTROL_COUNT && !same_name(controls[index].name, name)) {
+        index++;
+    }
+    return index;
+}
+
+bool recorder_knows(struct str name)
+{
+    return find_control(name) < CONTROL_COUNT;
+}
+
 enum err recorder_control(struct recorder *recorder,
                           struct str name,
                           struct str value,
                           struct push_refusal *refusal)
 {
-    for (size_t index = 0; index < sizeof(controls) / sizeof(*controls);
-         index++) {
-        const struct control *control = &controls[index];
-        uint32_t bit = 1U << index;
-        if (!same_name(control->name, name)) {
-            continue;
-        }
-        if ((recorder->given & bit) != 0) {
-            return recorder_refuse(refusal, 400, control->name.data,
-                                   "is given twice");
-        }
-        recorder->given |= bit;
-        if (control->set(&recorder->push, value) == ERR_OK) {
-            return ERR_OK;
-        }
-        return recorder_refuse(refusal, 400, control->name.data,
-                               control->expected);
+    uint32_t index = find_control(name);
+    if (index == CONTROL_COUNT) {
+        return ERR_NOT_FOUND;
     }
-    return ERR_NOT_FOUND;
+    const struct control *control = &controls[index];
+    uint32_t bit = 1U << index;
+    if ((recorder->given & bit) != 0) {
+        return recorder_refuse(refusal, 400, control->name.data,
+                               "is given twice");
+    }
+    recorder->given |= bit;
+    if (control->set(&recorder->push, value) == ERR_OK) {
+        return ERR_OK;
+    }
+    return recorder_refuse(refusal, 400, control->name.data, control->expected);
 }
 
 /* --- headers -------------------------------------------------------------- */
@@ -383,6 +397,25 @@ static enum body_type body_type(struct str content_type)
     return BODY_OTHER;
 }
 
+/* Give the type of a request's body. Two types are two readings of it.
+ * Errors: ERR_INVALID */
+static enum err read_type(const struct http_head *head,
+                          enum body_type *out_type,
+                          struct push_refusal *refusal)
+{
+    uint32_t count = 0;
+
+    for (uint32_t index = 0; index < head->header_count; index++) {
+        struct str name = head->headers[index].name;
+        count += name.size == 12 && str_equal_nocase(name, STR("content-type"));
+    }
+    if (count > 1) {
+        return recorder_refuse(refusal, 400, "Content-Type", "is given twice");
+    }
+    *out_type = body_type(http_head_value(head, STR("Content-Type")));
+    return ERR_OK;
+}
+
 static enum err parse_form(struct recorder *recorder,
                            const struct http_head *head,
                            struct str body,
@@ -486,10 +519,14 @@ enum err recorder_read(struct recorder *recorder,
                        struct push *out_push,
                        struct push_refusal *out_refusal)
 {
-    enum err err = ERR_OK;
+    enum body_type type = BODY_OTHER;
+    enum err err = read_type(head, &type, out_refusal);
 
+    if (err != ERR_OK) {
+        return err;
+    }
     recorder_begin(recorder, now_ms);
-    switch (body_type(http_head_value(head, STR("Content-Type")))) {
+    switch (type) {
     case BODY_URLENCODED:
     case BODY_MULTIPART:
         err = read_form(recorder, head, body, out_refusal);
@@ -507,34 +544,90 @@ enum err recorder_read(struct recorder *recorder,
     return recorder_finish(recorder, out_push, out_refusal);
 }
 
+/* Refuse what is given twice and, when `strict`, what is unknown. */
+static enum err
+check_fields(const struct form *form, bool strict, struct push_refusal *refusal)
+{
+    for (uint32_t index = 0; index < form->field_count; index++) {
+        struct str name = form->fields[index].name;
+        bool known =
+            str_equal(name, STR("topic")) || str_equal(name, STR("cmd"));
+        if (!known && strict) {
+            return recorder_refuse(refusal, 400, "a parameter", "is not known");
+        }
+        if (known && form_find(form, name) != &form->fields[index]) {
+            return recorder_refuse(refusal, 400,
+                                   name.size == 3 ? "cmd" : "topic",
+                                   "is given twice");
+        }
+    }
+    return ERR_OK;
+}
+
+/* Add the request's own Opq- headers to its fields. */
+static enum err take_replay_head(const struct http_head *head,
+                                 struct form *form,
+                                 struct push_refusal *refusal)
+{
+    for (uint32_t index = 0; index < head->header_count; index++) {
+        const struct http_header *header = &head->headers[index];
+        struct str name = str_cut(header->name, opq_prefix.size, SIZE_MAX);
+        if (!recorder_has_prefix(header->name, opq_prefix)) {
+            continue;
+        }
+        if (str_equal_nocase(name, STR("topic"))) {
+            name = STR("topic");
+        } else if (str_equal_nocase(name, STR("cmd"))) {
+            name = STR("cmd");
+        } else {
+            return recorder_refuse(refusal, 400, "an Opq- header",
+                                   "is not known");
+        }
+        if (form->field_count == FORM_FIELDS_MAX) {
+            return form_failed(ERR_TOO_LARGE, refusal);
+        }
+        form->fields[form->field_count++] =
+            (struct form_field){.name = name, .value = header->value};
+    }
+    return ERR_OK;
+}
+
 enum err recorder_read_form(struct recorder *recorder,
                             const struct http_head *head,
                             struct str body,
                             const struct form **out_form,
                             struct push_refusal *out_refusal)
 {
-    enum err err = ERR_OK;
+    struct form *form = &recorder->form;
+    enum body_type type = BODY_OTHER;
+    enum err err = read_type(head, &type, out_refusal);
 
+    if (err != ERR_OK) {
+        return err;
+    }
     recorder_begin(recorder, 0);
-    switch (body_type(http_head_value(head, STR("Content-Type")))) {
-    case BODY_URLENCODED:
-    case BODY_MULTIPART:
+    bool strict = type == BODY_JSON || type == BODY_OTHER;
+    if (type == BODY_OTHER && body.size != 0) {
+        return recorder_refuse(out_refusal, 415, "Content-Type",
+                               "must be a form or JSON");
+    }
+    if (!strict) {
         err = parse_form(recorder, head, body, out_refusal);
-        break;
-    case BODY_JSON:
+    } else {
+        err = parse_query(head, form, out_refusal);
+    }
+    if (err == ERR_OK && type == BODY_JSON) {
         err = recorder_read_members(recorder, body, out_refusal);
-        break;
-    case BODY_OTHER:
-        if (body.size != 0) {
-            return recorder_refuse(out_refusal, 415, "Content-Type",
-                                   "must be a form or JSON");
-        }
-        err = parse_query(head, &recorder->form, out_refusal);
-        break;
+    }
+    if (err == ERR_OK) {
+        err = take_replay_head(head, form, out_refusal);
+    }
+    if (err == ERR_OK) {
+        err = check_fields(form, strict, out_refusal);
     }
     if (err != ERR_OK) {
         return err;
     }
-    *out_form = &recorder->form;
+    *out_form = form;
     return ERR_OK;
 }

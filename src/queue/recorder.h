@@ -91,8 +91,9 @@ MUST_CHECK enum err recorder_read_item(struct recorder *recorder,
                                        struct push *out_push,
                                        struct push_refusal *out_refusal);
 
-/* Read the fields of a form request, query parameters included; a JSON object
- * of strings and numbers counts as one, too. For /opq/replay.
+/* Read `topic` and `cmd` of a replay: fields of a form, members of a JSON
+ * object, query parameters, Opq- headers; each once. Other fields of a form are
+ * there, too, for the first OPQ did not mind them; others are refused.
  *
  * Gives:   the recorder's scratch form, until its next call.
  * Borrows: head and body, as long as the form is used.

@@ -9,6 +9,9 @@
 #include "http/form.h"
 #include "queue/recorder.h"
 
+/* In `given`: JSON had its headers. Control values have the low bits. */
+#define RECORDER_GIVEN_HEADERS (1U << 31)
+
 /* Scratch memory for one push at a time. */
 struct recorder {
     struct recorder_options options;
@@ -43,6 +46,9 @@ MUST_CHECK enum err recorder_control(struct recorder *recorder,
                                      struct str name,
                                      struct str value,
                                      struct push_refusal *refusal);
+
+/* Tell whether there is a control value of this name, without a prefix. */
+bool recorder_knows(struct str name);
 
 /* Tell whether a field name begins with a prefix, without regard to case. */
 bool recorder_has_prefix(struct str name, struct str prefix);

@@ -62,6 +62,10 @@ static enum err read_headers(struct recorder *recorder,
     if (object->type != JSON_SCAN_OBJECT) {
         return recorder_refuse(refusal, 400, "headers", "must be an object");
     }
+    if ((recorder->given & RECORDER_GIVEN_HEADERS) != 0) {
+        return recorder_refuse(refusal, 400, "headers", "is given twice");
+    }
+    recorder->given |= RECORDER_GIVEN_HEADERS;
     struct json_scan scan = json_scan_enter(object);
     while (json_scan_member(&scan, &name, &value) == ERR_OK) {
         struct str key;
@@ -128,7 +132,8 @@ static enum err read_base64(struct recorder *recorder,
     return ERR_OK;
 }
 
-/* A control value: a string, a number or a word, as text. */
+/* A control value: a string or a number, as text. A null is what a producer
+ * sends who lost the value: no name to make a topic of. */
 static enum err value_text(struct recorder *recorder,
                            const struct json_scan_value *value,
                            struct str *out_text)
@@ -136,11 +141,11 @@ static enum err value_text(struct recorder *recorder,
     if (value->type == JSON_SCAN_STRING) {
         return json_scan_string(value, &recorder->memory, out_text);
     }
-    if (value->type == JSON_SCAN_OBJECT || value->type == JSON_SCAN_ARRAY) {
-        return ERR_INVALID;
+    if (value->type == JSON_SCAN_NUMBER) {
+        *out_text = value->text;
+        return ERR_OK;
     }
-    *out_text = value->text;
-    return ERR_OK;
+    return ERR_INVALID;
 }
 
 static enum err read_member(struct recorder *recorder,
@@ -161,7 +166,9 @@ static enum err read_member(struct recorder *recorder,
         return read_headers(recorder, value, refusal);
     }
     if (value_text(recorder, value, &text) != ERR_OK) {
-        return recorder_refuse(refusal, 400, "a member", "must be a string");
+        return recorder_refuse(refusal, 400, "a member",
+                               recorder_knows(key) ? "must be a string"
+                                                   : "is not known");
     }
     enum err err = recorder_control(recorder, key, text, refusal);
     if (err == ERR_NOT_FOUND) {

@@ -569,6 +569,43 @@ def test_bad_replay_is_refused(shared_opq, body, detail):
         400, f'BadRequest: {detail}\n')
 
 
+@pytest.mark.parametrize('query, body, headers, detail', [
+    ('', 'topic=a&cmd=0&cmd=1', {}, 'cmd is given twice'),
+    ('', 'topic=a&cmd=0&topic=a', {}, 'topic is given twice'),
+    ('?cmd=0', 'topic=a&cmd=0', {}, 'cmd is given twice'),
+    ('', 'topic=a&cmd=0', {'Opq-Cmd': '0'}, 'cmd is given twice'),
+    ('', 'topic=a&cmd=0', {'Opq-Cdm': '0'}, 'an Opq- header is not known'),
+    ('?topic=a&cmd=0&from=1', None, {}, 'a parameter is not known'),
+    ('?topic=a', {'topic': 'b', 'cmd': 0}, {}, 'topic is given twice'),
+    ('', '{"topic":"a","cmd":0,"cmd":1}', {}, 'cmd is given twice'),
+    ('', {'topic': 'a', 'cmd': 0, 'rate': 1}, {}, 'a parameter is not known'),
+    ('', {'topic': 'a', 'cmd': None}, {},
+     'a member must be a string or a number'),
+    ('?rate=1', {'topic': 'a', 'cmd': 0}, {}, 'a parameter is not known'),
+])
+def test_ambiguous_replay_is_refused(shared_opq, query, body, headers, detail):
+    if isinstance(body, str):
+        headers = {**headers, 'Content-Type': 'application/json' if
+                   body.startswith('{') else
+                   'application/x-www-form-urlencoded'}
+    answer = shared_opq.request('POST', f'/opq/replay{query}', body, {
+        'Accept': 'application/json', **headers})
+    assert (answer.status, answer.json()['detail']) == (400, detail)
+
+
+def test_replay_by_headers_and_with_fields_of_others(opq, receiver):
+    for _ in range(3):
+        opq.push('r', receiver.url())
+    opq.wait_delivered('r', 3)
+    assert opq.request('POST', '/opq/replay', headers={
+        'Opq-Topic': 'r', 'opq-cmd': '2'}).status == 201
+    receiver.wait(4)
+    assert form(opq, '/opq/replay', 'topic=r&cmd=1&submit=go') == (
+        201, 'success')
+    receiver.wait(6)
+    assert receiver.sequences('r') == [0, 1, 2, 2, 1, 2]
+
+
 def test_replay_of_an_unknown_topic_is_404(shared_opq):
     assert form(shared_opq, '/opq/replay', 'topic=nowhere&cmd=0') == (
         404, 'NotFound: topic is not known\n')

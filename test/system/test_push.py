@@ -313,6 +313,15 @@ def test_refused_form_says_which_field_and_why(shared_opq, body, status,
      'timeout must be a duration up to 1h, such as 30s'),
     ('{"topic":["a"],"url":"http://127.0.0.1:1/"}',
      'a member must be a string'),
+    ('{"topic":null,"url":"http://127.0.0.1:1/"}', 'a member must be a string'),
+    ('{"topic":true,"url":"http://127.0.0.1:1/"}', 'a member must be a string'),
+    ('{"topic":"a","url":null}', 'a member must be a string'),
+    ('{"topic":"a","url":"http://127.0.0.1:1/","timeout":null}',
+     'a member must be a string'),
+    ('{"topic":"a","url":"http://127.0.0.1:1/","headers":{"A":"1"},'
+     '"headers":{"A":"2"}}', 'headers is given twice'),
+    ('{"topic":"a","url":"http://127.0.0.1:1/","TOPIC":"b"}',
+     'topic is given twice'),
 ])
 def test_refused_json_says_why(shared_opq, body, detail):
     answer = shared_opq.request('POST', '/opq/push', body,
@@ -320,6 +329,19 @@ def test_refused_json_says_why(shared_opq, body, detail):
     assert answer.status == 400
     assert answer.headers['content-type'] == 'application/problem+json'
     assert answer.json()['detail'] == detail
+
+
+@pytest.mark.parametrize('path', ['/opq/push', '/opq/replay'])
+def test_two_types_of_a_body_are_refused(shared_opq, path):
+    body = '{"topic":"a","url":"http://127.0.0.1:1/","cmd":0}'
+    with shared_opq.connect() as connection:
+        connection.send(f'POST {path} HTTP/1.1\r\nHost: a\r\n'
+                        'Content-Type: text/plain\r\n'
+                        'Content-Type: application/json\r\n'
+                        f'Content-Length: {len(body)}\r\n\r\n{body}')
+        answer = connection.read_response()
+        assert (answer.status, answer.body) == (
+            400, b'BadRequest: Content-Type is given twice\n')
 
 
 @pytest.mark.parametrize('path, headers, detail', [
