@@ -107,9 +107,11 @@ static void add_store(struct info_figures *sum, const struct store_stats *stats)
                            : sum->recovery_ms;
     sum->journal_bytes += stats->journal_bytes;
     sum->memory_bytes += stats->memory_bytes;
-    sum->disk_free = stats->disk_free < sum->disk_free || sum->disk_free == 0
-                         ? stats->disk_free
-                         : sum->disk_free;
+    /* 0: that shard has not looked yet. */
+    if (stats->disk_free > 0 &&
+        (stats->disk_free < sum->disk_free || sum->disk_free == 0)) {
+        sum->disk_free = stats->disk_free;
+    }
     sum->disk_low = sum->disk_low || stats->disk_low;
 }
 

@@ -473,11 +473,11 @@ static void purged(struct store_op *op, enum err err)
     if (topic == NULL) {
         return;
     }
-    topic_changed(topic);
     if (err == ERR_OK) {
         show(task, topic);
         return;
     }
+    topic_changed(topic); /* back to where it was */
     api_call_err(&task->base, err, "the topic could not be purged");
     api_call_end(&task->base);
 }

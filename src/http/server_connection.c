@@ -488,7 +488,8 @@ void server_refuse(struct http_connection *connection,
     };
     server_take_buf(server, &body);
     buf_append_format(&body,
-                      "{\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}\n",
+                      "{\"type\":\"about:blank\",\"title\":\"%s\","
+                      "\"status\":%d,\"detail\":\"%s\"}\n",
                       http_status_text(status), status, reason);
     http_exchange_answer(exchange, status, headers, status == 503 ? 2 : 1,
                          buf_str(&body));

@@ -110,7 +110,8 @@ void answer_method(struct http_exchange *exchange, const char *allow)
 
     http_exchange_answer(exchange, 405, headers, 2,
                          STR("{\"type\":\"about:blank\",\"title\":\"Method Not "
-                             "Allowed\",\"status\":405}\n"));
+                             "Allowed\",\"status\":405,\"detail\":\"this path "
+                             "does not take the method: see Allow\"}\n"));
 }
 
 bool answer_wants_json(const struct http_head *head)

@@ -57,6 +57,28 @@ def test_info_tells_version_limits_and_figures(opq, receiver):
     assert after['since_start']['commits'] >= 1
 
 
+def test_free_space_is_that_of_a_shard_that_has_looked(serve, receiver):
+    opq = serve('--shards=4')
+    opq.push_json('a', receiver.url(), 'x')
+    assert opq.get('/opq/info').json()['now']['disk_free'] > 0
+
+
+def test_every_problem_has_the_members_that_it_should(opq):
+    for data in ('GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n',
+                 'PATCH /healthz HTTP/1.1\r\nHost: a\r\n\r\n',
+                 'GET /opq/push HTTP/1.1\r\nHost: a\r\n\r\n',
+                 'GET /healthz HTTP/1.1\r\n\r\n', 'nonsense\r\n\r\n',
+                 'GET /healthz HTTP/2.0\r\nHost: a\r\n\r\n',
+                 'POST /opq/batch HTTP/1.1\r\nHost: a\r\n'
+                 'Content-Length: 1\r\n\r\nx',
+                 'POST /opq/push HTTP/1.1\r\nHost: a\r\n'
+                 'Content-Length: 99999999\r\n\r\n'):
+        answer = opq.exchange(data)
+        document = problem(answer, answer.status)
+        assert set(document) == {'type', 'title', 'status', 'detail'}, data
+        assert all(document.values())
+
+
 def test_description_has_every_path_that_answers(opq):
     document = opq.get('/openapi.json').json()
     assert document['openapi'].startswith('3.1')

@@ -912,6 +912,20 @@ def test_purge_of_a_blocked_topic_lets_new_messages_go(opq, receivers):
     assert receiver.of_topic('purge')[-1].attempt == 1
 
 
+def test_purge_to_a_message_that_fails_tries_it_once(serve, receivers):
+    opq = serve('--retry-first=60s', '--retry-max=60s', '--drain=2s')
+    receiver = receivers(lambda request: 500)
+    for _ in range(2):
+        opq.push('purged', receiver.url())
+    receiver.wait(1)
+    answer = opq.request('POST', '/opq/topics/purged/purge?before=1')
+    assert answer.status == 200
+    receiver.wait(2)
+    wait_until(lambda: opq.topic('purged')['state'] == 'backoff')
+    assert opq.topic('purged')['attempts'] == 1
+    assert receiver.sequences('purged') == [0, 1]
+
+
 def test_deleted_topic_is_not_delivered_any_more(opq, receivers):
     receiver = receivers(lambda request: 500)
     opq.push('gone', receiver.url())
