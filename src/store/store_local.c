@@ -324,7 +324,7 @@ static void start(struct local_store *store)
          node = node->next) {
         store_space_arm(CONTAINER_OF(node, struct local_topic, link));
     }
-    store_space_check(store, true);
+    store_space_check(store);
     store_append_kick(store); /* chores may wait */
 }
 
