@@ -112,8 +112,7 @@ void api_call_err(struct api_call *call, enum err err, const char *subject);
  * sent. */
 void api_call_drop(struct api_call *call);
 
-/* --- readings ---------------------------------------------------------------
- */
+/* --- readings ------------------------------------------------------------- */
 
 /* A reader on a shard, known to it, so that deleting the topic or stopping the
  * shard can end it. */
@@ -151,8 +150,7 @@ void api_reading_forget(struct api *api,
                         struct shard *shard,
                         const struct topic *topic);
 
-/* --- requests ---------------------------------------------------------------
- */
+/* --- requests ------------------------------------------------------------- */
 
 /* Read the query into `form`, which is empty; refuses names that are not in
  * `known` (ended by NULL) and names given twice. When that is so the request
@@ -169,8 +167,7 @@ bool api_query_number(const struct api_request *request,
                       uint64_t max,
                       uint64_t *value);
 
-/* --- handlers ---------------------------------------------------------------
- */
+/* --- handlers ------------------------------------------------------------- */
 
 /* GET /healthz. */
 void api_info_health(const struct api_request *request);

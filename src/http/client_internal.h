@@ -106,8 +106,7 @@ struct http_channel {
     bool encrypt_failed; /* told by the timer */
 };
 
-/* --- client.c --------------------------------------------------------------
- */
+/* --- client.c ------------------------------------------------------------- */
 
 /* End a call that is on no channel and in no line. */
 void client_call_end(struct http_call *call, struct http_result *result);
@@ -121,8 +120,7 @@ void client_post_task(struct http_client *client);
 /* Free the rest of a destroyed client, if nothing is to come any more. */
 void client_free_if_over(struct http_client *client);
 
-/* --- client_pool.c ---------------------------------------------------------
- */
+/* --- client_pool.c -------------------------------------------------------- */
 
 /* Start the pool of a client. */
 void client_pool_init(struct http_client *client);
@@ -149,8 +147,7 @@ void client_pool_close_idle(struct http_client *client);
 /* Free an endpoint that has no channels and no calls. */
 void client_pool_endpoint_destroy(struct http_endpoint *endpoint);
 
-/* --- client_channel.c ------------------------------------------------------
- */
+/* --- client_channel.c ----------------------------------------------------- */
 
 /* Get a connection for a call and send it. The call may have failed on
  * return; not to be called from inside http_call_start(). */

@@ -80,8 +80,7 @@ void peer_wait_end(struct peer_talk *talk);
 /* Wait until the test sets peer->go; false: the peer is being stopped. */
 bool peer_wait_go(struct peer_talk *talk);
 
-/* --- certificates ----------------------------------------------------------
- */
+/* --- certificates --------------------------------------------------------- */
 
 /* What a certificate says. */
 struct peer_certificate {
@@ -111,8 +110,7 @@ void peer_tls_files(struct peer_ca *ca,
                     char *certificate_path,
                     char *key_path);
 
-/* --- DNS ---------------------------------------------------------------------
- */
+/* --- DNS ------------------------------------------------------------------ */
 
 enum { DNS_ADDRESSES_MAX = 8 };
 
