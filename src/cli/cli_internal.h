@@ -61,7 +61,8 @@ void cli_call_fini(struct cli_call *call);
 
 /* Send a request; what goes wrong, also an answer that is no success, is said
  * on standard error. The answer is in call->response.
- * Returns CLI_EXIT_OK, CLI_EXIT_FAILED or CLI_EXIT_UNREACHABLE. */
+ * Returns CLI_EXIT_OK, CLI_EXIT_FAILED, CLI_EXIT_UNREACHABLE, or CLI_EXIT_USAGE
+ * when --url is no address. */
 int cli_request(struct cli_call *call, const struct remote_request *request);
 
 /* GET a target and read its answer as JSON.

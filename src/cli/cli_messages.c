@@ -188,7 +188,10 @@ int cli_push(int argument_count, char *const *arguments)
     if (code != CLI_EXIT_OK || call.help) {
         return code;
     }
-    if (push.file != NULL) {
+    if (push.file != NULL && call.word_count == 3) {
+        code = cli_complain(&call, CLI_EXIT_USAGE,
+                            "a message and --file: which one?");
+    } else if (push.file != NULL) {
         code = read_input(&call, push.file, &message);
     } else if (call.word_count == 3) {
         buf_append_c(&message, call.words[2]);

@@ -93,6 +93,8 @@ def test_exit_codes(opq, receivers):
     assert run_cli('no-such-subcommand').returncode == 64
     assert opq.run('tail').returncode == 64
     assert opq.run('push', 'a', '--colour', 'blue').returncode == 64
+    assert opq.run('push', 'a', 'http://127.0.0.1:1/', 'text', '--file',
+                   '/dev/null').returncode == 64
     assert opq.run('topics', 'nobody').returncode == 1
     assert opq.run('topics', '--help').returncode == 0
 
