@@ -558,6 +558,15 @@ static enum err check_together(const struct config *config, struct buf *errors)
     return result;
 }
 
+/* Of two codes the one to return: ERR_NOMEM before a mistake. */
+static enum err worse(enum err left, enum err right)
+{
+    if (left == ERR_OK || right == ERR_NOMEM) {
+        return right;
+    }
+    return left;
+}
+
 enum err config_read(char *const *arguments,
                      char *const *environment,
                      struct config *out,
@@ -567,22 +576,22 @@ enum err config_read(char *const *arguments,
     const char *file = environment_file(environment);
 
     enum err result = set_defaults(&config, errors);
-    if (result == ERR_OK) {
-        result = read_flags(NULL, arguments, &file, errors);
+    if (result != ERR_OK) {
+        config_fini(&config);
+        return result;
     }
-    if (result == ERR_OK && file != NULL && *file != '\0') {
-        result = read_file(&config, file, errors);
-    }
+    enum err flags_err = read_flags(NULL, arguments, &file, errors);
+    result = flags_err;
     /* Go on after errors, so that all of them are told at once. */
-    if (result != ERR_NOMEM) {
-        enum err err = read_environment(&config, environment, errors);
-        result = err != ERR_OK ? err : result;
-        if (result == ERR_OK) {
-            result = read_flags(&config, arguments, NULL, errors);
-        }
-        if (result == ERR_OK) {
-            result = check_together(&config, errors);
-        }
+    if (file != NULL && *file != '\0') {
+        result = worse(result, read_file(&config, file, errors));
+    }
+    result = worse(result, read_environment(&config, environment, errors));
+    if (flags_err == ERR_OK) {
+        result = worse(result, read_flags(&config, arguments, NULL, errors));
+    }
+    if (result == ERR_OK) {
+        result = check_together(&config, errors);
     }
     if (result != ERR_OK) {
         config_fini(&config);

@@ -256,6 +256,25 @@ static void mistakes_elsewhere_are_named_by_place(void **state)
                   "OPQ_PORT: port must be a number\n");
 }
 
+static void mistakes_of_all_sources_are_told_at_once(void **state)
+{
+    char path[64];
+    char words[256];
+    write_file(path, "port = x\n");
+    char *const arguments[] = {"--config", path, "--shards=y", NULL};
+    char *const environment[] = {"OPQ_TIMEOUT=soon", NULL};
+
+    (void)state;
+    (void)snprintf(words, sizeof(words),
+                   "%s:1: port must be a number\n"
+                   "OPQ_TIMEOUT: timeout must be a duration such as 250ms, "
+                   "10s, 5m, 2h\n"
+                   "--shards=y: shards must be a number\n",
+                   path);
+    expect_errors(arguments, environment, words);
+    (void)unlink(path);
+}
+
 static void settings_must_fit_together(void **state)
 {
     char *const arguments[] = {"--body-size-max=4m", NULL};
@@ -294,6 +313,7 @@ int main(void)
         cmocka_unit_test(lines_may_be_long),
         cmocka_unit_test(a_missing_file_is_named),
         cmocka_unit_test(mistakes_elsewhere_are_named_by_place),
+        cmocka_unit_test(mistakes_of_all_sources_are_told_at_once),
         cmocka_unit_test(settings_must_fit_together),
     };
 
