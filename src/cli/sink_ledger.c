@@ -4,6 +4,8 @@
  */
 #include "cli/sink_ledger.h"
 
+#include "base/json_text.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,11 +224,6 @@ void sink_ledger_sum(const struct sink_ledger *ledger,
     *out_figures = sum;
 }
 
-static void member(struct buf *to, const char *name, uint64_t value)
-{
-    buf_append_format(to, ",\"%s\":%llu", name, (unsigned long long)value);
-}
-
 void sink_ledger_json(const struct sink_ledger *ledger, struct buf *to)
 {
     bool first = true;
@@ -237,13 +234,13 @@ void sink_ledger_json(const struct sink_ledger *ledger, struct buf *to)
         buf_append_c(to, first ? "{\"topic\":\"" : ",{\"topic\":\"");
         buf_append_json(to, (struct str){topic->name, topic->name_size});
         buf_append_byte(to, '"');
-        member(to, "accepted", topic->figures.accepted);
-        member(to, "distinct", topic->figures.distinct);
-        member(to, "duplicates", topic->figures.duplicates);
-        member(to, "disorder", topic->figures.disorder);
-        member(to, "missing", topic->figures.missing);
-        member(to, "lowest", topic->figures.lowest);
-        member(to, "highest", topic->figures.highest);
+        json_text_append_number(to, "accepted", topic->figures.accepted);
+        json_text_append_number(to, "distinct", topic->figures.distinct);
+        json_text_append_number(to, "duplicates", topic->figures.duplicates);
+        json_text_append_number(to, "disorder", topic->figures.disorder);
+        json_text_append_number(to, "missing", topic->figures.missing);
+        json_text_append_number(to, "lowest", topic->figures.lowest);
+        json_text_append_number(to, "highest", topic->figures.highest);
         buf_append_byte(to, '}');
         first = false;
     }
