@@ -5,6 +5,7 @@
 #include "server/config.h"
 
 #include "base/str.h"
+#include "log/journal.h"
 #include "sys/file.h"
 
 #include <stddef.h>
@@ -525,6 +526,13 @@ static enum err check_together(const struct config *config, struct buf *errors)
     if (config->journal_size < 4 * config->journal_file_size) {
         buf_append_c(errors, "journal_size must be at least four times "
                              "journal_file_size\n");
+        result = ERR_INVALID;
+    }
+    if (config->journal_size > JOURNAL_FILES_MAX * config->journal_file_size) {
+        buf_append_format(errors,
+                          "journal_size must be at most %d times "
+                          "journal_file_size\n",
+                          JOURNAL_FILES_MAX);
         result = ERR_INVALID;
     }
     if (config->retry_first > config->retry_max) {

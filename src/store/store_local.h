@@ -46,7 +46,7 @@ struct store_local_options {
     void *context; /* borrowed */
 };
 
-/* Fill in the defaults of design.md. */
+/* Fill in defaults; those of the settings are in server/config.def. */
 void store_local_options_init(struct store_local_options *options);
 
 /* Take a data directory: make it when it is not there, lock it, check its

@@ -283,6 +283,11 @@ static void settings_must_fit_together(void **state)
     expect_errors(arguments, no_environment,
                   "body_size_max must be at most half of batch_size_max\n");
 
+    char *const files[] = {"--journal-size=512g", NULL};
+    expect_errors(files, no_environment,
+                  "journal_size must be at most 4096 times "
+                  "journal_file_size\n");
+
     /* A first pause beyond the longest one would end the process at the first
      * failed delivery. */
     char *const pauses[] = {"--retry-first=15m", NULL};
