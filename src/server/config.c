@@ -266,10 +266,11 @@ static enum err set(struct config *config,
         err = read_number(setting, text, (uint64_t *)(void *)base);
         break;
     }
-    if (err != ERR_OK) {
-        report_value(setting, where, err, errors);
+    if (err == ERR_OK || err == ERR_NOMEM) {
+        return err;
     }
-    return err;
+    report_value(setting, where, err, errors);
+    return ERR_INVALID;
 }
 
 /* --- sources -------------------------------------------------------------- */

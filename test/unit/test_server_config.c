@@ -260,18 +260,22 @@ static void mistakes_of_all_sources_are_told_at_once(void **state)
 {
     char path[64];
     char words[256];
-    write_file(path, "port = x\n");
+    write_file(path, "port = 65536\n");
     char *const arguments[] = {"--config", path, "--shards=y", NULL};
     char *const environment[] = {"OPQ_TIMEOUT=soon", NULL};
 
     (void)state;
     (void)snprintf(words, sizeof(words),
-                   "%s:1: port must be a number\n"
+                   "%s:1: port must be from 0 to 65535\n"
                    "OPQ_TIMEOUT: timeout must be a duration such as 250ms, "
                    "10s, 5m, 2h\n"
                    "--shards=y: shards must be a number\n",
                    path);
     expect_errors(arguments, environment, words);
+    char *const file[] = {"--config", path, NULL};
+    (void)snprintf(words, sizeof(words), "%s:1: port must be from 0 to 65535\n",
+                   path);
+    expect_errors(file, no_environment, words);
     (void)unlink(path);
 }
 
