@@ -4,8 +4,6 @@
  */
 #include "queue/forward.h"
 
-#include <stddef.h>
-
 static const struct str dropped[] = {
     {"TE", 2},
     {"Host", 4},
@@ -46,13 +44,28 @@ bool forward_drops(struct str name)
     return false;
 }
 
+static bool is_connection(const struct http_header *header)
+{
+    return header->name.size == 10 &&
+           str_equal_nocase(header->name, STR("connection"));
+}
+
+size_t forward_connection_size(const struct http_head *head)
+{
+    size_t size = 0;
+
+    for (uint32_t i = 0; i < head->header_count; i++) {
+        const struct http_header *header = &head->headers[i];
+        size += is_connection(header) ? header->value.size : 0;
+    }
+    return size;
+}
+
 bool forward_is_named(const struct http_head *head, struct str name)
 {
     for (uint32_t i = 0; i < head->header_count; i++) {
         const struct http_header *header = &head->headers[i];
-        if (header->name.size == 10 &&
-            str_equal_nocase(header->name, STR("connection")) &&
-            http_list_has(header->value, name)) {
+        if (is_connection(header) && http_list_has(header->value, name)) {
             return true;
         }
     }

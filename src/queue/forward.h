@@ -14,12 +14,20 @@
 #include "http/parse.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Tell whether a header ends here, whatever a push says: those of a connection
  * or of the framing (RFC 9110, 7.6.1), and those that a delivery has anew
  * (Host, webhook-id, Opq-Seq, ...). Those that Connection names and
  * Content-Type are not known here. */
 bool forward_drops(struct str name);
+
+/* Bytes that all Connection fields of a push may have: each of its other
+ * fields is looked for among them. */
+enum { FORWARD_CONNECTION_MAX = 1024 };
+
+/* Bytes that all Connection fields of a head have. */
+size_t forward_connection_size(const struct http_head *head);
 
 /* Tell whether any Connection field of a head names a header. */
 bool forward_is_named(const struct http_head *head, struct str name);

@@ -254,6 +254,9 @@ enum err recorder_take_head(struct recorder *recorder,
                             bool verbatim,
                             struct push_refusal *refusal)
 {
+    if (verbatim && forward_connection_size(head) > FORWARD_CONNECTION_MAX) {
+        return recorder_refuse(refusal, 400, "Connection", "is too long");
+    }
     for (uint32_t index = 0; index < head->header_count; index++) {
         struct str name = head->headers[index].name;
         struct str value = head->headers[index].value;

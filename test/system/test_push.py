@@ -331,6 +331,18 @@ def test_refused_json_says_why(shared_opq, body, detail):
     assert answer.json()['detail'] == detail
 
 
+def test_connection_field_that_names_too_much_is_refused(opq, receiver):
+    """Each field is looked for among the names: that would take long."""
+    names = 'X-Named, ' + 'a, ' * 300
+    assert opq.push('a', receiver.url(), headers={
+        'Connection': names, 'X-Named': 'dropped'}).status == 201
+    answer = opq.push('a', receiver.url(), headers={
+        'Connection': names + 'b, ' * 300})
+    assert (answer.status, answer.body) == (
+        400, b'BadRequest: Connection is too long\n')
+    assert 'x-named' not in receiver.wait(1)[0].headers
+
+
 @pytest.mark.parametrize('path', ['/opq/push', '/opq/replay'])
 def test_two_types_of_a_body_are_refused(shared_opq, path):
     body = '{"topic":"a","url":"http://127.0.0.1:1/","cmd":0}'
