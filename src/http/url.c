@@ -74,7 +74,8 @@ static bool is_host_name(struct str host)
     return label > 0;
 }
 
-static bool is_ip6(struct str host)
+/* Tell whether a host is an address as inet_pton(3) reads it. */
+static bool is_address(int family, struct str host)
 {
     char text[INET6_ADDRSTRLEN];
     struct in6_addr address;
@@ -83,7 +84,30 @@ static bool is_ip6(struct str host)
     }
     memcpy(text, host.data, host.size);
     text[host.size] = '\0';
-    return inet_pton(AF_INET6, text, &address) == 1;
+    return inet_pton(family, text, &address) == 1;
+}
+
+/* Tell whether some program takes a host for an IPv4 address: its last label
+ * is a number, in decimal or after 0x. No name ends so (RFC 3696, 2), and what
+ * 0177.1 is depends on whom one asks. */
+static bool looks_like_ip4(struct str host)
+{
+    size_t end = host.size;
+    end -= end > 0 && host.data[end - 1] == '.' ? 1 : 0;
+    size_t start = end;
+    while (start > 0 && host.data[start - 1] != '.') {
+        start--;
+    }
+    struct str label = str_cut(host, start, end - start);
+    bool hex = label.size > 1 && label.data[0] == '0' &&
+               (label.data[1] == 'x' || label.data[1] == 'X');
+    for (size_t i = hex ? 2 : 0; i < label.size; i++) {
+        bool digit = label.data[i] >= '0' && label.data[i] <= '9';
+        if (!digit && (!hex || bytes_hex(label.data[i]) < 0)) {
+            return false;
+        }
+    }
+    return label.size > 0;
 }
 
 static bool parse_port(struct str text, struct url *url)
@@ -113,7 +137,7 @@ parse_authority(struct str text, struct url *url, const char **out_reason)
         size_t end = str_find(text, ']');
         url->host = str_cut(text, 1, end - 1);
         rest = str_cut(text, end + 1, text.size);
-        if (end == text.size || !is_ip6(url->host)) {
+        if (end == text.size || !is_address(AF_INET6, url->host)) {
             return refuse(out_reason, "malformed IPv6 address");
         }
     } else {
@@ -122,6 +146,9 @@ parse_authority(struct str text, struct url *url, const char **out_reason)
         rest = str_cut(text, end, text.size);
         if (!is_host_name(url->host)) {
             return refuse(out_reason, "malformed host");
+        }
+        if (looks_like_ip4(url->host) && !is_address(AF_INET, url->host)) {
+            return refuse(out_reason, "malformed IPv4 address");
         }
     }
     if (rest.size == 0) {

@@ -30,6 +30,9 @@ struct url {
 
 /* Parse a target URL, borrowing `text`.
  *
+ * A host that ends in a number must be an IPv4 address as it is usually
+ * written: other forms are read differently by different programs.
+ *
  * Errors: ERR_INVALID    not http or https, no or malformed host, user
  *                        information, bad port, controls, blanks or bytes
  *                        above 0x7e; `*out_reason` is a static text that says
