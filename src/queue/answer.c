@@ -114,13 +114,39 @@ void answer_method(struct http_exchange *exchange, const char *allow)
                              "does not take the method: see Allow\"}\n"));
 }
 
-bool answer_wants_json(const struct http_head *head)
+/* Tell whether a media type is JSON's, whatever its parameters. */
+static bool is_json(struct str type, bool problem)
 {
-    struct str accept = http_head_value(head, STR("Accept"));
-    struct str type = http_head_value(head, STR("Content-Type"));
     struct str essence = str_trim(str_cut(type, 0, str_find(type, ';')));
 
-    return http_list_has(accept, STR("application/json")) ||
-           http_list_has(accept, STR("application/problem+json")) ||
-           str_equal_nocase(essence, STR("application/json"));
+    return str_equal_nocase(essence, STR("application/json")) ||
+           (problem &&
+            str_equal_nocase(essence, STR("application/problem+json")));
+}
+
+/* Tell whether an Accept field names JSON. Its weight is not looked at: who
+ * names it can read it. */
+static bool accepts_json(struct str accept)
+{
+    while (accept.size > 0) {
+        size_t comma = str_find(accept, ',');
+        if (is_json(str_cut(accept, 0, comma), true)) {
+            return true;
+        }
+        accept = str_cut(accept, comma + 1, accept.size);
+    }
+    return false;
+}
+
+bool answer_wants_json(const struct http_head *head)
+{
+    for (uint32_t index = 0; index < head->header_count; index++) {
+        const struct http_header *header = &head->headers[index];
+        if (header->name.size == 6 &&
+            str_equal_nocase(header->name, STR("Accept")) &&
+            accepts_json(header->value)) {
+            return true;
+        }
+    }
+    return is_json(http_head_value(head, STR("Content-Type")), false);
 }

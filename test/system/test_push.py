@@ -124,6 +124,25 @@ def test_form_push_that_accepts_json_is_answered_in_json(opq, receiver):
 
 # --- JSON -------------------------------------------------------------------
 
+@pytest.mark.parametrize('accept', [
+    'application/json', 'application/json;q=0.9', 'text/html, application/json',
+    'text/plain;q=0.1,Application/JSON ; charset=utf-8;q=0.5, */*',
+    'application/problem+json; q=1'])
+def test_json_is_answered_to_whoever_can_read_it(shared_opq, accept):
+    answer = shared_opq.request('POST', '/opq/push', 'topic=a', {
+        'Content-Type': FORM, 'Accept': accept})
+    assert answer.headers['content-type'] == 'application/problem+json'
+
+
+@pytest.mark.parametrize('accept', [
+    '*/*', 'text/plain', 'application/jsonx', 'text/json', '', ',;,',
+    'application/xml;application/json'])
+def test_text_is_answered_to_others(shared_opq, accept):
+    answer = shared_opq.request('POST', '/opq/push', 'topic=a', {
+        'Content-Type': FORM, 'Accept': accept})
+    assert answer.headers['content-type'] == 'text/plain; charset=utf-8'
+
+
 def test_json_string_is_delivered_as_text(opq, receiver):
     text = 'Gr\u00fc\u00dfe \u4f60\u597d \U0001f600 "quoted" \\ \n'
     answer = opq.request('POST', '/opq/push', {
