@@ -274,6 +274,7 @@ struct local_store {
     struct local_topic **by_id;   /* owned; heads of chains */
     uint32_t bucket_mask;
     uint32_t topic_count;
+    bool topics_full; /* a topic was refused for their number; said once */
     struct list topics;
     struct list deleted; /* handles are invalid, deletion is not durable or
                             something still holds them */

@@ -420,6 +420,19 @@ static uint64_t fresh_id(const struct local_store *store)
     return id;
 }
 
+/* Tell whether there are as many topics as may be. It does not pass by itself,
+ * unlike what else is busy, so an operator should know. */
+static bool is_full(struct local_store *store)
+{
+    bool full = store->topic_count >= store->options->topics_max;
+    if (full && !store->topics_full) {
+        DIAG_ERROR("topics_max_reached", "shard=%u topics=%u", store->shard,
+                   store->topic_count);
+    }
+    store->topics_full = full;
+    return full;
+}
+
 enum err store_topics_open(struct store *base,
                            struct str name,
                            bool create,
@@ -434,8 +447,7 @@ enum err store_topics_open(struct store *base,
     if (!create) {
         return ERR_NOT_FOUND;
     }
-    if (store_append_admit(store) != ERR_OK ||
-        store->topic_count >= store->options->topics_max) {
+    if (store_append_admit(store) != ERR_OK || is_full(store)) {
         return ERR_BUSY;
     }
     if (store_space_refuses(store)) {

@@ -125,6 +125,8 @@ def test_topics_that_were_refused_take_no_place(serve, receiver):
     answer = opq.push('c', receiver.url())
     assert answer.status == 503
     assert answer.headers['retry-after'] == '1'
+    assert opq.push('d', receiver.url()).status == 503
+    assert opq.log().count('topics_max_reached') == 1
 
 
 def test_readiness_comes_back_though_nobody_pushes(serve, receiver):
