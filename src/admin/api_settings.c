@@ -51,14 +51,30 @@ static bool set_retain_age(struct topic_settings *settings, struct str value)
     return str_to_duration_ms(value, &settings->retention.age_ms) == ERR_OK;
 }
 
+/* Larger numbers are no JSON that every client can read and give back. */
+static bool set_number(uint64_t *to, enum err err, uint64_t value)
+{
+    if (err != ERR_OK || value > INT64_MAX) {
+        return false;
+    }
+    *to = value;
+    return true;
+}
+
 static bool set_retain_bytes(struct topic_settings *settings, struct str value)
 {
-    return str_to_size(value, &settings->retention.bytes) == ERR_OK;
+    uint64_t bytes = 0;
+    enum err err = str_to_size(value, &bytes);
+
+    return set_number(&settings->retention.bytes, err, bytes);
 }
 
 static bool set_retain_count(struct topic_settings *settings, struct str value)
 {
-    return str_to_u64(value, &settings->retention.count) == ERR_OK;
+    uint64_t count = 0;
+    enum err err = str_to_u64(value, &count);
+
+    return set_number(&settings->retention.count, err, count);
 }
 
 static bool set_discard(struct topic_settings *settings, struct str value)

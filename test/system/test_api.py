@@ -321,6 +321,20 @@ def test_settings_are_set_in_three_ways_and_kept(serve):
     assert answer.json()['settings'] == wanted
 
 
+def test_largest_settings_can_be_given_back(opq):
+    path = '/opq/topics/s'
+    largest = (1 << 63) - 1
+    answer = opq.request('PUT', f'{path}?retain_count={largest}'
+                         f'&retain_bytes={largest}')
+    shown = answer.json()['settings']
+    assert shown['retain_count'] == shown['retain_bytes'] == largest
+    assert opq.request('PUT', path, shown).json()['settings'] == shown
+    for name in ('retain_count', 'retain_bytes'):
+        problem(opq.request('PUT', f'{path}?{name}={largest + 1}'), 400)
+        problem(opq.request('PUT', path, {name: largest + 1}), 400)
+    assert opq.topic('s')['settings'] == shown
+
+
 def test_bad_settings_are_refused_whole(opq):
     for body in ({'colour': 'blue'}, {'paused': 'perhaps'},
                  {'retain_age': '1w'}, {'retain_count': -1},
