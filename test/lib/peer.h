@@ -43,8 +43,9 @@ struct peer_talk {
 
 struct peer {
     void (*script)(struct peer *peer, struct peer_talk *talk);
-    SSL_CTX *tls;        /* set before peer_start() for TLS; borrowed */
-    const void *context; /* the test's */
+    SSL_CTX *tls; /* set before peer_start() for TLS; borrowed */
+    /* The test's, who may set another between two requests. */
+    const void *_Atomic context;
     uint16_t port;
     atomic_int accepted;
     atomic_int open; /* scripts that run */
@@ -116,8 +117,8 @@ enum { DNS_ADDRESSES_MAX = 8 };
 
 /* A DNS server on 127.0.0.1 that knows one thing: what it is told to answer. */
 struct dns {
-    const char *addresses[DNS_ADDRESSES_MAX]; /* IPv4, of any name asked for;
-                                                 none: no such name */
+    /* IPv4, of any name asked for; none: no such name. */
+    const char *_Atomic addresses[DNS_ADDRESSES_MAX];
     uint32_t ttl_s;
     atomic_bool silent; /* does not answer */
     atomic_int asked;   /* for A; set addresses when nothing is asked */

@@ -33,8 +33,9 @@ static void begin_open(void **state)
 
 static void end(void)
 {
+    fault_reset();
+    journal_fixture_destroy(&fixture); /* its helper makes calls till then */
     fault_remove();
-    journal_fixture_destroy(&fixture);
 }
 
 static void reopen(void)

@@ -219,8 +219,8 @@ static void a_file_that_failed_waits_for_a_release(void **state)
     journal_fixture_close(&fixture);
     assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
     journal_fixture_expect(&fixture, 4, 8);
-    fault_remove();
     journal_fixture_destroy(&fixture);
+    fault_remove();
 }
 
 static void a_full_disk_does_not_stop_a_start_that_frees_room(void **state)
@@ -244,8 +244,8 @@ static void a_full_disk_does_not_stop_a_start_that_frees_room(void **state)
     fault_reset();
     journal_release(fixture.journal, fixture.from);
     journal_fixture_append(&fixture, 3, 5, 1);
-    fault_remove();
     journal_fixture_destroy(&fixture);
+    fault_remove();
 }
 
 static void without_direct_writes_it_goes_through_the_page_cache(void **state)
@@ -261,8 +261,8 @@ static void without_direct_writes_it_goes_through_the_page_cache(void **state)
     fault_reset();
     journal_fixture_append(&fixture, 0, 40, 2);
     assert_false(journal_stats(fixture.journal)->direct);
-    fault_remove();
     journal_fixture_close(&fixture);
+    fault_remove();
     assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
     journal_fixture_expect(&fixture, 0, 40);
     journal_fixture_destroy(&fixture);

@@ -178,7 +178,7 @@ static void fields_are_sorted_and_repeats_keep_their_order(void **state)
 static void as_many_fields_as_a_message_may_have_are_sent(void **state)
 {
     (void)state;
-    static char names[MESSAGE_PAIRS_MAX][8];
+    static char names[MESSAGE_PAIRS_MAX][16];
     for (int i = 0; i < MESSAGE_PAIRS_MAX; i++) {
         (void)snprintf(names[i], sizeof(names[i]), "f%02d",
                        MESSAGE_PAIRS_MAX - 1 - i);
