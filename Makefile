@@ -23,6 +23,7 @@ help:
 	@echo 'make system    tests of the real binary only, in their short form'
 	@echo 'make asan      unit and system tests under ASan and UBSan'
 	@echo 'make tsan      unit and system tests under TSan'
+	@echo 'make valgrind  a life of the real binary under Valgrind'
 	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS (60);'
 	@echo '               FUZZ_ONLY=url for one of them'
 	@echo 'make torture   the long form of the crash tests (as root, an hour)'
@@ -80,6 +81,10 @@ build-tsan/build.ninja:
 tsan: setup build-tsan/build.ninja
 	@$(NINJA) -C build-tsan
 	@$(RUN_TESTS) --build build-tsan unit system
+
+.PHONY: valgrind
+valgrind: build
+	@$(RUN_TESTS) --build build valgrind
 
 build-fuzz/build.ninja:
 	CC=clang $(MESON) setup build-fuzz -Dfuzz=true -Db_lundef=false \

@@ -8,6 +8,25 @@ SPDX-License-Identifier: MIT
 
 import harness
 import pytest
+import sanitizer
+
+
+@pytest.fixture(scope='session', autouse=True)
+def reports(tmp_path_factory):
+    """Reports of sanitizers, and none that no test was blamed for."""
+    kept = sanitizer.Reports(tmp_path_factory.mktemp('sanitizer'))
+    yield kept
+    left = kept.new()
+    assert not left, '\n'.join(left)
+
+
+@pytest.fixture(autouse=True)
+def nothing_crashed(reports):
+    """No process of a test may crash or be reported by a sanitizer, not even
+    one whose end nobody looks at."""
+    yield
+    found = reports.new() + harness.Server.crashes()
+    assert not found, '\n'.join(found)
 
 
 def serving(folder):

@@ -18,13 +18,15 @@ import threading
 import time
 import urllib.parse
 
+import sanitizer
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = os.environ.get('OPQ_BINARY', str(ROOT / 'build/opq'))
 
-# How long anything may take before a test gives up. Generous, since a
-# sanitizer build on a busy machine is slow; nothing waits this long but when
-# it fails.
-PATIENCE_S = float(os.environ.get('OPQ_TEST_PATIENCE', '30'))
+# How long anything may take before a test gives up. Generous, since the
+# machine may be busy; nothing waits this long but when it fails.
+SLOWNESS = sanitizer.slowness_of(BINARY)
+PATIENCE_S = float(os.environ.get('OPQ_TEST_PATIENCE', '30')) * SLOWNESS
 
 
 def wait_until(look, what='', patience_s=PATIENCE_S):
@@ -147,6 +149,8 @@ class RawConnection:
 class Server:
     """The real binary, serving from a directory of its own."""
 
+    runs = []  # (server, process, reader) of each start, see crashes()
+
     def __init__(self, data, *arguments, environment=None, command=()):
         self.data = pathlib.Path(data)
         self.arguments = list(arguments)
@@ -181,6 +185,7 @@ class Server:
         self.reader = threading.Thread(
             target=self._read, args=(self.process,), daemon=True)
         self.reader.start()
+        Server.runs.append((self, self.process, self.reader))
 
     def _read(self, process):
         for line in process.stdout:
@@ -234,6 +239,21 @@ class Server:
         code = self.process.wait(patience_s)
         self.reader.join(patience_s)
         return code
+
+    @classmethod
+    def crashes(cls):
+        """Servers that crashed since this was last asked: a test that kills
+        its servers would not see it. UBSan's word is in the output."""
+        ended = [run for run in cls.runs if run[1].poll() is not None]
+        cls.runs = [run for run in cls.runs if run not in ended]
+        found = []
+        for server, process, reader in ended:
+            reader.join(PATIENCE_S)
+            code = process.returncode
+            if (code < 0 and code != -signal.SIGKILL) or any(
+                    ': runtime error: ' in line for line in server.output):
+                found.append(f'ended with {code}\n{server.explain()}')
+        return found
 
     def stop(self, patience_s=PATIENCE_S):
         """SIGTERM; return the exit code."""

@@ -69,7 +69,7 @@ class Story:
 
     def wait_delivered(self, opq):
         for topic, end in self.ends.items():
-            opq.wait_delivered(topic, end, 120)
+            opq.wait_delivered(topic, end, 4 * PATIENCE_S)
 
     def check(self, repeats):
         """`repeats`: 'none', 'in flight' (one of a topic after each crash),
@@ -111,13 +111,16 @@ def crash_at_random(rng, opq, sink, pusher, crash):
     """Crash when a random number of pushes or deliveries has happened."""
     if rng.random() < 0.5:
         wanted = rng.randrange(1, 4000)
-        wait_until(lambda: pusher.count() >= wanted, 'enough pushes', 120)
+        wait_until(lambda: pusher.count() >= wanted, 'enough pushes',
+                   4 * PATIENCE_S)
     else:
         wanted = sink.count() + rng.randrange(1, 3000)
-        wait_until(lambda: sink.count() >= wanted, 'enough deliveries', 120)
+        wait_until(lambda: sink.count() >= wanted, 'enough deliveries',
+                   4 * PATIENCE_S)
     assert opq.alive(), opq.explain()
     crash()
-    wait_until(pusher.over, 'the pusher to see that the server went', 60)
+    wait_until(pusher.over, 'the pusher to see that the server went',
+               2 * PATIENCE_S)
     return pusher.result()
 
 

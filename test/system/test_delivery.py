@@ -13,7 +13,7 @@ import urllib.parse
 
 import pytest
 from certificates import Authority
-from harness import Answer, wait_until
+from harness import PATIENCE_S, Answer, wait_until
 from load import Pusher, Sink
 
 FORM = 'application/x-www-form-urlencoded'
@@ -391,7 +391,7 @@ def closed_port():
         return listener.getsockname()[1]
 
 
-def failure(opq, topic, patience_s=60):
+def failure(opq, topic, patience_s=2 * PATIENCE_S):
     """Wait for a failed attempt of message 0; return what is told of it."""
     def look():
         message = opq.get(f'/opq/topics/{topic}/messages/0').json()
@@ -820,7 +820,7 @@ def delivery_seconds(opq, sink, name, bad_targets, each):
         opq.push(topic, url)
     pusher = Pusher(opq.port, sink.url(), good, name, connections=64,
                     limit=len(good) * each)
-    wait_until(pusher.over, 'the end of the pushes', 120)
+    wait_until(pusher.over, 'the end of the pushes', 4 * PATIENCE_S)
     assert pusher.result()['refused'] == {}
     before = sink.count()
     assert before == 0
@@ -829,7 +829,7 @@ def delivery_seconds(opq, sink, name, bad_targets, each):
         request_text('POST', f'/opq/topics/{topic}/resume')
         for topic in topics])) == {200}
     wait_until(lambda: sink.count() >= len(good) * each,
-               'all good topics', 120)
+               'all good topics', 4 * PATIENCE_S)
     came = sink.deliveries()
     assert len(came) == len(good) * each
     for topic in bad:

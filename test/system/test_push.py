@@ -9,7 +9,7 @@ import socket
 import urllib.parse
 
 import pytest
-from harness import RawConnection, Response, wait_until
+from harness import PATIENCE_S, RawConnection, Response, wait_until
 from load import Pusher, Sink
 
 
@@ -582,7 +582,7 @@ class UnixConnection(RawConnection):
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(30)
+        self.socket.settimeout(PATIENCE_S)
         self.socket.connect(str(path))
         self.file = self.socket.makefile('rb')
 
@@ -624,7 +624,7 @@ def test_ipv6_takes_pushes_and_is_delivered_to(opq):
         f'POST /opq/push?topic=six&url=http://[::1]:{port}/x HTTP/1.1\r\n'
         f'Host: [::1]:{opq.port}\r\nContent-Length: 2\r\n\r\nhi')
     assert_plain_success(answer, 'six', 0)
-    target.settimeout(30)
+    target.settimeout(PATIENCE_S)
     one, _ = target.accept()
     with one, one.makefile('rb') as file:
         assert file.readline() == b'POST /x HTTP/1.1\r\n'
