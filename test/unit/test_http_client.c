@@ -604,13 +604,15 @@ static void a_peer_that_does_not_accept_times_out(void **state)
     }
     world->options.connect_timeout_ms = 60;
     world->client = caller_client(&world->options);
-    caller_start(&world->caller, world->client,
-                 caller_url("http", "127.0.0.1", ntohs(address.sin_port)),
-                 NULL);
+    caller_prepare(&world->caller, world->client,
+                   caller_url("http", "127.0.0.1", ntohs(address.sin_port)),
+                   NULL);
+    world->caller.call.timeout_ms = 60000; /* not by this one */
+    http_call_start(&world->caller.call);
     LOOP_UNTIL(world->io, world->caller.done > 0);
     assert_int_equal(world->caller.err, ERR_TIMEOUT);
     assert_non_null(strstr(world->caller.detail, "127.0.0.1:"));
-    assert_true(world->caller.elapsed_ns < UINT64_C(5000000000));
+    assert_true(world->caller.elapsed_ns < UINT64_C(50000000000));
     (void)close(fills[0]);
     (void)close(fills[1]);
     (void)close(full);
