@@ -12,6 +12,10 @@
  *          the tables: vtable, key, value
  *          strings and raw bytes
  *
+ * Where the body lies beside (record_layout.h), three fields and the vtable
+ * that has them follow the table, at 72, and all else lies behind: the many
+ * records that have none are none the larger for it.
+ *
  * Every offset points forward, as the format wants it; a vtable may lie on
  * either side of its table. Fields that are empty are absent.
  *
@@ -60,10 +64,21 @@ static uint32_t field_count(const struct message *message)
     return has_raw(message) ? 0 : message->field_count;
 }
 
+static bool has_blob(const struct message *message)
+{
+    return message->blob.size > 0;
+}
+
+/* Bytes of table and vtables. */
+static uint32_t fixed_size(const struct message *message)
+{
+    return has_blob(message) ? RECORD_BLOB_FIXED_SIZE : RECORD_FIXED_SIZE;
+}
+
 /* Bytes of the payload without padding. */
 static size_t payload_size(const struct message *message)
 {
-    size_t size = RECORD_FIXED_SIZE + vector_size(field_count(message)) +
+    size_t size = fixed_size(message) + vector_size(field_count(message)) +
                   vector_size(message->header_count);
 
     size += ((size_t)field_count(message) + message->header_count) *
@@ -180,7 +195,8 @@ static void put_pairs(struct encoder *encoder,
 static void put_vtables(const struct encoder *encoder,
                         const struct message *message)
 {
-    char *vtable = encoder->base + RECORD_VTABLE;
+    bool blob = has_blob(message);
+    char *vtable = encoder->base + (blob ? RECORD_BLOB_VTABLE : RECORD_VTABLE);
     char *pair = encoder->base + RECORD_PAIR_VTABLE;
     const bool there[RECORD_FIELD_COUNT] = {
         [RECORD_FIELD_URL] = message->url.size > 0,
@@ -193,11 +209,18 @@ static void put_vtables(const struct encoder *encoder,
         [RECORD_FIELD_PUSHED_AT] = true,
     };
 
-    put_u16(vtable, 4 + 2 * RECORD_FIELD_COUNT);
-    put_u16(vtable + 2, RECORD_TABLE_SIZE);
+    put_u16(vtable,
+            4 + 2 * (blob ? RECORD_FIELD_COUNT_BLOB : RECORD_FIELD_COUNT));
+    put_u16(vtable + 2, blob ? RECORD_BLOB_TABLE_SIZE : RECORD_TABLE_SIZE);
     for (uint32_t field = 0; field < RECORD_FIELD_COUNT; field++) {
         uint16_t place = (uint16_t)(4 + 4 * field);
         put_u16(vtable + 4 + 2 * (size_t)field, there[field] ? place : 0);
+    }
+    if (blob) {
+        char *more = vtable + 4 + 2 * RECORD_FIELD_COUNT;
+        put_u16(more, RECORD_BLOB_ID - RECORD_TABLE);
+        put_u16(more + 2, RECORD_BLOB_SIZE - RECORD_TABLE);
+        put_u16(more + 4, RECORD_BLOB_CRC - RECORD_TABLE);
     }
     put_u16(pair, 8);
     put_u16(pair + 2, RECORD_PAIR_SIZE);
@@ -217,18 +240,21 @@ put_optional(struct encoder *encoder, uint32_t field, struct str text)
 static uint32_t put_payload(const struct message *message, char *base)
 {
     uint32_t pairs = field_count(message) + message->header_count;
-    uint32_t vector = RECORD_FIXED_SIZE;
-    uint32_t tables = RECORD_FIXED_SIZE +
-                      (uint32_t)vector_size(field_count(message)) +
+    uint32_t fixed = fixed_size(message);
+    uint32_t vector = fixed;
+    uint32_t tables = fixed + (uint32_t)vector_size(field_count(message)) +
                       (uint32_t)vector_size(message->header_count);
     struct encoder encoder = {.base = base,
                               .tables = tables,
                               .strings = tables + pairs * RECORD_PAIR_SIZE};
 
-    memset(base, 0, RECORD_FIXED_SIZE);
+    memset(base, 0, fixed);
     put_u32(base, RECORD_TABLE);
     put_vtables(&encoder, message);
-    put_u32(base + RECORD_TABLE, RECORD_TABLE - RECORD_VTABLE);
+    /* The distance is signed: the longer vtable lies behind the table. */
+    put_u32(base + RECORD_TABLE,
+            (uint32_t)RECORD_TABLE -
+                (has_blob(message) ? RECORD_BLOB_VTABLE : RECORD_VTABLE));
     put_pairs(&encoder, place_of(RECORD_FIELD_BODY), message->fields,
               field_count(message), &vector);
     put_pairs(&encoder, place_of(RECORD_FIELD_HEADER), message->headers,
@@ -253,6 +279,17 @@ static void put_checksum(char *record)
                                            summed - RECORD_AT_SEQUENCE));
 }
 
+/* Where the body lies, in the payload and in the header. */
+static void put_blob(char *record, const struct message_blob *blob)
+{
+    char *payload = record + RECORD_HEADER_SIZE;
+
+    put_u64(payload + RECORD_BLOB_ID, blob->id);
+    put_u64(payload + RECORD_BLOB_SIZE, blob->size);
+    put_u32(payload + RECORD_BLOB_CRC, blob->crc);
+    put_u64(record + RECORD_AT_BODY_SIZE, blob->size);
+}
+
 void record_encode(const struct message *message,
                    uint64_t sequence,
                    void *to,
@@ -271,7 +308,41 @@ void record_encode(const struct message *message,
     put_u32(record + RECORD_AT_PAYLOAD_SIZE, payload);
     put_u16(record + RECORD_AT_FLAGS, has_raw(message) ? RECORD_FLAG_RAW : 0);
     put_u16(record + RECORD_AT_VERSION, RECORD_VERSION);
+    if (has_blob(message)) {
+        CHECK(has_raw(message) && message->body.size == 0);
+        put_u16(record + RECORD_AT_FLAGS, RECORD_FLAG_RAW | RECORD_FLAG_BLOB);
+        put_blob(record, &message->blob);
+    }
     put_checksum(record);
+}
+
+bool record_blob(const void *record, struct message_blob *out_blob)
+{
+    const char *header = record;
+    const char *payload = header + RECORD_HEADER_SIZE;
+
+    if ((header[RECORD_AT_FLAGS] & RECORD_FLAG_BLOB) == 0) {
+        return false;
+    }
+    out_blob->id = get_u64(payload + RECORD_BLOB_ID);
+    out_blob->size = get_u64(payload + RECORD_BLOB_SIZE);
+    out_blob->crc = get_u32(payload + RECORD_BLOB_CRC);
+    return true;
+}
+
+void record_set_blob(void *record,
+                     const struct message_blob *blob,
+                     uint64_t pushed_at_ms)
+{
+    char *header = record;
+
+    CHECK((header[RECORD_AT_FLAGS] & RECORD_FLAG_BLOB) != 0);
+    CHECK(blob->size > 0);
+    put_blob(header, blob);
+    put_u64(header + RECORD_AT_PUSHED_AT, pushed_at_ms);
+    put_u64(header + RECORD_HEADER_SIZE + place_of(RECORD_FIELD_PUSHED_AT),
+            pushed_at_ms);
+    put_checksum(header);
 }
 
 void record_renumber(void *record, uint64_t sequence)

@@ -36,6 +36,13 @@ enum message_kind {
     MESSAGE_KIND_RAW,  /* `body`, delivered byte for byte */
 };
 
+/* A body that is too large for a record, in a file of its own: log/blob.h. */
+struct message_blob {
+    uint64_t id;   /* random; names the file */
+    uint64_t size; /* bytes; 0: the body is in the message */
+    uint32_t crc;  /* CRC-32C of them */
+};
+
 /* A message in memory: slices of wherever its bytes are. */
 struct message {
     struct str url;
@@ -47,6 +54,7 @@ struct message {
     uint32_t header_count;
     const struct pair *headers; /* to deliver, already filtered */
     struct str body;            /* MESSAGE_KIND_RAW */
+    struct message_blob blob;   /* MESSAGE_KIND_RAW; then `body` is empty */
     struct str content_type;    /* MESSAGE_KIND_RAW; empty: none */
     struct str method;          /* empty: POST */
     uint32_t timeout_ms;        /* of an attempt; 0: the topic's */
@@ -77,6 +85,17 @@ void record_encode(const struct message *message,
 
 /* Give an encoded record another sequence number, and its checksum. */
 void record_renumber(void *record, uint64_t sequence);
+
+/* Fill in what is known of a body only once it is whole: where it lies, and
+ * when the message was pushed. The record was encoded with a `blob.size` other
+ * than 0, whatever it was. */
+void record_set_blob(void *record,
+                     const struct message_blob *blob,
+                     uint64_t pushed_at_ms);
+
+/* Tell whether the body of an encoded record lies beside.
+ * Gives: `*out_blob`. */
+bool record_blob(const void *record, struct message_blob *out_blob);
 
 /* Read only the header: enough to walk a segment.
  *

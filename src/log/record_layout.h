@@ -17,9 +17,11 @@ enum {
     RECORD_AT_PAYLOAD_SIZE = 24,
     RECORD_AT_FLAGS = 28,
     RECORD_AT_VERSION = 30,
-    RECORD_AT_RESERVED = 32, /* zeros, up to the payload */
+    RECORD_AT_BODY_SIZE = 32, /* of a body that lies beside; else zeros */
+    RECORD_AT_RESERVED = 40,  /* zeros, up to the payload */
     RECORD_VERSION = 1,
     RECORD_FLAG_RAW = 1,
+    RECORD_FLAG_BLOB = 2, /* the body lies beside */
 };
 
 /* The fields of table Message, in the order of schema/opq.fbs. */
@@ -33,6 +35,11 @@ enum {
     RECORD_FIELD_TIMEOUT,
     RECORD_FIELD_PUSHED_AT,
     RECORD_FIELD_COUNT,
+    /* Those of a body that lies beside. */
+    RECORD_FIELD_BLOB_ID = RECORD_FIELD_COUNT,
+    RECORD_FIELD_BLOB_SIZE,
+    RECORD_FIELD_BLOB_CRC,
+    RECORD_FIELD_COUNT_BLOB,
 };
 
 /* The fixed part of the payload. Each field of Message has four bytes, in
@@ -48,10 +55,26 @@ enum {
     RECORD_PAIR_VALUE = 8,
 };
 
+/* Where a body lies beside, the table goes on with three more fields, and its
+ * vtable follows it; the place of the short one stays empty. */
+enum {
+    RECORD_BLOB_ID = RECORD_TABLE + RECORD_TABLE_SIZE,
+    RECORD_BLOB_SIZE = RECORD_BLOB_ID + 8,
+    RECORD_BLOB_CRC = RECORD_BLOB_SIZE + 8,
+    RECORD_BLOB_VTABLE = RECORD_BLOB_CRC + 4,
+    RECORD_BLOB_TABLE_SIZE = RECORD_BLOB_VTABLE - RECORD_TABLE,
+    RECORD_BLOB_FIXED_SIZE =
+        (RECORD_BLOB_VTABLE + 4 + 2 * RECORD_FIELD_COUNT_BLOB + 3) / 4 * 4,
+};
+
+_Static_assert(RECORD_BLOB_ID % 8 == 0, "a u64 of FlatBuffers is aligned");
 _Static_assert((RECORD_TABLE + 4 + 4 * RECORD_FIELD_PUSHED_AT) % 8 == 0,
                "a u64 of FlatBuffers is aligned");
 _Static_assert(RECORD_TABLE % 4 == 0 && RECORD_PAIR_VTABLE % 2 == 0,
                "tables are aligned");
 _Static_assert(RECORD_HEADER_SIZE % 8 == 0, "the payload is aligned");
+
+/* Tell whether a header's size of a body beside goes with its flags. */
+bool record_body_size_valid(const char *header);
 
 #endif

@@ -182,6 +182,25 @@ static bool read_numbers(const struct table *table, struct message *message)
     return true;
 }
 
+/* Where the body lies, for a record that says that it lies beside. */
+static bool read_blob(const struct table *table, struct message_blob *blob)
+{
+    uint32_t id = 0;
+    uint32_t size = 0;
+    uint32_t crc = 0;
+
+    if (!find_field(table, RECORD_FIELD_BLOB_ID, 8, &id) ||
+        !find_field(table, RECORD_FIELD_BLOB_SIZE, 8, &size) ||
+        !find_field(table, RECORD_FIELD_BLOB_CRC, 4, &crc)) {
+        return false;
+    }
+    const char *data = table->payload.data;
+    blob->id = id == 0 ? 0 : get_u64(data + id);
+    blob->size = size == 0 ? 0 : get_u64(data + size);
+    blob->crc = crc == 0 ? 0 : get_u32(data + crc);
+    return true;
+}
+
 static bool read_message(struct str payload, struct record *record)
 {
     struct message *message = &record->message;
@@ -196,7 +215,7 @@ static bool read_message(struct str payload, struct record *record)
         !read_bytes(&table, RECORD_FIELD_CONTENT_TYPE,
                     &message->content_type) ||
         !read_bytes(&table, RECORD_FIELD_METHOD, &message->method) ||
-        !read_numbers(&table, message)) {
+        !read_numbers(&table, message) || !read_blob(&table, &message->blob)) {
         return false;
     }
     message->fields = record->memory;
@@ -220,6 +239,13 @@ static bool is_zero(struct str bytes)
     return true;
 }
 
+bool record_body_size_valid(const char *header)
+{
+    bool blob = (header[RECORD_AT_FLAGS] & RECORD_FLAG_BLOB) != 0;
+
+    return blob == (get_u64(header + RECORD_AT_BODY_SIZE) != 0);
+}
+
 enum err record_peek(struct str bytes,
                      size_t *out_size,
                      uint64_t *out_sequence,
@@ -235,9 +261,8 @@ enum err record_peek(struct str bytes,
         size < RECORD_HEADER_SIZE || payload > size - RECORD_HEADER_SIZE ||
         size - RECORD_HEADER_SIZE - payload >= RECORD_ALIGN ||
         !read_u16(bytes, RECORD_AT_VERSION, &version) ||
-        version != RECORD_VERSION ||
-        get_u64(bytes.data + RECORD_AT_RESERVED) != 0 ||
-        get_u64(bytes.data + RECORD_AT_RESERVED + 8) != 0) {
+        version != RECORD_VERSION || !record_body_size_valid(bytes.data) ||
+        get_u64(bytes.data + RECORD_AT_RESERVED) != 0) {
         return ERR_CORRUPT;
     }
     if (bytes.size < size) {
@@ -295,7 +320,11 @@ enum err record_decode(struct str bytes, struct record *out_record)
     }
     struct message *message = &out_record->message;
     bool raw = (flags & RECORD_FLAG_RAW) != 0;
-    if (raw && message->body.data == NULL) {
+    bool blob = (flags & RECORD_FLAG_BLOB) != 0;
+    if ((raw && message->body.data == NULL) ||
+        blob != (message->blob.size > 0) ||
+        (blob && (!raw || message->body.size > 0)) ||
+        message->blob.size != get_u64(bytes.data + RECORD_AT_BODY_SIZE)) {
         return ERR_CORRUPT;
     }
     message->kind = raw ? MESSAGE_KIND_RAW : MESSAGE_KIND_FORM;

@@ -163,13 +163,14 @@ enum err segment_record_head(struct str bytes,
     record.payload_size = reader_u32(&reader);
     reader_seek(&reader, RECORD_AT_VERSION);
     uint16_t version = reader_u16(&reader);
-    struct str reserved = reader_bytes(&reader, sizeof(zeros));
+    record.beside = reader_u64(&reader);
+    uint64_t reserved = reader_u64(&reader);
     CHECK(!reader.failed); /* the size was looked at */
 
     uint64_t size = (uint64_t)RECORD_HEADER_SIZE + record.payload_size;
     size = (size + RECORD_ALIGN - 1) / RECORD_ALIGN * RECORD_ALIGN;
     if (record.size != size || version != RECORD_VERSION ||
-        memcmp(reserved.data, zeros, sizeof(zeros)) != 0) {
+        !record_body_size_valid(bytes.data) || reserved != 0) {
         return ERR_CORRUPT;
     }
     *out_record = record;

@@ -31,7 +31,8 @@ enum {
 struct segment_record {
     uint64_t sequence;
     uint64_t pushed_at_ms;
-    uint32_t size; /* header, payload and padding */
+    uint64_t beside; /* bytes of a body that lies beside; 0: none does */
+    uint32_t size;   /* header, payload and padding */
     uint32_t payload_size;
     uint32_t crc;
 };

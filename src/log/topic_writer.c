@@ -39,6 +39,7 @@ struct batch {
     struct index_entry entries[BATCH_ENTRIES_MAX];
     uint32_t entry_count;
     uint64_t bytes;
+    uint64_t beside;              /* bytes of bodies that lie beside */
     uint64_t end;                 /* sequence behind it */
     struct index_builder builder; /* behind it */
 };
@@ -215,6 +216,7 @@ static enum err roll(struct topic_writer *writer,
     writer->first = first; /* not open yet: nothing counts so far */
     writer->end = first;
     writer->size = SEGMENT_HEAD_SIZE;
+    writer->beside = 0;
     index_builder_init(&writer->builder, first);
     err = watch->begin(watch->context, writer);
     if (err == ERR_OK) {
@@ -244,10 +246,12 @@ static enum err prepare(struct topic_writer *writer,
                         const struct segment_record *record,
                         const struct topic_writer_watch *watch)
 {
-    bool fits = writer->open && record->sequence == writer->end &&
-                (writer->end == writer->first ||
-                 (writer->size + record->size <= writer->size_max &&
-                  writer->end - writer->first < writer->count_max));
+    bool fits =
+        writer->open && record->sequence == writer->end &&
+        (writer->end == writer->first ||
+         (writer->size + writer->beside + record->size + record->beside <=
+              writer->size_max &&
+          writer->end - writer->first < writer->count_max));
     if (!fits) {
         return roll(writer, record->sequence, watch);
     }
@@ -290,6 +294,7 @@ static enum err commit(struct topic_writer *writer,
     }
     writer->builder = batch->builder;
     writer->size += batch->bytes;
+    writer->beside += batch->beside;
     writer->end = batch->end;
     writer->position = batch->end;
     watch->grown(watch->context, writer);
@@ -307,7 +312,9 @@ static bool batch_takes(const struct topic_writer *writer,
         return false;
     }
     return record->sequence == batch->end &&
-           writer->size + batch->bytes + record->size <= writer->size_max &&
+           writer->size + writer->beside + batch->bytes + batch->beside +
+                   record->size + record->beside <=
+               writer->size_max &&
            batch->end - writer->first < writer->count_max;
 }
 
@@ -337,6 +344,7 @@ static void batch_add(const struct topic_writer *writer,
         batch->entry_count++;
     }
     batch->bytes += record->size;
+    batch->beside += record->beside;
     batch->end = record->sequence + 1;
 }
 
@@ -358,6 +366,7 @@ static enum err append_one(struct topic_writer *writer,
         batch->part_count = 0;
         batch->entry_count = 0;
         batch->bytes = 0;
+        batch->beside = 0;
         batch->builder = writer->builder;
     }
     batch_add(writer, batch, bytes, record);
@@ -372,6 +381,7 @@ enum err topic_writer_append(struct topic_writer *writer,
     batch.part_count = 0;
     batch.entry_count = 0;
     batch.bytes = 0;
+    batch.beside = 0;
     for (const struct topic_chunk *chunk = row->head; chunk != NULL;
          chunk = chunk->next) {
         if (chunk->end <= writer->position) {

@@ -30,7 +30,7 @@ struct topic_unsynced {
 
 struct topic_writer {
     const char *directory; /* borrowed */
-    uint64_t size_max;     /* of a segment */
+    uint64_t size_max;     /* of a segment, bodies that lie beside included */
     uint64_t count_max;
     uint64_t position; /* records below it are written */
 
@@ -41,6 +41,7 @@ struct topic_writer {
     uint64_t first;   /* its sequences, */
     uint64_t end;     /* up to here, */
     uint64_t size;    /* its bytes, */
+    uint64_t beside;  /* bytes of bodies that lie beside, as far as is known, */
     int fd;           /* owned; -1: closed */
     int index_fd;     /* owned; -1: closed */
     struct index_builder builder;

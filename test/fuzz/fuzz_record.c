@@ -55,6 +55,9 @@ static void encode_again(struct str bytes)
     CHECK(str_equal(second.message.url, message->url));
     CHECK(str_equal(second.message.method, message->method));
     CHECK(second.message.header_count == message->header_count);
+    CHECK(second.message.blob.id == message->blob.id);
+    CHECK(second.message.blob.size == message->blob.size);
+    CHECK(second.message.blob.crc == message->blob.crc);
     check_inside(message->url, bytes);
     check_pairs(message->headers, second.message.headers, message->header_count,
                 bytes);

@@ -71,6 +71,16 @@ static struct message raw(void)
     };
 }
 
+/* A message whose body lies beside. */
+static struct message beside(void)
+{
+    struct message message = raw();
+    message.body = (struct str){NULL, 0};
+    message.blob = (struct message_blob){
+        .id = 0x0123456789abcdef, .size = 1U << 30, .crc = 0xfedcba98};
+    return message;
+}
+
 /* Encode into `memory`, which is dirty before. */
 static struct str encode(const struct message *message, uint64_t sequence)
 {
@@ -315,6 +325,67 @@ static void a_raw_record_without_a_body_is_corrupt(void **state)
     assert_int_equal(record_decode(bytes, &decoded), ERR_CORRUPT);
 }
 
+/* --- bodies that lie beside ------------------------------------------------
+ */
+
+static void where_a_body_lies_is_decoded(void **state)
+{
+    (void)state;
+    struct message message = beside();
+    struct message_blob blob = {0};
+    struct str bytes = encode(&message, 5);
+    assert_int_equal(record_decode(bytes, &decoded), ERR_OK);
+    assert_same(&decoded.message, &message);
+    assert_int_equal(decoded.message.blob.id, message.blob.id);
+    assert_int_equal(decoded.message.blob.size, message.blob.size);
+    assert_int_equal(decoded.message.blob.crc, message.blob.crc);
+    assert_true(record_blob(bytes.data, &blob));
+    assert_int_equal(blob.id, message.blob.id);
+    assert_int_equal(blob.size, message.blob.size);
+    assert_int_equal(blob.crc, message.blob.crc);
+
+    message = raw();
+    assert_false(record_blob(encode(&message, 5).data, &blob));
+}
+
+static void what_is_known_late_is_filled_in(void **state)
+{
+    (void)state;
+    struct message message = beside();
+    const struct message_blob blob = {.id = 7, .size = 3U << 20, .crc = 9};
+    struct str bytes = encode(&message, 5);
+    record_set_blob(memory, &blob, 1234567);
+    record_renumber(memory, 6);
+    assert_int_equal(record_decode(bytes, &decoded), ERR_OK);
+    assert_int_equal(decoded.sequence, 6);
+    assert_int_equal(decoded.message.pushed_at_ms, 1234567);
+    assert_int_equal(decoded.message.blob.id, 7);
+    assert_int_equal(decoded.message.blob.size, 3U << 20);
+    assert_int_equal(decoded.message.blob.crc, 9);
+}
+
+static void sizes_of_a_body_beside_must_agree(void **state)
+{
+    (void)state;
+    enum { BODY_SIZE_AT = 32 };
+    struct message message = beside();
+    struct str bytes = encode(&message, 5);
+    put_u64(memory + BODY_SIZE_AT, 5);
+    record_renumber(memory, 5); /* the checksum is right */
+    assert_int_equal(record_decode(bytes, &decoded), ERR_CORRUPT);
+
+    bytes = encode(&message, 5);
+    memory[FLAGS_AT] = 1; /* raw alone */
+    record_renumber(memory, 5);
+    assert_int_equal(record_decode(bytes, &decoded), ERR_CORRUPT);
+
+    message = raw();
+    bytes = encode(&message, 5);
+    memory[FLAGS_AT] = 3;
+    record_renumber(memory, 5);
+    assert_int_equal(record_decode(bytes, &decoded), ERR_CORRUPT);
+}
+
 /* --- the second opinion --------------------------------------------------- */
 
 /* Have flatc verify the payload and print it as JSON.
@@ -413,6 +484,23 @@ static void flatc_reads_a_raw_body(void **state)
     json_decref(json);
 }
 
+static void flatc_reads_where_a_body_lies(void **state)
+{
+    (void)state;
+    struct message message = beside();
+    json_t *json = flatc(encode(&message, 1));
+    assert_text(json, "url", message.url);
+    assert_text(json, "content_type", message.content_type);
+    assert_int_equal(json_integer_value(json_object_get(json, "blob_id")),
+                     message.blob.id);
+    assert_int_equal(json_integer_value(json_object_get(json, "blob_size")),
+                     message.blob.size);
+    assert_int_equal(json_integer_value(json_object_get(json, "blob_crc")),
+                     message.blob.crc);
+    assert_int_equal(json_array_size(json_object_get(json, "raw")), 0);
+    json_decref(json);
+}
+
 static void flatc_reads_the_largest_and_the_empty(void **state)
 {
     (void)state;
@@ -446,8 +534,12 @@ int main(void)
         cmocka_unit_test(a_cut_record_asks_for_more),
         cmocka_unit_test(offsets_are_never_followed_outside),
         cmocka_unit_test(a_raw_record_without_a_body_is_corrupt),
+        cmocka_unit_test(where_a_body_lies_is_decoded),
+        cmocka_unit_test(what_is_known_late_is_filled_in),
+        cmocka_unit_test(sizes_of_a_body_beside_must_agree),
         cmocka_unit_test(flatc_reads_a_form),
         cmocka_unit_test(flatc_reads_a_raw_body),
+        cmocka_unit_test(flatc_reads_where_a_body_lies),
         cmocka_unit_test(flatc_reads_the_largest_and_the_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
