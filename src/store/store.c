@@ -138,3 +138,55 @@ void store_reader_destroy(struct store_reader *reader)
         reader->topic->store->ops->reader_destroy(reader);
     }
 }
+
+enum err
+store_blob_begin(struct store *store, uint64_t size, struct store_blob **out)
+{
+    if (store->ops->blob_begin == NULL) {
+        return ERR_UNSUPPORTED;
+    }
+    return store->ops->blob_begin(store, size, out);
+}
+
+size_t store_blob_write(struct store_blob *blob, struct str bytes)
+{
+    return blob->store->ops->blob_write(blob, bytes);
+}
+
+void store_blob_end(struct store_blob *blob)
+{
+    CHECK(blob->message.size > 0);
+    blob->store->ops->blob_end(blob);
+}
+
+void store_blob_drop(struct store_blob *blob)
+{
+    if (blob != NULL) {
+        blob->store->ops->blob_drop(blob);
+    }
+}
+
+void store_blob_keep(struct store_blob *blob)
+{
+    blob->store->ops->blob_keep(blob);
+}
+
+enum err store_blob_open(struct store_topic *topic,
+                         uint64_t sequence,
+                         const struct message_blob *blob,
+                         int *out_fd)
+{
+    if (topic->store->ops->blob_open == NULL) {
+        return ERR_NOT_FOUND;
+    }
+    return topic->store->ops->blob_open(topic, sequence, blob, out_fd);
+}
+
+void store_blob_damaged(struct store_topic *topic,
+                        uint64_t sequence,
+                        enum err err)
+{
+    if (topic->store->ops->blob_damaged != NULL) {
+        topic->store->ops->blob_damaged(topic, sequence, err);
+    }
+}

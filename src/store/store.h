@@ -42,6 +42,7 @@
 #include <stdint.h>
 
 struct store;
+struct store_blob;
 struct store_topic;
 
 enum {
@@ -171,6 +172,20 @@ struct store_ops {
                             uint64_t sequence,
                             struct record *out_record);
     void (*reader_destroy)(struct store_reader *reader);
+    enum err (*blob_begin)(struct store *store,
+                           uint64_t size,
+                           struct store_blob **out);
+    size_t (*blob_write)(struct store_blob *blob, struct str bytes);
+    void (*blob_end)(struct store_blob *blob);
+    void (*blob_drop)(struct store_blob *blob);
+    void (*blob_keep)(struct store_blob *blob);
+    enum err (*blob_open)(struct store_topic *topic,
+                          uint64_t sequence,
+                          const struct message_blob *blob,
+                          int *out_fd);
+    void (*blob_damaged)(struct store_topic *topic,
+                         uint64_t sequence,
+                         enum err err);
 };
 
 /* What every implementation's store begins with. */
@@ -350,5 +365,72 @@ struct store_reader {
 
 /* Free a reader, a running read included. Accepts NULL. */
 void store_reader_destroy(struct store_reader *reader);
+
+/* --- bodies too large for a record ---------------------------------------- */
+
+/* A body that is received into a file, in constant memory:
+ *
+ *     begin -> write* -> end -> ended() -> append its record -> keep
+ *                                    any time before the append -> drop
+ *
+ * Any shard's store receives bodies, whatever shard the topic belongs to. */
+struct store_blob {
+    struct store *store; /* borrowed */
+    /* Called from the loop, never from inside a call: after a write that took
+     * less than all, there is room again; or `err` is set. */
+    void (*ready)(struct store_blob *blob);
+    /* Called from the loop after store_blob_end(). Unless `err` is set, the
+     * body is durable and `message` says what its record has to. */
+    void (*ended)(struct store_blob *blob);
+    void *user;                  /* the owner's, as those above */
+    struct message_blob message; /* of what was written so far */
+    enum err err;                /* ERR_FULL, ERR_IO: only to be dropped */
+};
+
+/* Begin to receive a body of `size` bytes; 0: not known yet.
+ *
+ * Gives:  `*out`, for store_blob_drop() or store_blob_keep().
+ * Blocks: on making the file.
+ * Errors: ERR_FULL    it would take the disk below its reserve
+ *         ERR_CLOSED, ERR_BUSY (descriptors), ERR_IO, ERR_NOMEM
+ *         ERR_UNSUPPORTED  this store has no such bodies
+ */
+MUST_CHECK enum err
+store_blob_begin(struct store *store, uint64_t size, struct store_blob **out);
+
+/* Write bytes, copied. Returns how many were taken. When it is less than all,
+ * look at `err`: unless it is set, ready() follows. */
+MUST_CHECK size_t store_blob_write(struct store_blob *blob, struct str bytes);
+
+/* Make the body durable; ends with ended(). It has at least a byte, and no
+ * error. */
+void store_blob_end(struct store_blob *blob);
+
+/* Forget the body and remove its file; no callback comes any more. Its record
+ * was not given to a store. Accepts NULL. */
+void store_blob_drop(struct store_blob *blob);
+
+/* Let go of a body whose record was given to a store; its file is that store's
+ * business, whatever becomes of the record. After ended(). */
+void store_blob_keep(struct store_blob *blob);
+
+/* Open the body of a message that lies in a file.
+ *
+ * Gives:  `*out_fd`, for file_close().
+ * Blocks: on opening, seldom.
+ * Errors: ERR_NOT_FOUND, ERR_CORRUPT  missing, or of another size: tell
+ *                                     store_blob_damaged()
+ *         ERR_BUSY (descriptors), ERR_IO
+ */
+MUST_CHECK enum err store_blob_open(struct store_topic *topic,
+                                    uint64_t sequence,
+                                    const struct message_blob *blob,
+                                    int *out_fd);
+
+/* Count a message as quarantined whose body is not what it was, and say so in
+ * the log. Nothing is moved or removed. */
+void store_blob_damaged(struct store_topic *topic,
+                        uint64_t sequence,
+                        enum err err);
 
 #endif

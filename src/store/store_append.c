@@ -401,6 +401,12 @@ static void apply_append(struct change *change, bool durable)
         store_local_internal_break(store, ERR_NOMEM);
         return;
     }
+    struct message_blob blob;
+    if (record_blob(change->record, &blob) &&
+        store_blob_note(topic, topic->base.bounds.end, blob.id) != ERR_OK) {
+        store_local_internal_break(store, ERR_NOMEM);
+        return;
+    }
     topic->base.bounds.end++;
     store->stats.appended++;
     store->stats.appended_bytes += change->record_size;
@@ -439,9 +445,14 @@ static void apply(struct change *change, bool durable)
     case CHANGE_MOVE:
     case CHANGE_PURGE:
         store_cursor_moved(change);
+        if (change->kind == CHANGE_PURGE) {
+            store_blob_trim(topic, change->before);
+        }
+        break;
+    case CHANGE_TRIM:
+        store_blob_trim(topic, change->before);
         break;
     case CHANGE_CURSOR:
-    case CHANGE_TRIM:
         break;
     }
     store_topics_mark(topic);

@@ -153,7 +153,8 @@ static enum err put_trim(struct local_topic *topic)
     }
     put_u64(body, topic->base.bounds.oldest);
     journal_put_end(topic->store->journal);
-    (void)store_append_note(topic, CHANGE_TRIM, NULL);
+    store_append_note(topic, CHANGE_TRIM, NULL)->before =
+        topic->base.bounds.oldest;
     topic->trim_dirty = false;
     return ERR_OK;
 }
@@ -242,14 +243,16 @@ static void undo_append(struct local_topic *topic, struct undo *undo)
 }
 
 /* Note a move or purge whose entry was put; what it changes comes next. */
-static void note_move(struct local_topic *topic,
-                      enum change_kind kind,
-                      struct undo *undo,
-                      struct store_op *op)
+static struct change *note_move(struct local_topic *topic,
+                                enum change_kind kind,
+                                struct undo *undo,
+                                struct store_op *op)
 {
     journal_put_end(topic->store->journal);
-    store_append_note(topic, kind, op)->undo = undo;
+    struct change *change = store_append_note(topic, kind, op);
+    change->undo = undo;
     undo_append(topic, undo);
+    return change;
 }
 
 void store_cursor_move_to(struct store_topic *base,
@@ -278,7 +281,7 @@ void store_cursor_move_to(struct store_topic *base,
         return;
     }
     cursor_body_write(&cursor, topic->epoch + 1, body);
-    note_move(topic, CHANGE_MOVE, undo, op);
+    (void)note_move(topic, CHANGE_MOVE, undo, op);
     topic->epoch++;
     store_cursor_set(topic, &cursor);
 }
@@ -310,7 +313,7 @@ void store_cursor_purge(struct store_topic *base,
         before = base->bounds.oldest;
     }
     put_u64(body, before);
-    note_move(topic, CHANGE_PURGE, undo, op);
+    note_move(topic, CHANGE_PURGE, undo, op)->before = before;
     base->bounds.oldest = before;
     store_cursor_clamp(topic);
 }

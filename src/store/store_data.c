@@ -221,7 +221,7 @@ static enum err journals_clean(struct store_local_data *data)
 
 static enum err folders_make(const struct store_local_data *data)
 {
-    static const char *const names[] = {"journal", "topics"};
+    static const char *const names[] = {"journal", "topics", "blobs"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char path[DIR_PATH_MAX];
         enum err err = dir_join(path, data->directory, names[i]);
@@ -258,7 +258,10 @@ static enum err prepare(struct store_local_data *data)
     if (err == ERR_OK && data->meta.shard_count != data->options->shard_count) {
         err = shards_change(data);
     }
-    return err == ERR_OK ? journals_clean(data) : err;
+    if (err == ERR_OK) {
+        err = journals_clean(data);
+    }
+    return err == ERR_OK ? store_blob_leftovers(data) : err;
 }
 
 enum err store_data_prepare(const struct store_local_options *options,
@@ -299,6 +302,7 @@ void store_data_release(struct store_local_data *data)
 {
     if (data != NULL) {
         dir_unlock(data->lock_fd);
+        free(data->leftovers);
         free(data->options);
         free(data->directory);
         free(data);

@@ -18,6 +18,7 @@
 #include "store/store_local_internal.h"
 
 #include "base/diag.h"
+#include "log/blob.h"
 #include "sys/file.h"
 
 #include <stdio.h>
@@ -74,6 +75,10 @@ static enum err run_chore(const struct chore *chore)
     if (chore->files != NULL) {
         return remove_files(chore->files);
     }
+    if (chore->topic_id != 0) {
+        return blob_remove_below(chore->from, chore->blobs_before,
+                                 STORE_JOB_REMOVE_MAX);
+    }
     enum err err = chore->to != NULL ? file_rename(chore->from, chore->to)
                                      : remove_folder(chore->from);
     return err == ERR_NOT_FOUND ? ERR_OK : err;
@@ -123,6 +128,14 @@ static void run_topic(struct job *job, struct job_topic *entry)
 {
     if (entry->conf.size > 0) {
         entry->err = run_conf(job, entry);
+    }
+    /* First the bodies, then the records that name them. */
+    if (entry->err == ERR_OK) {
+        entry->err =
+            store_blob_place(entry->topic, &entry->blobs, &job->sync_err);
+    }
+    if (job->sync_err != ERR_OK) {
+        return;
     }
     if (entry->err == ERR_OK && entry->flush != NULL) {
         entry->err = topic_flush_run(entry->flush);
@@ -240,7 +253,9 @@ bool store_flush_add(struct local_topic *topic, uint64_t checkpoint)
         topic->folder = FOLDER_MAYBE;
     }
     topic->holds++;
-    job->topics[job->count] = entry;
+    struct job_topic *added = &job->topics[job->count];
+    *added = entry;
+    store_list_take(&topic->blobs, &added->blobs);
     job->count++;
     return true;
 
@@ -296,6 +311,22 @@ static bool pick_flush(struct local_store *store)
     return true;
 }
 
+static void chore_free(struct chore *chore)
+{
+    free(chore->from);
+    free(chore->to);
+    free(chore->files);
+    free(chore);
+}
+
+/* Tell whether a chore's topic is not there any more: another one may have its
+ * folder by now. */
+static bool outlived(const struct local_store *store, const struct chore *chore)
+{
+    return chore->topic_id != 0 &&
+           store_topics_find_id(store, chore->topic_id) == NULL;
+}
+
 /* Take the first chore that moves a folder away, or else removes something. */
 static bool pick_chore(struct local_store *store, bool moves)
 {
@@ -303,10 +334,15 @@ static bool pick_chore(struct local_store *store, bool moves)
     if (store->chores_paused) {
         return false;
     }
-    for (struct list *node = head->next; node != head; node = node->next) {
+    struct list *node = head->next;
+    while (node != head) {
         struct chore *chore = CONTAINER_OF(node, struct chore, link);
-        if ((chore->to != NULL) == moves) {
-            list_remove(node);
+        node = node->next;
+        if (outlived(store, chore)) {
+            list_remove(&chore->link);
+            chore_free(chore);
+        } else if ((chore->to != NULL) == moves) {
+            list_remove(&chore->link);
             job_clear(store, JOB_CHORE);
             store->job.chore = chore;
             return true;
@@ -353,14 +389,6 @@ static bool pick(struct local_store *store)
 }
 
 /* --- afterwards ----------------------------------------------------------- */
-
-static void chore_free(struct chore *chore)
-{
-    free(chore->from);
-    free(chore->to);
-    free(chore->files);
-    free(chore);
-}
 
 /* A chore ended. What was moved away is removed next. */
 static void chore_done(struct local_store *store)
@@ -417,6 +445,7 @@ static void topic_done(struct local_store *store, struct job_topic *entry)
         }
         buf_fini(&entry->conf);
     }
+    store_blob_placed(topic, &entry->blobs, err);
     if (err != ERR_OK && store->job.err == ERR_OK) {
         store->job.err = err;
     }

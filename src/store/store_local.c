@@ -244,7 +244,8 @@ void store_local_internal_close_step(struct local_store *store)
             return;
         }
     }
-    if (store->job.running || store->reads > 0 || (!idle && !trouble)) {
+    if (store->job.running || store->reads > 0 || store->blobs > 0 ||
+        (!idle && !trouble)) {
         return; /* its end makes a turn */
     }
     if (store->kicked) {
@@ -298,6 +299,13 @@ static const struct store_ops local_ops = {
     .reader_create = store_read_create,
     .reader_next = store_read_next,
     .reader_destroy = store_read_destroy,
+    .blob_begin = store_blob_receive,
+    .blob_write = store_blob_take,
+    .blob_end = store_blob_finish,
+    .blob_drop = store_blob_discard,
+    .blob_keep = store_blob_release,
+    .blob_open = store_blob_find,
+    .blob_damaged = store_blob_lost,
 };
 
 /* Make what recovery found the state on disk. A full disk does not keep us

@@ -10,6 +10,8 @@
  *     store_checkpoint.c freeing the journal
  *     store_recover.c    from what a crash left to a store that serves
  *     store_read.c       readers
+ *     store_blob.c       bodies in files: received, opened
+ *     store_blob_place.c the same: brought to their topics, removed
  *     store_space.c      room on disk, retention
  *
  * The way of a change: it is encoded into the journal's batch and noted in
@@ -39,6 +41,7 @@
 #include "sys/dir.h"
 #include "sys/io.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -69,12 +72,30 @@ enum {
     STORE_BUCKETS_MAX = 65536,        /* of the tables of topics */
 };
 
+/* A body that an earlier process received. */
+struct leftover {
+    uint64_t id;
+    atomic_bool named; /* by a record of a journal */
+};
+
 /* A data directory that this process has. */
 struct store_local_data {
     struct store_local_options *options; /* owned copy */
     char *directory;                     /* owned */
     struct meta meta;
-    int lock_fd; /* owned */
+    int lock_fd;                      /* owned */
+    struct leftover *leftovers;       /* owned; by id */
+    size_t leftover_count;            /* fixed before there are stores */
+    atomic_uint recovered;            /* shards that have read their journals */
+    atomic_bool doubt;                /* one of them had damage */
+    atomic_uint_fast64_t blob_expect; /* bytes that bodies begun still need */
+};
+
+/* A body that is to be placed. */
+struct blob_place {
+    struct list link;
+    uint64_t sequence;
+    uint64_t id;
 };
 
 /* What brings a topic back to before a change; owned by the change. */
@@ -108,6 +129,7 @@ struct change {
     struct store_op *op;       /* borrowed; NULL: nobody asked */
     void *record;              /* CHANGE_APPEND: borrowed, in the batch */
     struct undo *undo;         /* owned; NULL where there is nothing to undo */
+    uint64_t before;           /* CHANGE_TRIM, CHANGE_PURGE: the oldest kept */
 };
 
 /* The changes of one commit, in order. */
@@ -159,6 +181,8 @@ struct local_topic {
     bool deleted;                /* the handle is invalid */
     bool gone;                   /* its deletion is durable: free it when
                                     nothing holds it */
+    struct list blobs;           /* of blob_place: committed, to be placed */
+    bool has_blobs;              /* bodies were placed, now or earlier */
     enum folder folder;          /* whether it is on disk */
     bool conf_dirty;             /* topic.conf is not what it should be */
     bool trim_dirty;             /* the journal does not know bounds.oldest */
@@ -178,10 +202,12 @@ struct local_topic {
 /* A chore of the helper thread: folders and files of what is deleted. */
 struct chore {
     struct list link;
-    char *from;      /* owned: a folder; NULL: `files` */
-    char *to;        /* owned: its new name; NULL: it is removed */
-    char *files;     /* owned: as topic_log_take_dropped() gives them */
-    struct str name; /* of the topic, inside `from`; empty: any */
+    char *from;            /* owned: a folder; NULL: `files` */
+    char *to;              /* owned: its new name; NULL: it is removed */
+    char *files;           /* owned: as topic_log_take_dropped() gives them */
+    struct str name;       /* of the topic, inside `from`; empty: any */
+    uint64_t topic_id;     /* not 0: of `from`, only the bodies */
+    uint64_t blobs_before; /* below this go, if the topic is still there */
 };
 
 enum job_kind {
@@ -196,6 +222,7 @@ struct job_topic {
     struct local_topic *topic; /* borrowed; holds it */
     struct topic_flush *flush; /* borrowed, until the job is done */
     struct buf conf;           /* owned; what topic.conf is to hold */
+    struct list blobs;         /* of blob_place, owned; being placed */
     enum err err;
 };
 
@@ -315,6 +342,7 @@ struct local_store {
 
     struct recovery recovery;
     uint32_t reads; /* of readers, running */
+    uint32_t blobs; /* being received, or removed */
     uint32_t jobs_since_removal;
 
     bool kicked;
@@ -665,7 +693,70 @@ MUST_CHECK enum err store_read_find_time(struct store_topic *base,
                                          uint64_t at_ms,
                                          uint64_t *out_sequence);
 
+/* --- store_blob.c --------------------------------------------------------- */
+
+/* Operations of struct store_ops. */
+MUST_CHECK enum err
+store_blob_receive(struct store *base, uint64_t size, struct store_blob **out);
+/* Likewise. */
+size_t store_blob_take(struct store_blob *base, struct str bytes);
+/* Likewise. */
+void store_blob_finish(struct store_blob *base);
+/* Likewise. */
+void store_blob_discard(struct store_blob *base);
+/* Likewise. */
+void store_blob_release(struct store_blob *base);
+/* Likewise. */
+MUST_CHECK enum err store_blob_find(struct store_topic *base,
+                                    uint64_t sequence,
+                                    const struct message_blob *blob,
+                                    int *out_fd);
+/* Likewise. */
+void store_blob_lost(struct store_topic *base, uint64_t sequence, enum err err);
+
+/* --- store_blob_place.c --------------------------------------------------- */
+
+/* A record that names a body was committed, or read from the journal.
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err
+store_blob_note(struct local_topic *topic, uint64_t sequence, uint64_t id);
+
+/* Place bodies. Threads: the helper's. `*out_sync_err` is set when a sync
+ * failed. Errors: ERR_FULL, ERR_IO */
+MUST_CHECK enum err store_blob_place(const struct local_topic *topic,
+                                     const struct list *blobs,
+                                     enum err *out_sync_err);
+
+/* Bodies that were taken for placing are placed, or, with an error, are again
+ * to be. */
+void store_blob_placed(struct local_topic *topic,
+                       struct list *blobs,
+                       enum err err);
+
+/* Everything below `before` is durably gone: let its bodies be removed. */
+void store_blob_trim(struct local_topic *topic, uint64_t before);
+
+/* The topic is gone: let its bodies be removed that are not in its folder. */
+void store_blob_gone(struct local_topic *topic);
+
+/* Forget what is to be placed, and nothing else. */
+void store_blob_forget(struct list *blobs);
+
+/* Settle a topic's bodies after replay. Errors: ERR_NOMEM */
+MUST_CHECK enum err store_blob_settle(struct local_topic *topic);
+
+/* List what an earlier process received, before there are stores.
+ * Errors: ERR_IO, ERR_NOMEM */
+MUST_CHECK enum err store_blob_leftovers(struct store_local_data *data);
+
+/* The shard has read its journal: when it is the last one, let the leftovers
+ * be removed that no record names, unless there is doubt. */
+void store_blob_recovered(struct local_store *store, bool doubt);
+
 /* --- store_space.c -------------------------------------------------------- */
+
+/* Tell whether so many bytes more leave the reserve alone, looking now. */
+bool store_space_has(struct local_store *store, uint64_t size);
 
 /* Look at the free space, at most once a second. */
 void store_space_check(struct local_store *store);

@@ -219,6 +219,14 @@ static enum err replay_record(struct local_topic *topic, struct str body)
         return err == ERR_NOMEM ? ERR_NOMEM : ERR_IO;
     }
     store->recovery.records++;
+    const struct message_blob *blob = &record.message.blob;
+    if (blob->size > 0) {
+        /* Whether it was placed is not known: again, then. */
+        if (store_blob_note(topic, record.sequence, blob->id) != ERR_OK) {
+            return ERR_NOMEM;
+        }
+        store_topics_mark(topic);
+    }
     if (record.sequence < end) {
         return ERR_OK;
     }
@@ -482,6 +490,10 @@ static enum err settle(struct local_topic *topic)
     }
     store_topics_account(topic);
     store_flush_close_files(store);
+    err = store_blob_settle(topic);
+    if (err != ERR_OK) {
+        return err;
+    }
     char *files = topic_log_take_dropped(topic->log);
     if (files != NULL) {
         return store_flush_chore(store, NULL, NULL, files, (struct str){0});
@@ -511,6 +523,7 @@ static enum err orphan_adopt(struct local_store *store, struct orphan *orphan)
 
 static enum err settle_all(struct local_store *store)
 {
+    struct recovery *recovery = &store->recovery;
     struct list *orphans = &store->recovery.orphans;
     while (!list_empty(orphans)) {
         struct orphan *orphan =
@@ -532,7 +545,10 @@ static enum err settle_all(struct local_store *store)
             return err;
         }
     }
-    struct recovery *recovery = &store->recovery;
+    if (store->io != NULL) {
+        store_blob_recovered(store, recovery->damaged > 0 ||
+                                        recovery->stranger_count > 0);
+    }
     for (uint32_t i = 0; i < recovery->stranger_count; i++) {
         store->stats.quarantined += recovery->strangers[i].entries;
         DIAG_ERROR("journal_topic_unknown",

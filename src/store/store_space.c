@@ -90,6 +90,17 @@ void store_space_check(struct local_store *store)
     }
 }
 
+bool store_space_has(struct local_store *store, uint64_t size)
+{
+    space_look(store);
+    if (store->stats.disk_low) {
+        return false;
+    }
+    /* What cannot be looked at is found out by writing. */
+    return store->stats.disk_free == 0 ||
+           store->stats.disk_free - store->options->disk_reserve >= size;
+}
+
 void store_space_expired(struct io_timer *timer)
 {
     space_look(CONTAINER_OF(timer, struct local_store, space_timer));

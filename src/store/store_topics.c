@@ -155,6 +155,7 @@ static enum err log_open(struct local_topic *topic)
 static void topic_free(struct local_topic *topic)
 {
     topic_log_close(topic->log);
+    store_blob_forget(&topic->blobs);
     free((char *)topic->base.settings.data);
     free(topic->ranges);
     topic->magic = 0;
@@ -180,6 +181,7 @@ enum err store_topics_make(struct local_store *store,
     memcpy(topic->base.name, conf->name.data, conf->name.size);
     topic->base.name_str = (struct str){topic->base.name, conf->name.size};
     list_init(&topic->base.watches);
+    list_init(&topic->blobs);
     enum err err = store_topics_set(topic, conf);
     if (err == ERR_OK) {
         err = log_open(topic);
@@ -376,6 +378,7 @@ void store_topics_gone(struct local_topic *topic)
     topic->page_slot = CURSOR_PAGE_NONE;
     topic->deleted = true;
     topic->gone = true;
+    store_blob_gone(topic);
     store->topic_count--;
     if (!store->serving) {
         /* Its folder is away, and with it what the journal seems to lack. */
