@@ -16,6 +16,10 @@
  * so that the answer arrives. When the client has gone, answering does nothing.
  * A client that ended its side only is answered what it asked for before.
  *
+ * A body that is, or grows, larger than an option can go to a sink of the
+ * owner instead, as it comes: the exchange is handed over with its end. Then
+ * 100 Continue is sent only once the sink is open.
+ *
  * An idle connection holds no buffers. A connection whose client does not read
  * its answers is not read from either.
  *
@@ -69,12 +73,37 @@ struct http_exchange {
                    answered */
 };
 
+/* Takes the body of one request as it comes; embedded in the owner's object.
+ * After end(), abort() and http_sink_refuse() the server has forgotten it. */
+struct http_sink {
+    /* Take bytes, copied, and return how many. With fewer than all of them the
+     * client is held back until http_sink_resume(). May call
+     * http_sink_refuse(), and then answer. */
+    size_t (*write)(struct http_sink *sink, struct str bytes);
+    /* The body is whole: answer sink->exchange, now or later. */
+    void (*end)(struct http_sink *sink);
+    /* It will never be: the client has gone or broke a rule. The exchange is
+     * none of the owner's. */
+    void (*abort)(struct http_sink *sink);
+    struct http_exchange *exchange; /* set by the server; borrowed */
+};
+
+/* Where a large body goes. */
+enum http_body {
+    HTTP_BODY_MEMORY,   /* it is gathered, as small ones are */
+    HTTP_BODY_SINK,     /* to the sink that was given */
+    HTTP_BODY_ANSWERED, /* nowhere: the exchange was answered */
+};
+
 struct http_server_options {
     struct io *io; /* borrowed */
     struct http_limits limits;
     uint64_t body_size_max;   /* 413 past it */
     uint64_t body_memory_max; /* of all that was received and is not a whole
                                  request yet: 503 */
+    /* A body larger than this is asked for by open_body(). */
+    uint64_t body_buffer;
+    uint64_t body_gather_max; /* of one that is gathered all the same: 413 */
     uint32_t connections_max; /* past it: 503 and close */
     /* Deadlines; 0: none. They are kept up to a sixteenth late. */
     uint32_t head_timeout_ms; /* first byte of a head to its end: 408 */
@@ -86,6 +115,12 @@ struct http_server_options {
     const char *server_name;  /* for the Server field; NULL: none */
     /* A whole request is there. Answer it now or later. */
     void (*handle)(void *context, struct http_exchange *exchange);
+    /* The head of a request is there whose body is large: say where that is to
+     * go. exchange->head is valid until the return, the body empty. With
+     * HTTP_BODY_MEMORY, forget the exchange. NULL: all bodies are gathered. */
+    enum http_body (*open_body)(void *context,
+                                struct http_exchange *exchange,
+                                struct http_sink **out_sink);
     void *context; /* borrowed */
 };
 
@@ -164,6 +199,13 @@ MUST_CHECK enum err http_exchange_stream_send(struct http_exchange *exchange,
 
 /* End the body; the exchange is gone afterwards. */
 void http_exchange_stream_end(struct http_exchange *exchange);
+
+/* The sink takes bytes again. Not from inside write(). */
+void http_sink_resume(struct http_sink *sink);
+
+/* Take no more of the body. The exchange is the owner's to answer, and the
+ * connection is closed behind that answer. */
+void http_sink_refuse(struct http_sink *sink);
 
 /* The peer's address as text, for audit lines: "192.0.2.7:4711"; "-" when it
  * has gone. */

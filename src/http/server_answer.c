@@ -59,6 +59,11 @@ static void advance(struct http_connection *connection)
         connection->output.failed |= first->answer.failed;
         server_give_buf(connection->server, &first->answer);
         if (!first->answered) {
+            bool coming =
+                connection->sink != NULL && connection->sink->exchange == first;
+            if (coming && connection->continue_due) {
+                server_send_continue(connection);
+            }
             return;
         }
         connection->exchange_count--;

@@ -45,7 +45,7 @@ static void drop_input(struct http_connection *connection)
     (void)count_held(connection);
 }
 
-static void drop_request(struct http_connection *connection)
+void server_drop_request(struct http_connection *connection)
 {
     buf_fini(&connection->request);
     (void)count_held(connection);
@@ -64,6 +64,11 @@ keep(struct http_connection *connection, struct buf *to, struct str bytes)
     }
     buf_append_str(to, bytes);
     return true;
+}
+
+bool server_keep_request(struct http_connection *connection, struct str bytes)
+{
+    return keep(connection, &connection->request, bytes);
 }
 
 /* --- whole requests ------------------------------------------------------ */
@@ -93,35 +98,42 @@ static void dispatch(struct http_connection *connection,
     server->options.handle(server->options.context, exchange);
 }
 
+/* Read the head of `request` once more: its slices were of a buffer that has
+ * gone. */
+static void parse_again(struct http_connection *connection)
+{
+    struct http_server *server = connection->server;
+    struct http_refusal refusal;
+    size_t scanned = 0;
+    size_t size = 0;
+    enum err err = http_parse_request(
+        str_cut(buf_str(&connection->request), 0, connection->head_size),
+        &server->options.limits, &scanned, &server->head, &size, &refusal);
+    CHECK(err == ERR_OK);
+    CHECK(size == connection->head_size);
+}
+
 /* Hand over what was put together in `request`. */
 static void dispatch_request(struct http_connection *connection)
 {
     struct http_server *server = connection->server;
     struct str request = buf_str(&connection->request);
-    struct http_refusal refusal;
-    size_t scanned = 0;
-    size_t size = 0;
-    /* The same bytes again: their slices were of a buffer that has gone. */
-    enum err err = http_parse_request(
-        str_cut(request, 0, connection->head_size), &server->options.limits,
-        &scanned, &server->head, &size, &refusal);
-    CHECK(err == ERR_OK);
-    CHECK(size == connection->head_size);
-    dispatch(connection, &server->head, str_cut(request, size, request.size));
+    parse_again(connection);
+    dispatch(connection, &server->head,
+             str_cut(request, connection->head_size, request.size));
     if (connection->state != SERVER_CLOSED) {
-        drop_request(connection);
+        server_drop_request(connection);
     }
 }
 
 /* --- bodies -------------------------------------------------------------- */
 
-/* Set the next deadline of a body; false when it comes too slowly. Its first
- * seconds are not looked at: a sender may be slow to begin. */
-static bool note_progress(struct http_connection *connection)
+/* The first seconds are not looked at: a sender may be slow to begin. */
+bool server_note_progress(struct http_connection *connection)
 {
     struct http_server *server = connection->server;
     uint64_t elapsed_ms = io_now_ms(server->io) - connection->body_start_ms;
-    uint64_t size = connection->request.size - connection->head_size;
+    uint64_t size = connection->body_size;
     uint64_t rate_min = server->options.body_rate_min;
     uint64_t grace_ms = server->options.body_timeout_ms;
     server_deadline_set(server, &connection->receive_due_ms, grace_ms);
@@ -138,52 +150,136 @@ static bool note_progress(struct http_connection *connection)
 static size_t take_length(struct http_connection *connection, struct str bytes)
 {
     struct str part = bytes;
+    connection->continue_due = false;
+    if (connection->sink != NULL) {
+        return server_stream_length(connection, bytes);
+    }
     if (part.size > connection->body_left) {
         part.size = (size_t)connection->body_left;
     }
-    connection->continue_due = false;
     if (!keep(connection, &connection->request, part)) {
         return bytes.size;
     }
     connection->body_left -= part.size;
+    connection->body_size += part.size;
     if (connection->body_left == 0) {
         dispatch_request(connection);
-    } else if (!note_progress(connection)) {
+    } else if (!server_note_progress(connection)) {
         return bytes.size;
     }
     return part.size;
 }
 
+static void refuse_large(struct http_connection *connection)
+{
+    server_refuse(connection, 413,
+                  connection->gathered
+                      ? "a body of this kind must fit into batch_size_max"
+                      : "the body is too large");
+}
+
+/* A chunked body is larger than the buffer: ask where it is to go. False when
+ * the connection takes no more of it. */
+static bool overflow(struct http_connection *connection, struct str data)
+{
+    if (!keep(connection, &connection->request, data)) {
+        return false;
+    }
+    parse_again(connection);
+    switch (server_stream_open(connection, &connection->server->head)) {
+    case HTTP_BODY_SINK:
+        connection->backlog_at = connection->head_size;
+        break;
+    case HTTP_BODY_MEMORY:
+        connection->gathered = true;
+        break;
+    case HTTP_BODY_ANSWERED:
+        server_drop_request(connection);
+        return false;
+    }
+    return true;
+}
+
+/* Take the data of a chunk. False when the connection takes no more. */
+static bool
+take_data(struct http_connection *connection, struct str data, bool done)
+{
+    struct http_server *server = connection->server;
+    connection->body_size += data.size;
+    if (connection->sink != NULL) {
+        return server_stream_chunk(connection, data, done);
+    }
+    if (!connection->gathered &&
+        server_stream_wanted(server, connection->body_size)) {
+        if (!overflow(connection, data)) {
+            return false;
+        }
+        if (connection->sink != NULL) {
+            connection->body_whole = done;
+            return server_stream_feed(connection) ||
+                   connection->state != SERVER_DEAF;
+        }
+    } else if (!keep(connection, &connection->request, data)) {
+        return false;
+    }
+    if (done) {
+        dispatch_request(connection);
+        return true;
+    }
+    return server_note_progress(connection);
+}
+
 static size_t take_chunked(struct http_connection *connection, struct str bytes)
 {
     struct http_server *server = connection->server;
+    uint64_t size_max = connection->gathered ? server->options.body_gather_max
+                                             : server->options.body_size_max;
     size_t used = 0;
     struct str data = {NULL, 0};
     bool done = false;
     connection->continue_due = false;
+    if (connection->sink_full) {
+        return 0;
+    }
     enum err err =
         http_chunked_next(&connection->chunked, bytes, &used, &data, &done);
     if (err != ERR_OK) {
         server_refuse(connection, 400, "malformed chunk");
         return bytes.size;
     }
-    uint64_t size = connection->request.size - connection->head_size;
+    uint64_t size = connection->body_size;
     /* `left` too, so that a chunk that cannot fit is refused by its size. */
-    if (data.size > server->options.body_size_max - size ||
-        connection->chunked.left >
-            server->options.body_size_max - size - data.size) {
-        server_refuse(connection, 413, "the body is too large");
+    if (size > size_max || data.size > size_max - size ||
+        connection->chunked.left > size_max - size - data.size) {
+        refuse_large(connection);
         return bytes.size;
     }
-    if (!keep(connection, &connection->request, data)) {
-        return bytes.size;
+    return take_data(connection, data, done) ? used : bytes.size;
+}
+
+/* A body is too large for the buffer by what its head says. Returns whether it
+ * is to be gathered all the same. */
+static bool open_large(struct http_connection *connection,
+                       const struct http_head *head)
+{
+    struct http_server *server = connection->server;
+    switch (server_stream_open(connection, head)) {
+    case HTTP_BODY_SINK:
+        connection->continue_due = head->expect_continue;
+        server_deadline_set(server, &connection->receive_due_ms,
+                            server->options.body_timeout_ms);
+        return false;
+    case HTTP_BODY_ANSWERED:
+        return false;
+    case HTTP_BODY_MEMORY:
+        break;
     }
-    if (done) {
-        dispatch_request(connection);
-    } else if (!note_progress(connection)) {
-        return bytes.size;
+    connection->gathered = true;
+    if (connection->body_left > server->options.body_gather_max) {
+        refuse_large(connection);
+        return false;
     }
-    return used;
+    return true;
 }
 
 /* Begin to put a request together: `head_bytes` are all of its head. */
@@ -197,7 +293,14 @@ static void begin_body(struct http_connection *connection,
     connection->chunked = (struct http_chunked){0};
     connection->head_size = head_bytes.size;
     connection->head_started = false;
+    connection->body_size = 0;
     connection->body_start_ms = io_now_ms(server->io);
+    connection->gathered = false;
+    connection->continue_due = false;
+    if (server_stream_wanted(server, connection->body_left) &&
+        !open_large(connection, head)) {
+        return;
+    }
     connection->continue_due = head->expect_continue;
     uint64_t body_max =
         head->chunked ? server->options.body_size_max : connection->body_left;
@@ -287,8 +390,13 @@ static void settle_input(struct http_connection *connection)
         return;
     }
     if (body) {
-        if (connection->continue_due && connection->exchange_count == 0) {
+        /* With a sink, it is itself in line. */
+        uint32_t first = connection->sink != NULL ? 1 : 0;
+        if (connection->continue_due && connection->exchange_count == first) {
             server_send_continue(connection);
+        }
+        if (connection->sink_full) {
+            server_stream_hold(connection);
         }
         return;
     }
@@ -390,7 +498,7 @@ static void closed(struct io_socket *socket)
     CHECK(list_empty(&connection->exchanges));
     server->unsent_size -= connection->unsent_size;
     drop_input(connection);
-    drop_request(connection);
+    server_drop_request(connection);
     server_give_buf(server, &connection->output);
     server_give_buf(server, &connection->sending);
     list_remove(&connection->link);
@@ -445,6 +553,10 @@ void server_close(struct http_connection *connection)
     connection->send_due_ms = SERVER_NEVER;
     list_remove(&connection->dirty);
     list_remove(&connection->resume);
+    struct http_exchange *exchange = server_stream_abort(connection);
+    if (exchange != NULL) {
+        exchange->answered = true; /* nobody else is to do it */
+    }
     /* Buffers stay until closed(): the caller may be reading them. */
     io_close(&connection->socket);
     server_abandon_all(connection);
@@ -468,18 +580,21 @@ void server_refuse(struct http_connection *connection,
     if (connection->state == SERVER_CLOSED) {
         return;
     }
-    struct http_exchange *exchange = server_take_exchange(server);
+    struct http_exchange *exchange = server_stream_abort(connection);
     if (exchange == NULL) {
-        server_close(connection);
-        return;
+        exchange = server_take_exchange(server);
+        if (exchange == NULL) {
+            server_close(connection);
+            return;
+        }
+        exchange->server = server;
+        exchange->connection = connection;
+        list_append(&connection->exchanges, &exchange->link);
+        connection->exchange_count++;
     }
-    exchange->server = server;
-    exchange->connection = connection;
-    list_append(&connection->exchanges, &exchange->link);
-    connection->exchange_count++;
     server_stop_taking(connection);
     server->stats.refused++;
-    drop_request(connection);
+    server_drop_request(connection);
 
     struct buf body = {0};
     struct http_header headers[] = {

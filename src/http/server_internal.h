@@ -2,6 +2,7 @@
  *
  *     server.c             life-cycle, listeners, the turn hook, drain
  *     server_connection.c  bytes in: heads, bodies, handing over, refusals
+ *     server_stream.c      bodies that go to a sink
  *     server_answer.c      answers and streams, in the order of the requests
  *     server_output.c      bytes out: sending, pausing, closing
  *     server_deadline.c    one timer for all deadlines
@@ -90,8 +91,16 @@ struct http_connection {
     size_t head_size;   /* bytes of `request` that are its head */
     uint64_t body_left; /* LENGTH: bytes to come */
     struct http_chunked chunked; /* CHUNKED */
+    uint64_t body_size;          /* bytes of it that were taken */
     uint64_t body_start_ms;
-    uint64_t held_size; /* bytes counted in http_server.held_size */
+    bool gathered; /* CHUNKED: the owner wants it in memory, however large */
+    /* A body that goes to a sink. */
+    struct http_sink *sink; /* borrowed; NULL: none */
+    bool sink_full;         /* http_sink_resume() is awaited */
+    bool body_whole;        /* nothing but the backlog is to come */
+    size_t backlog_at;      /* where in `request` what waits for it begins */
+    uint64_t held_ms;       /* since when the client is held back */
+    uint64_t held_size;     /* bytes counted in http_server.held_size */
     /* Out. */
     struct list exchanges; /* not wholly answered, in order */
     uint32_t exchange_count;
@@ -170,6 +179,47 @@ void server_resume(struct http_connection *connection);
 
 /* Write 100 Continue. */
 void server_send_continue(struct http_connection *connection);
+
+/* Keep bytes of a body in `request`; refuses when there is no memory left. */
+bool server_keep_request(struct http_connection *connection, struct str bytes);
+
+/* Forget what is in `request`. */
+void server_drop_request(struct http_connection *connection);
+
+/* Set the next deadline of a body; refuses, and returns false, when it comes
+ * too slowly. */
+bool server_note_progress(struct http_connection *connection);
+
+/* --- server_stream.c ----------------------------------------------------- */
+
+/* Tell whether the owner is to be asked about a body of this size. */
+bool server_stream_wanted(const struct http_server *server, uint64_t body_size);
+
+/* Ask the owner where a body is to go; with HTTP_BODY_SINK it has a sink, with
+ * HTTP_BODY_ANSWERED the connection takes no more or is closed. */
+enum http_body server_stream_open(struct http_connection *connection,
+                                  const struct http_head *head);
+
+/* Give the backlog to the sink. Returns whether more of the body may be taken
+ * now. */
+bool server_stream_feed(struct http_connection *connection);
+
+/* Take bytes of a body of known length; how many were used. */
+size_t server_stream_length(struct http_connection *connection,
+                            struct str bytes);
+
+/* Take the data of a chunk, `done` at the end of the body; there is no
+ * backlog. False: the connection takes no more of it. */
+bool server_stream_chunk(struct http_connection *connection,
+                         struct str data,
+                         bool done);
+
+/* Hold the client back: the sink is full. */
+void server_stream_hold(struct http_connection *connection);
+
+/* The body will not be whole: tell the sink. Returns its exchange, which is to
+ * be answered or let go; NULL when there is no sink. */
+struct http_exchange *server_stream_abort(struct http_connection *connection);
 
 /* --- server_answer.c ----------------------------------------------------- */
 
