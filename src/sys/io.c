@@ -421,6 +421,12 @@ void io_receive_pause(struct io_socket *socket)
     socket->state &= ~(uint32_t)IO_SOCKET_RECEIVING;
 }
 
+void io_receive_pace(struct io_socket *socket, bool paced)
+{
+    socket->state &= ~(uint32_t)IO_SOCKET_PACED;
+    socket->state |= paced ? IO_SOCKET_PACED : 0;
+}
+
 void io_send(struct io_socket *socket,
              const struct iovec *parts,
              uint32_t part_count)

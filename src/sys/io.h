@@ -241,6 +241,11 @@ void io_receive_start(struct io_socket *socket);
  * has is left there, so that the peer feels it. */
 void io_receive_pause(struct io_socket *socket);
 
+/* Say whether the caller will take what comes at a pace of its own, pausing now
+ * and then: what is held back meanwhile is then little, for the price of an
+ * operation for each received(). */
+void io_receive_pace(struct io_socket *socket, bool paced);
+
 /* Send all parts in order; ends with sent(). One send at a time.
  * Borrows: the bytes (not `parts`), until sent() or io_close(). */
 void io_send(struct io_socket *socket,

@@ -94,6 +94,7 @@ enum {
     IO_SOCKET_DRAIN = 1 << 10,     /* epoll: receive until the end is seen */
     IO_SOCKET_WATCHED = 1 << 11,   /* epoll: registered */
     IO_SOCKET_WATCH_OUT = 1 << 12, /* epoll: for writing, too */
+    IO_SOCKET_PACED = 1 << 13,     /* uring: receives are armed one by one */
 };
 
 /* Flags of io_listener.state. */

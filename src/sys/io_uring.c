@@ -436,7 +436,11 @@ static void accept_done(struct uring *uring,
 static void arm_receive(struct uring *uring, struct io_socket *socket)
 {
     struct io_uring_sqe *sqe = next_sqe(uring);
-    io_uring_prep_recv_multishot(sqe, socket->fd, NULL, 0, 0);
+    if ((socket->state & IO_SOCKET_PACED) != 0) {
+        io_uring_prep_recv(sqe, socket->fd, NULL, IO_RECEIVE_SIZE, 0);
+    } else {
+        io_uring_prep_recv_multishot(sqe, socket->fd, NULL, 0, 0);
+    }
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_GROUP;
     set_data(sqe, socket, URING_TAG_RECEIVE);
@@ -453,12 +457,14 @@ static void cancel_receive(struct uring *uring, struct io_socket *socket)
     }
 }
 
-/* Arm the receive if the caller wants it and nothing is in the way. */
+/* Arm the receive if the caller wants it and nothing is in the way: what is
+ * held comes first, or it would only grow. */
 static void rearm_receive(struct uring *uring, struct io_socket *socket)
 {
     const uint32_t looked_at = IO_SOCKET_RECEIVING | IO_SOCKET_ARMED |
                                IO_SOCKET_END_KNOWN | IO_SOCKET_CLOSING;
-    if ((socket->state & looked_at) == IO_SOCKET_RECEIVING) {
+    if ((socket->state & looked_at) == IO_SOCKET_RECEIVING &&
+        socket->held_first == NULL) {
         arm_receive(uring, socket);
     }
 }
@@ -526,6 +532,7 @@ static void hand_out_held(struct io_socket *socket)
     if ((socket->state & both) == both) {
         report_end(socket);
     }
+    rearm_receive(uring_of(socket->io), socket);
 }
 
 /* Hand out or hold received bytes. */

@@ -255,6 +255,39 @@ static void pausing_in_each_callback_keeps_the_order(void **state)
     free(data);
 }
 
+/* However long it lasts, little is held for one that takes slowly. */
+static void a_slow_taker_is_not_flooded(void **state)
+{
+    struct io *io = loop_of(state);
+    enum { STEPS = 3000, HELD_MAX = 1024 * 1024, PACED_HELD_MAX = 64 * 1024 };
+    char *data = end_pattern(LARGE);
+    for (int paced = 0; paced < 2; paced++) {
+        static struct end end;
+        int peer = end_pair(io, &end);
+        size_t done = 0;
+        uint64_t before = io_stats(io)->received_bytes;
+        end.pause_each = true;
+        io_receive_pace(&end.socket, paced != 0);
+        for (int step = 0; step < STEPS; step++) {
+            ssize_t moved = 1;
+            while (moved > 0 && done < LARGE) {
+                moved = write(peer, data + done, LARGE - done);
+                done += moved > 0 ? (size_t)moved : 0;
+            }
+            if (step % 3 == 0) {
+                end_receive(&end);
+            }
+            io_run_turn(io, 0);
+            uint64_t held = io_stats(io)->received_bytes - before - end.in.size;
+            assert_true(held <= (paced ? PACED_HELD_MAX : HELD_MAX));
+        }
+        assert_memory_equal(end.in.data, data, end.in.size);
+        end_finish(&end);
+        (void)close(peer);
+    }
+    free(data);
+}
+
 static void a_crowd_larger_than_the_buffers_is_served(void **state)
 {
     struct io *io = loop_of(state);
@@ -466,6 +499,7 @@ int main(void)
         LOOP_TEST(a_large_stream_arrives_whole),
         LOOP_TEST(a_pause_holds_bytes_and_the_end_back),
         LOOP_TEST(a_pause_is_felt_by_the_peer),
+        LOOP_TEST(a_slow_taker_is_not_flooded),
         LOOP_TEST(pausing_in_each_callback_keeps_the_order),
         LOOP_TEST(a_crowd_larger_than_the_buffers_is_served),
         LOOP_TEST(each_side_may_end_alone),
