@@ -77,6 +77,18 @@ struct http_result {
     bool reused;                  /* on a kept connection */
 };
 
+/* Gives the body of a request piece by piece, behind the request's parts;
+ * embedded in the owner's object. */
+struct http_source {
+    /* Begin with the first piece, whatever was before: a request may be sent
+     * once more. What is under way is void. */
+    void (*start)(struct http_source *source);
+    /* The piece before was sent: give the next one, later, by
+     * http_source_give() or http_source_fail(), unless start() comes first. */
+    void (*next)(struct http_source *source);
+    struct http_call *call; /* private */
+};
+
 /* One request; embedded in the caller's object. */
 struct http_call {
     /* It ended; always from the loop, never from inside http_call_start(). */
@@ -85,7 +97,11 @@ struct http_call {
     struct iovec parts[HTTP_CALL_PARTS_MAX]; /* the whole request, head and
                                   body; borrowed until done() */
     uint32_t part_count;
-    uint32_t timeout_ms; /* from start to the whole response; ERR_TIMEOUT */
+    /* What follows the parts; NULL: nothing. Borrowed until done(). */
+    struct http_source *source;
+    uint32_t timeout_ms; /* from start to the whole response, or, with a
+                            source, from each piece that was sent to the next,
+                            and from the last one; ERR_TIMEOUT */
     bool head_only;      /* the request is HEAD: no body comes */
     /* Private, as all below. */
     struct http_channel *channel;
@@ -135,6 +151,19 @@ void http_call_start(struct http_call *call);
 /* Give a call up; done() is not called. Its connection is closed when the
  * request was sent in part or whole. */
 void http_call_cancel(struct http_call *call);
+
+/* Send the next piece, which is not empty, and with `last` end the body. Never
+ * from inside start() or next(). Nothing happens when the request was broken
+ * off meanwhile: start() follows, or the call's end.
+ * Borrows: the bytes, until next() or start() is called or the call ends */
+void http_source_give(struct http_source *source, struct str piece, bool last);
+
+/* Give the call up with an error of the source: done() is called from inside,
+ * and the connection closed, so that the peer has no whole request. As
+ * http_source_give(), nothing when the request was broken off. */
+void http_source_fail(struct http_source *source,
+                      enum err err,
+                      const char *detail);
 
 /* Close kept connections without a call (shutdown). */
 void http_client_close_idle(struct http_client *client);

@@ -249,9 +249,8 @@ static void resolve(struct http_channel *channel)
 /* Encrypt as much of the request as there is room for. */
 static enum err encrypt(struct http_channel *channel)
 {
-    const struct http_call *call = channel->call;
-    while (call != NULL && channel->part_index < call->part_count) {
-        const struct iovec *part = &call->parts[channel->part_index];
+    while (channel->call != NULL && channel->part_index < channel->part_count) {
+        const struct iovec *part = &channel->parts[channel->part_index];
         struct str rest = {
             (const char *)part->iov_base + channel->part_offset,
             part->iov_len - channel->part_offset,
@@ -293,12 +292,27 @@ static void tls_pump(struct http_channel *channel)
 /* Tell whether all of the request is with the kernel. */
 static bool request_is_sent(struct http_channel *channel)
 {
-    if (!io_send_complete(&channel->socket)) {
+    if (channel->source_open || !io_send_complete(&channel->socket)) {
         return false;
     }
     return channel->tls == NULL ||
-           (channel->part_index == channel->call->part_count &&
+           (channel->part_index == channel->part_count &&
             tls_output(channel->tls).size == channel->sending_size);
+}
+
+static void send_parts(struct http_channel *channel,
+                       const struct iovec *parts,
+                       uint32_t part_count)
+{
+    channel->parts = parts;
+    channel->part_count = part_count;
+    channel->part_index = 0;
+    channel->part_offset = 0;
+    if (channel->tls == NULL) {
+        io_send(&channel->socket, parts, part_count);
+    } else {
+        tls_pump(channel);
+    }
 }
 
 void client_channel_send(struct http_channel *channel, struct http_call *call)
@@ -310,13 +324,64 @@ void client_channel_send(struct http_channel *channel, struct http_call *call)
     if (channel->reused) {
         channel->client->stats.reused++;
     }
-    if (channel->tls == NULL) {
-        io_send(&channel->socket, call->parts, call->part_count);
+    channel->source_open = call->source != NULL;
+    channel->pulling = false;
+    if (call->source != NULL) {
+        call->source->call = call;
+        call->source->start(call->source);
+    }
+    send_parts(channel, call->parts, call->part_count);
+}
+
+/* --- a body by pieces ---------------------------------------------------- */
+
+/* What was to be sent is with the kernel, or encrypted: have the source give
+ * what follows. Each such step is progress, which the deadline counts from. */
+static void pull(struct http_channel *channel)
+{
+    struct http_call *call = channel->call;
+    if (channel->stage != CHANNEL_BUSY || call->source == NULL ||
+        channel->pulling || channel->encrypt_failed ||
+        (channel->tls == NULL ? io_sending(&channel->socket)
+                              : channel->part_index < channel->part_count)) {
         return;
     }
-    channel->part_index = 0;
-    channel->part_offset = 0;
-    tls_pump(channel);
+    io_timer_start(channel->client->io, &call->deadline, call->timeout_ms);
+    if (channel->source_open) {
+        channel->pulling = true;
+        call->source->next(call->source);
+    }
+}
+
+/* The channel that waits for a piece of this source; NULL: none does, since
+ * its connection broke meanwhile and the call waits for another. */
+static struct http_channel *pulling(const struct http_source *source)
+{
+    struct http_channel *channel = source->call->channel;
+    return channel != NULL && channel->pulling ? channel : NULL;
+}
+
+void http_source_give(struct http_source *source, struct str piece, bool last)
+{
+    struct http_channel *channel = pulling(source);
+    CHECK(piece.size > 0);
+    if (channel == NULL) {
+        return;
+    }
+    channel->pulling = false;
+    channel->source_open = !last;
+    channel->piece = (struct iovec){(void *)piece.data, piece.size};
+    send_parts(channel, &channel->piece, 1);
+}
+
+void http_source_fail(struct http_source *source,
+                      enum err err,
+                      const char *detail)
+{
+    struct http_channel *channel = pulling(source);
+    if (channel != NULL) {
+        channel_fail(channel, err, detail);
+    }
 }
 
 static void channel_sent(struct io_socket *socket, enum err err)
@@ -335,6 +400,7 @@ static void channel_sent(struct io_socket *socket, enum err err)
         channel->sending_size = 0;
         tls_pump(channel);
     }
+    pull(channel);
     if (channel->stage == CHANNEL_SETTLING && !io_sending(socket)) {
         client_pool_keep(channel);
     }

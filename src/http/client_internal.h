@@ -86,6 +86,11 @@ struct http_channel {
     bool socket_open; /* from io_socket_init() to closed() */
     bool reused;      /* had a call before this one */
     struct client_response response;
+    const struct iovec *parts; /* borrowed: what is being sent of the call */
+    uint32_t part_count;
+    struct iovec piece;    /* of the call's source; then `parts` */
+    bool source_open;      /* the source has more */
+    bool pulling;          /* it is asked for the next piece */
     struct list link;      /* in endpoint->channels */
     struct list idle;      /* in endpoint->idle */
     struct list idle_all;  /* in client->idle */
@@ -99,7 +104,7 @@ struct http_channel {
     enum err connect_err;           /* of the last address tried */
     /* TLS. */
     struct tls *tls;     /* owned; NULL: plain */
-    uint32_t part_index; /* of the call, the first not all encrypted */
+    uint32_t part_index; /* of `parts`, the first not all encrypted */
     size_t part_offset;  /* into it */
     size_t sending_size; /* bytes of tls_output() that are being sent */
     bool input_left;     /* bytes came that TLS could not take yet */

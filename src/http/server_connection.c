@@ -172,10 +172,11 @@ static size_t take_length(struct http_connection *connection, struct str bytes)
 
 static void refuse_large(struct http_connection *connection)
 {
-    server_refuse(connection, 413,
-                  connection->gathered
-                      ? "a body of this kind must fit into batch_size_max"
-                      : "the body is too large");
+    server_refuse(
+        connection, 413,
+        connection->gathered
+            ? "a body of this kind must fit into half of batch_size_max"
+            : "the body is too large");
 }
 
 /* A chunked body is larger than the buffer: ask where it is to go. False when

@@ -48,6 +48,7 @@ enum http_body server_stream_open(struct http_connection *connection,
         exchange->head_only = head->method == HTTP_METHOD_HEAD;
         sink->exchange = exchange;
         connection->sink = sink;
+        io_receive_pace(&connection->socket, true);
         break;
     case HTTP_BODY_MEMORY:
         list_remove(&exchange->link);
@@ -71,6 +72,7 @@ static void whole(struct http_connection *connection)
     bool keep_alive = sink->exchange->keep_alive;
     connection->sink = NULL;
     connection->body_whole = false;
+    io_receive_pace(&connection->socket, false);
     connection->state = keep_alive ? SERVER_HEAD : SERVER_DEAF;
     connection->server->stats.requests++;
     sink->end(sink);
