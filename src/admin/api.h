@@ -26,6 +26,7 @@ struct api_options {
     bool admin;          /* serve the calls that read and change topics;
                             else 404 but for info and health */
     uint64_t body_size_max;
+    uint64_t body_buffer;
     uint64_t head_size_max;
     uint64_t target_size_max;
     uint64_t message_size_max;

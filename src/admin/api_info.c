@@ -161,6 +161,7 @@ static void append_limits(struct buf *to, const struct api_options *options)
 {
     buf_append_c(to, "\"limits\":{");
     member(to, "body_size_max", options->body_size_max);
+    member(to, "body_buffer", options->body_buffer);
     member(to, "head_size_max", options->head_size_max);
     member(to, "target_size_max", options->target_size_max);
     member(to, "message_size_max", options->message_size_max);

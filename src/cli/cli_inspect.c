@@ -6,6 +6,7 @@
 
 #include "cli/inspect.h"
 #include "cli/table.h"
+#include "cli/verify_bodies.h"
 #include "log/record.h"
 #include "log/segment.h"
 #include "store/store_show.h"
@@ -49,7 +50,8 @@ struct verify {
     size_t capacity;
     size_t last;     /* index of the one that was found last */
     uint64_t places; /* damaged in all */
-    bool failed;     /* no memory */
+    struct verify_bodies bodies;
+    bool failed; /* no memory */
 };
 
 static struct verify_topic *add_verified(struct verify *verify,
@@ -109,7 +111,8 @@ tell(const struct verify *verify, const char *topic, const char *text)
 /* A record whose checksum holds must be readable, too. */
 static void check_record(struct verify *verify,
                          struct verify_topic *topic,
-                         struct str bytes)
+                         struct str bytes,
+                         bool in_journal)
 {
     struct record *record = malloc(sizeof(*record));
 
@@ -121,6 +124,10 @@ static void check_record(struct verify *verify,
         topic->damaged++;
         verify->places++;
         tell(verify, topic->name, "a record's payload cannot be read");
+    } else if ((!in_journal || record->sequence >= topic->end) &&
+               verify_bodies_check(&verify->bodies, topic->name, record,
+                                   in_journal) != ERR_OK) {
+        verify->failed = true;
     }
     free(record);
 }
@@ -137,7 +144,7 @@ static enum err verify_record(void *context,
     if (topic == NULL) {
         return ERR_NOMEM;
     }
-    check_record(verify, topic, bytes);
+    check_record(verify, topic, bytes, in_journal);
     if (in_journal && sequence < topic->end) {
         return ERR_OK; /* it is in a segment, too */
     }
@@ -183,6 +190,43 @@ static void verify_damage(void *context, const struct inspect_damage *damage)
     if (topic != NULL) {
         topic->damaged++;
         topic->lost += damage->lost;
+    }
+}
+
+static void verify_trim(void *context, const char *name, uint64_t oldest)
+{
+    struct verify *verify = context;
+
+    verify_bodies_trim(&verify->bodies, name, oldest);
+}
+
+static void verify_deleted(void *context, const char *name)
+{
+    struct verify *verify = context;
+
+    verify_bodies_delete(&verify->bodies, name);
+}
+
+/* Tell of the bodies that are still wanted, and not what they were. */
+static void tell_bodies(struct verify *verify)
+{
+    for (size_t index = 0; index < verify->bodies.count; index++) {
+        const struct verify_body *body = &verify->bodies.bodies[index];
+        struct verify_topic *topic = find_verified(verify, body->topic);
+        char text[128];
+        (void)snprintf(text, sizeof(text), "body of message %llu: %s",
+                       (unsigned long long)body->sequence,
+                       body->err == ERR_NOT_FOUND ? "its file is missing"
+                       : body->err == ERR_CORRUPT ? "damaged"
+                                                  : err_text(body->err));
+        tell(verify, body->topic, text);
+        verify->places++;
+        if (topic == NULL) {
+            verify->failed = true;
+            return;
+        }
+        topic->damaged++;
+        topic->lost++;
     }
 }
 
@@ -250,12 +294,17 @@ static int run_verify(struct verify *verify, struct inspect *inspect)
         .topic = verify_begin,
         .record = verify_record,
         .damage = verify_damage,
+        .trim = verify_trim,
+        .deleted = verify_deleted,
         .context = verify,
     };
 
     enum err err = inspect_segments(inspect, NULL, &visit);
     if (err == ERR_OK) {
         err = inspect_journals(inspect, &visit);
+    }
+    if (err == ERR_OK) {
+        tell_bodies(verify);
     }
     if (err == ERR_OK && verify->failed) {
         err = ERR_NOMEM;
@@ -288,6 +337,7 @@ int cli_verify(int argument_count, char *const *arguments)
     if (call.word_count > 0) {
         directory = call.words[0];
     }
+    verify.bodies.directory = directory;
     enum err err = inspect_open(directory, &inspect);
     code = err == ERR_OK ? run_verify(&verify, inspect)
                          : complain_open(&call, directory, err);
@@ -295,6 +345,7 @@ int cli_verify(int argument_count, char *const *arguments)
         free(verify.topics[index].name);
     }
     free(verify.topics);
+    verify_bodies_fini(&verify.bodies);
     inspect_close(inspect);
     return code;
 }

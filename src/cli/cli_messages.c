@@ -320,6 +320,18 @@ static void append_pairs(struct buf *to, const json_t *pairs, const char *mark)
     }
 }
 
+/* A raw body, as far as the server shows it. */
+static void append_raw(struct buf *to, const json_t *message)
+{
+    if (json_is_true(json_object_get(message, "body_omitted"))) {
+        buf_append_format(to, "[%llu bytes in a file]",
+                          (unsigned long long)cli_number(message, "body_size"));
+        return;
+    }
+    buf_append_c(to, cli_text(message, "body"));
+    buf_append_c(to, cli_text(message, "body_base64"));
+}
+
 static int print_message(struct cli_call *call, const json_t *message)
 {
     struct buf text = {0};
@@ -338,8 +350,9 @@ static int print_message(struct cli_call *call, const json_t *message)
     append_pairs(&text, json_object_get(message, "headers"), "header  ");
     append_pairs(&text, json_object_get(message, "fields"), "field   ");
     if (strcmp(cli_text(message, "kind"), "raw") == 0) {
-        buf_append_format(&text, "\n%s%s\n", cli_text(message, "body"),
-                          cli_text(message, "body_base64"));
+        buf_append_byte(&text, '\n');
+        append_raw(&text, message);
+        buf_append_byte(&text, '\n');
     }
     return cli_print(&text);
 }
@@ -385,8 +398,7 @@ static void append_body(struct buf *to, const json_t *message)
     size_t index = 0;
     json_t *field = NULL;
 
-    buf_append_c(to, cli_text(message, "body"));
-    buf_append_c(to, cli_text(message, "body_base64"));
+    append_raw(to, message);
     json_array_foreach(fields, index, field)
     {
         buf_append_format(to, "%s%s=%s%s", index > 0 ? "&" : "",

@@ -11,6 +11,7 @@
 #include "log/segment.h"
 #include "log/topic_conf.h"
 #include "log/topic_inspect.h"
+#include "log/topic_state.h"
 #include "sys/dir.h"
 #include "sys/file.h"
 
@@ -216,6 +217,31 @@ static enum err scan_topic(const struct inspect *inspect,
                          : err;
 }
 
+static void
+tell_trim(const struct inspect_visit *visit, const char *topic, uint64_t oldest)
+{
+    if (visit->trim != NULL && oldest > 0) {
+        visit->trim(visit->context, topic, oldest);
+    }
+}
+
+/* Tell what `cmd` says of the oldest message. */
+static void tell_oldest(const struct inspect *inspect,
+                        const char *topic,
+                        const struct inspect_visit *visit)
+{
+    char path[DIR_PATH_MAX];
+    struct topic_state_slots slots;
+    struct topic_state_cmd cmd;
+    const struct topic_state_key key = {.directory = path,
+                                        .checkpoint = UINT64_MAX};
+
+    if (topic_path(inspect, topic, path) == ERR_OK &&
+        topic_state_load_cmd(&key, &slots, &cmd) == ERR_OK) {
+        tell_trim(visit, topic, cmd.oldest);
+    }
+}
+
 enum err inspect_segments(struct inspect *inspect,
                           const char *topic,
                           const struct inspect_visit *visit)
@@ -232,6 +258,7 @@ enum err inspect_segments(struct inspect *inspect,
                 visit->topic(visit->context, name);
             }
             err = scan_topic(inspect, name, visit);
+            tell_oldest(inspect, name, visit);
         }
     }
     return found || err != ERR_OK ? err : ERR_NOT_FOUND;
@@ -273,6 +300,15 @@ static enum err journal_entry(void *context,
                    : err;
     }
     const char *name = name_of(scan->inspect, topic_id);
+    if (name != NULL && type == JOURNAL_TRIM) {
+        struct reader reader = reader_of(body);
+        uint64_t oldest = reader_u64(&reader);
+        tell_trim(scan->visit, name, reader.failed ? 0 : oldest);
+    }
+    if (name != NULL && type == JOURNAL_DELETE &&
+        scan->visit->deleted != NULL) {
+        scan->visit->deleted(scan->visit->context, name);
+    }
     if (type != JOURNAL_RECORD || name == NULL) {
         return ERR_OK; /* of a topic that was deleted since */
     }

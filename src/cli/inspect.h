@@ -41,6 +41,12 @@ struct inspect_visit {
                        struct str bytes,
                        bool in_journal);
     void (*damage)(void *context, const struct inspect_damage *damage);
+    /* Messages below `oldest` were dropped; told after those of the topic's
+     * segments, and again as the journal has it. May be NULL. */
+    void (*trim)(void *context, const char *topic, uint64_t oldest);
+    /* The topic was deleted; what the journal has of the name comes after. May
+     * be NULL. */
+    void (*deleted)(void *context, const char *topic);
     void *context; /* borrowed */
 };
 

@@ -13,6 +13,8 @@
  *   - the record cannot be read: nothing is counted, the lane backs off;
  *   - it is lost (quarantined, or dropped by retention): the lane goes on
  *     behind it, and an event says so;
+ *   - its body lies in a file that is missing or damaged: as when it is lost;
+ *     what was sent of it is cut off before its end;
  *   - its URL or method cannot be used: a failed attempt like any other, since
  *     a message is never dropped;
  *   - there is no memory: as when it cannot be read.
@@ -25,6 +27,7 @@
 #include "base/diag.h"
 #include "queue/deliverer_internal.h"
 #include "queue/deliverer_reader.h"
+#include "sys/file.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,6 +39,7 @@ struct ending {
     int status;         /* 0: none came */
     const char *detail; /* for people; NULL */
     uint64_t after_ms;  /* Retry-After; 0: none */
+    bool lost;          /* the message cannot be sent, now or later */
 };
 
 static bool is_delivered(const struct ending *ending)
@@ -211,6 +215,17 @@ count(struct delivery *delivery, const struct ending *ending, bool delivered)
     }
 }
 
+/* The lane goes past a message whose body is not there any more. */
+static void
+say_lost(const struct delivery *delivery, uint64_t sequence, enum err err)
+{
+    store_blob_damaged(delivery->topic->store, sequence, err);
+    DIAG_WARN("delivery_skipped",
+              "topic=%s seq=%" PRIu64 " to=%" PRIu64 " reason=%s",
+              delivery->topic->store->name, sequence, sequence,
+              "its body is damaged on disk");
+}
+
 /* An attempt ended; the slot is given back by the step that follows. */
 static void end(struct delivery *delivery, const struct ending *ending)
 {
@@ -219,7 +234,7 @@ static void end(struct delivery *delivery, const struct ending *ending)
     struct lane_place place = place_of(delivery);
     bool delivered = is_delivered(ending);
     struct lane_outcome outcome = {
-        .delivered = delivered,
+        .delivered = delivered || ending->lost,
         .after_ms = ending->after_ms,
     };
 
@@ -238,6 +253,9 @@ static void end(struct delivery *delivery, const struct ending *ending)
                       delivery->topic->store->name, sequence, attempts,
                       target_name(delivery));
         }
+    } else if (!stray && ending->lost) {
+        failure_forget(delivery);
+        say_lost(delivery, sequence, ending->err);
     } else if (!stray) {
         failure_remember(delivery, ending);
         say_blocked(delivery, ending);
@@ -298,6 +316,11 @@ static void flight_return(struct delivery *delivery)
 
     delivery->flight = NULL;
     flight->delivery = NULL;
+    if (flight->body != NULL) {
+        body_source_destroy(flight->body);
+        flight->body = NULL;
+        deliverer->bodies--;
+    }
     list_remove(&flight->link);
     if (deliverer->warm < DELIVERER_WARM_MAX) {
         outgoing_clear(&flight->outgoing);
@@ -331,7 +354,8 @@ static uint64_t asked_for(struct delivery *delivery,
  * descriptor, or a kernel that said no. */
 static bool is_ours(enum err err)
 {
-    return err == ERR_NOMEM || err == ERR_BUSY || err == ERR_IO;
+    return err == ERR_NOMEM || err == ERR_BUSY || err == ERR_IO ||
+           err == ERR_CORRUPT;
 }
 
 static void call_done(struct http_call *call, const struct http_result *result)
@@ -339,7 +363,12 @@ static void call_done(struct http_call *call, const struct http_result *result)
     struct flight *flight = CONTAINER_OF(call, struct flight, call);
     struct delivery *delivery = flight->delivery;
     struct deliverer *deliverer = delivery->deliverer;
-    struct ending ending = {.err = result->err, .detail = result->detail};
+    struct ending ending = {
+        .err = result->err,
+        .detail = result->detail,
+        /* Only our own file is ever corrupt. */
+        .lost = result->err == ERR_CORRUPT,
+    };
 
     if (result->head != NULL) {
         ending.status = result->head->status;
@@ -373,13 +402,74 @@ static uint32_t timeout_of(const struct delivery *delivery,
     return delivery->deliverer->options.timeout_ms;
 }
 
+/* The body's file is missing, or not what it was: go on behind the message. */
+static void lose(struct delivery *delivery, enum err err)
+{
+    struct lane *lane = &delivery->lane;
+    uint64_t sequence = lane->next;
+
+    say_lost(delivery, sequence, err);
+    perform(delivery, lane_found(lane, sequence + 1));
+    struct lane_place place = place_of(delivery);
+    perform(delivery, lane_change(lane, &place, lane->paused));
+}
+
+/* Open the body of a message that lies in a file.
+ * Errors: those of store_blob_open(); ERR_NOMEM */
+static enum err body_open(struct delivery *delivery,
+                          const struct record *record,
+                          struct body_source **out)
+{
+    struct deliverer *deliverer = delivery->deliverer;
+    const struct message_blob *blob = &record->message.blob;
+    bool few = deliverer->bodies < DELIVERER_BODIES_FEW;
+    int fd = -1;
+    enum err err =
+        store_blob_open(delivery->topic->store, record->sequence, blob, &fd);
+
+    if (err == ERR_OK) {
+        err = body_source_create(
+            io_of(delivery), fd, blob,
+            few ? DELIVERER_PIECE_SIZE : DELIVERER_PIECE_SIZE_SMALL, out);
+    }
+    if (err != ERR_OK) {
+        file_close(fd);
+    }
+    return err;
+}
+
+/* Tell whether the body of the message can be had; NULL: it is in memory. If
+ * not, the delivery goes on otherwise. */
+static bool body_ready(struct delivery *delivery,
+                       const struct record *record,
+                       struct body_source **out)
+{
+    *out = NULL;
+    if (record->message.blob.size == 0) {
+        return true;
+    }
+    enum err err = body_open(delivery, record, out);
+    if (err == ERR_NOT_FOUND || err == ERR_CORRUPT) {
+        lose(delivery, err);
+    } else if (err != ERR_OK) {
+        stumble(delivery, err);
+    }
+    return err == ERR_OK;
+}
+
 /* It has a slot: render and send. */
 static void fly(struct delivery *delivery,
                 const struct record *record,
                 const struct url *url)
 {
     struct deliverer *deliverer = delivery->deliverer;
+    struct body_source *body = NULL;
+    if (!body_ready(delivery, record, &body)) {
+        return;
+    }
     struct flight *flight = flight_take(delivery);
+    flight->body = body;
+    deliverer->bodies += body != NULL ? 1 : 0;
     struct outgoing_context context = {
         .topic = delivery->topic,
         .url = url,
@@ -405,6 +495,7 @@ static void fly(struct delivery *delivery,
     *call = (struct http_call){
         .done = call_done,
         .endpoint = delivery->target->http,
+        .source = body != NULL ? body_source_http(body) : NULL,
         .timeout_ms = timeout_of(delivery, &record->message),
         .head_only = flight->outgoing.head_only,
     };

@@ -16,6 +16,7 @@
 
 #include "base/list.h"
 #include "http/client.h"
+#include "queue/body_source.h"
 #include "queue/deliverer.h"
 #include "queue/deliverer_target.h"
 #include "queue/endpoint.h"
@@ -38,12 +39,18 @@ enum {
     DELIVERER_READERS_IDLE_MAX = 16,
     /* Flights in the pool that keep their buffers (OUTGOING_KEEP_MAX each). */
     DELIVERER_WARM_MAX = 128,
+    /* Bytes of a piece of a body that lies in a file, while few are sent, and
+     * while many are. */
+    DELIVERER_PIECE_SIZE = 256 * 1024,
+    DELIVERER_PIECE_SIZE_SMALL = 32 * 1024,
+    DELIVERER_BODIES_FEW = 32,
 };
 
 /* One attempt under way. */
 struct flight {
     struct http_call call;
     struct outgoing outgoing;
+    struct body_source *body;  /* owned; NULL: the body is in `outgoing` */
     struct delivery *delivery; /* borrowed; NULL: in the pool */
     struct list link;          /* in deliverer->free or ->flying */
 };
@@ -82,6 +89,7 @@ struct deliverer {
     struct list free;                /* flights; those with buffers first */
     uint32_t warm;                   /* of them, how many have buffers */
     struct list flying;              /* flights */
+    uint32_t bodies;                 /* of flights, read from files */
     bool draining;
     void (*drained)(void *context); /* NULL: was called */
     void *drained_context;          /* borrowed */

@@ -111,7 +111,7 @@ static void answer_stored(const struct push_task *task)
     http_exchange_answer_raw(task->exchange, buf_str(&head), buf_str(&body));
 }
 
-static void push_ended(struct push_task *task)
+void listener_push_ended(struct push_task *task)
 {
     struct listener *listener = task->context;
 
@@ -150,7 +150,7 @@ static void take_push(struct listener *listener, struct http_exchange *exchange)
         task->context = listener;
         task->exchange = exchange;
         task->json = json;
-        task->ended = push_ended;
+        task->ended = listener_push_ended;
         err = push_task_start(task, &push);
     }
     if (err != ERR_OK) {

@@ -28,6 +28,8 @@ struct listener_options {
     struct recorder_options recorder;
     uint32_t batch_count_max; /* items of one /opq/batch */
     uint32_t pending_max;     /* pushes under way; past it 503 */
+    uint32_t uploads_max;     /* of them, with bodies that go into files, of
+                                 256 KiB each in memory; past it 503 */
 };
 
 struct listener_stats {

@@ -17,6 +17,7 @@ struct listener {
     struct listener_stats stats;
     struct recorder *recorder; /* owned */
     struct push_pool pool;
+    uint32_t uploads; /* bodies that are coming */
 };
 
 /* Answer a request of the first OPQ's two calls that is refused. */
@@ -24,6 +25,9 @@ void listener_refuse(struct http_exchange *exchange,
                      bool json,
                      int status,
                      const char *detail);
+
+/* A push of its own, not of a batch, has ended: answer it. */
+void listener_push_ended(struct push_task *task);
 
 /* Take POST /opq/batch. */
 void listener_batch(struct listener *listener, struct http_exchange *exchange);

@@ -205,8 +205,9 @@ enum err outgoing_render(struct outgoing *outgoing,
         append_header(head, "User-Agent", context->user_agent);
     }
     render_type(head, message);
-    if (body->size > 0 || wants_length(method)) {
-        append_number(head, "Content-Length", body->size);
+    uint64_t size = message->blob.size > 0 ? message->blob.size : body->size;
+    if (size > 0 || wants_length(method)) {
+        append_number(head, "Content-Length", size);
     }
     render_place(head, context);
     buf_append(head, "\r\n", 2);

@@ -49,7 +49,8 @@ struct outgoing_context {
     uint64_t now_s;   /* wall clock, since 1970 */
 };
 
-/* Render a message. What was in `outgoing` before is overwritten.
+/* Render a message. What was in `outgoing` before is overwritten. A body that
+ * lies in a file is not rendered, only its length told: it follows the parts.
  *
  * Errors: ERR_INVALID  its method is none that can be sent
  *         ERR_NOMEM

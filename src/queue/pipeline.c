@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/diag.h"
+#include "queue/listener_upload.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -144,6 +145,15 @@ static void handle(void *context, struct http_exchange *exchange)
     }
 }
 
+static enum http_body open_body(void *context,
+                                struct http_exchange *exchange,
+                                struct http_sink **out_sink)
+{
+    struct pipeline *pipeline = context;
+
+    return listener_upload(pipeline->listener, exchange, out_sink);
+}
+
 /* The parts in the order in which their turn hooks are to run. */
 static enum err open_parts(struct pipeline *pipeline)
 {
@@ -167,6 +177,7 @@ static enum err open_parts(struct pipeline *pipeline)
     }
     options->http.io = pipeline->io;
     options->http.handle = handle;
+    options->http.open_body = open_body;
     options->http.context = pipeline;
     return http_server_create(&options->http, &pipeline->server);
 }

@@ -35,7 +35,7 @@ struct pipeline_options {
     uint32_t index;
     struct shard_group *group; /* borrowed; our shard is entered into it */
     struct io_options io;
-    struct http_server_options http;    /* io, handle, context: ours */
+    struct http_server_options http;    /* io, context, calls: ours */
     struct http_client_options client;  /* io: ours */
     struct deliverer_options deliverer; /* io, client: ours */
     struct listener_options listener;   /* shard: ours */

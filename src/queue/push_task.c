@@ -135,9 +135,7 @@ static void carried_back(struct shard_call *call)
     task->ended(task);
 }
 
-/* Encode a push for another shard and send it there. */
-static enum err
-carry(struct push_task *task, const struct push *push, struct shard *there)
+enum err push_task_record(struct push_task *task, const struct push *push)
 {
     enum err err = record_size(&push->message, &task->record_size);
     if (err != ERR_OK) {
@@ -150,11 +148,37 @@ carry(struct push_task *task, const struct push *push, struct shard *there)
     record_encode(&push->message, 0, task->record, task->record_size);
     memcpy(task->topic, push->topic.data, push->topic.size);
     task->topic[push->topic.size] = '\0';
+    task->op.durability = push->durability;
+    return ERR_OK;
+}
+
+/* Send the record to another shard. */
+static enum err carry(struct push_task *task, struct shard *there)
+{
     task->op.done = stored_there;
     task->call.run = carried;
     task->call.returned = carried_back;
     task->pool->carried++;
     return shard_send(task->pool->shard, there, &task->call);
+}
+
+enum err push_task_start_record(struct push_task *task)
+{
+    struct shard *home = task->pool->shard;
+    struct shard *owner = shard_owner(home, str_from(task->topic));
+    struct topic *topic = NULL;
+
+    if (owner != home) {
+        return carry(task, owner);
+    }
+    enum err err = shard_topic(home, str_from(task->topic), true, &topic);
+    if (err != ERR_OK) {
+        return err;
+    }
+    note_topic(task, topic);
+    task->op.done = stored_here;
+    return store_append_encoded(topic->store, task->record, task->record_size,
+                                &task->op);
 }
 
 enum err push_task_start(struct push_task *task, const struct push *push)
@@ -165,7 +189,8 @@ enum err push_task_start(struct push_task *task, const struct push *push)
 
     task->op.durability = push->durability;
     if (owner != home) {
-        return carry(task, push, owner);
+        enum err err = push_task_record(task, push);
+        return err == ERR_OK ? carry(task, owner) : err;
     }
     enum err err = shard_topic(home, push->topic, true, &topic);
     if (err != ERR_OK) {

@@ -51,7 +51,7 @@ struct push_task {
     /* The way; private. */
     struct store_op op;
     struct shard_call call;
-    void *record; /* owned; only when carried to another shard */
+    void *record; /* owned; when carried to another shard, or begun early */
     size_t record_size;
 };
 
@@ -78,6 +78,15 @@ void push_task_release(struct push_task *task);
  *         does not come */
 MUST_CHECK enum err push_task_start(struct push_task *task,
                                     const struct push *push);
+
+/* Encode a push whose body is yet to come, for push_task_start_record().
+ * Errors: ERR_TOO_LARGE, ERR_NOMEM */
+MUST_CHECK enum err push_task_record(struct push_task *task,
+                                     const struct push *push);
+
+/* Store the record that push_task_record() made, in task->record, as
+ * push_task_start() does. */
+MUST_CHECK enum err push_task_start_record(struct push_task *task);
 
 /* Append {"id":...,"topic":...,"seq":...} of a stored push. */
 void push_task_json(const struct push_task *task, struct buf *to);

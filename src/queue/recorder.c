@@ -419,6 +419,11 @@ static enum err read_type(const struct http_head *head,
     return ERR_OK;
 }
 
+bool recorder_is_raw(const struct http_head *head)
+{
+    return body_type(http_head_value(head, STR("Content-Type"))) == BODY_OTHER;
+}
+
 static enum err parse_form(struct recorder *recorder,
                            const struct http_head *head,
                            struct str body,

@@ -81,6 +81,9 @@ MUST_CHECK enum err recorder_read(struct recorder *recorder,
                                   struct push *out_push,
                                   struct push_refusal *out_refusal);
 
+/* Tell whether a push with this head is a raw one, by its type. */
+bool recorder_is_raw(const struct http_head *head);
+
 /* Read a push from one JSON object. `head` gives nothing but the defaults of
  * control values, in its Opq- headers and query.
  * Borrows and errors: as recorder_read() */

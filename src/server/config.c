@@ -545,15 +545,14 @@ static enum err check_together(const struct config *config, struct buf *errors)
                              "journal_file_size\n");
         result = ERR_INVALID;
     }
-    if (config->body_size_max > config->batch_size_max / 2) {
-        buf_append_c(errors, "body_size_max must be at most half of "
-                             "batch_size_max\n");
-        result = ERR_INVALID;
-    }
-    /* A body that comes in pieces is held in up to twice its size. */
-    if (config->body_size_max > config->body_memory / 2) {
-        buf_append_c(errors, "body_size_max must be at most half of "
-                             "body_memory\n");
+    /* Larger ones go through files; one that comes in pieces is held in up to
+     * twice its size. */
+    uint64_t gathered = config->batch_size_max / 2;
+    gathered =
+        config->body_size_max < gathered ? config->body_size_max : gathered;
+    if (gathered > config->body_memory / 2) {
+        buf_append_c(errors, "body_memory must be at least twice "
+                             "body_size_max, or as much as batch_size_max\n");
         result = ERR_INVALID;
     }
     if (config->data[0] == '\0') {

@@ -142,6 +142,31 @@ static enum durability durability(const struct config *config)
                                              : DURABILITY_DISK;
 }
 
+/* Bytes of a body that fit into a batch, with all that goes with them. */
+static uint64_t body_gather_max(const struct config *config)
+{
+    uint64_t size = config->batch_size_max / 2;
+
+    return config->body_size_max < size ? config->body_size_max : size;
+}
+
+/* Bytes of a body past which it goes into a file. */
+static uint64_t body_buffer(const struct config *config)
+{
+    uint64_t size = body_gather_max(config);
+
+    return config->body_buffer < size ? config->body_buffer : size;
+}
+
+/* Bodies going into files at once: each has two pieces in memory. */
+static uint32_t uploads_max(const struct config *config)
+{
+    enum { UPLOAD_SIZE = 256 * 1024 };
+    uint64_t count = config->body_memory / UPLOAD_SIZE;
+
+    return count == 0 ? 1 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
+}
+
 static struct http_server_options http_options(const struct config *config)
 {
     return (struct http_server_options){
@@ -149,6 +174,8 @@ static struct http_server_options http_options(const struct config *config)
                    .target_size_max = (size_t)config->target_size_max},
         .body_size_max = config->body_size_max,
         .body_memory_max = config->body_memory,
+        .body_buffer = body_buffer(config),
+        .body_gather_max = body_gather_max(config),
         .connections_max = (uint32_t)config->connections_max,
         .head_timeout_ms = (uint32_t)config->head_timeout,
         .body_timeout_ms = (uint32_t)config->body_timeout,
@@ -210,7 +237,8 @@ static struct pipeline_options pipeline_options(struct server *server,
                                   .target_allowed = host_allowed,
                                   .context = server->guard},
                      .batch_count_max = (uint32_t)config->batch_count_max,
-                     .pending_max = (uint32_t)config->pending_max},
+                     .pending_max = (uint32_t)config->pending_max,
+                     .uploads_max = uploads_max(config)},
         .store_open = store_open,
         .store_context = server,
         .handle_other = api_handle,
@@ -225,6 +253,7 @@ static enum err make_api(struct server *server)
         .version = OPQ_VERSION,
         .admin = config->admin,
         .body_size_max = config->body_size_max,
+        .body_buffer = body_buffer(config),
         .head_size_max = config->head_size_max,
         .target_size_max = config->target_size_max,
         .message_size_max = config->batch_size_max,

@@ -45,5 +45,10 @@ void store_show(const struct record *record, struct buf *to)
     }
     json_text_append_text(to, "kind", STR("raw"));
     json_text_append_text(to, "content_type", message->content_type);
+    if (message->blob.size > 0) {
+        json_text_append_number(to, "body_size", message->blob.size);
+        buf_append_c(to, ",\"body_omitted\":true");
+        return;
+    }
     json_text_append_bytes(to, "body", message->body);
 }

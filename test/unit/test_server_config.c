@@ -281,11 +281,12 @@ static void mistakes_of_all_sources_are_told_at_once(void **state)
 
 static void settings_must_fit_together(void **state)
 {
-    char *const arguments[] = {"--body-size-max=4m", NULL};
+    char *const arguments[] = {"--batch-size-max=20m", NULL};
 
     (void)state;
     expect_errors(arguments, no_environment,
-                  "body_size_max must be at most half of batch_size_max\n");
+                  "batch_size_max must be at most half of "
+                  "journal_file_size\n");
 
     char *const files[] = {"--journal-size=512g", NULL};
     expect_errors(files, no_environment,
@@ -301,7 +302,8 @@ static void settings_must_fit_together(void **state)
     /* The largest body could never be received. */
     char *const bodies[] = {"--body-memory=1m", NULL};
     expect_errors(bodies, no_environment,
-                  "body_size_max must be at most half of body_memory\n");
+                  "body_memory must be at least twice body_size_max, or as "
+                  "much as batch_size_max\n");
 
     /* An empty one would be the root directory. */
     char *const empty[] = {"--data=", "--syslog=", NULL};
