@@ -85,6 +85,24 @@ static void blob_ready(struct store_blob *blob)
     upload_fail(upload, blob->err);
 }
 
+/* The push has ended: the file is its store's, or nobody's. */
+static void push_ended(struct push_task *task)
+{
+    struct upload *upload = task->context;
+
+    if (task->err == ERR_OK) {
+        upload->listener->stats.pushed_bytes += upload->blob->message.size;
+    }
+    if (task->given) {
+        store_blob_keep(upload->blob);
+        upload->blob = NULL;
+    }
+    task->context = upload->listener;
+    upload->task = NULL;
+    upload_drop(upload);
+    listener_push_ended(task);
+}
+
 /* The body is durable: store its message. */
 static void blob_ended(struct store_blob *blob)
 {
@@ -94,21 +112,16 @@ static void blob_ended(struct store_blob *blob)
     enum err err = blob->err;
 
     if (err == ERR_OK) {
-        task->context = listener;
+        task->context = upload;
         task->exchange = upload->sink.exchange;
-        task->ended = listener_push_ended;
+        task->ended = push_ended;
         record_set_blob(task->record, &blob->message,
                         io_wall_ms(listener->options.shard->io));
         err = push_task_start_record(task);
     }
     if (err != ERR_OK) {
         upload_fail(upload, err);
-        return;
     }
-    listener->stats.pushed_bytes += blob->message.size;
-    store_blob_keep(blob);
-    listener->uploads--;
-    free(upload);
 }
 
 /* --- the head ------------------------------------------------------------- */

@@ -58,6 +58,7 @@ enum err push_task_acquire(struct push_pool *pool, struct push_task **out)
     task->batch = NULL;
     task->json = false;
     task->record = NULL;
+    task->given = false;
     pool->pending++;
     *out = task;
     return ERR_OK;
@@ -91,6 +92,7 @@ static void stored_here(struct store_op *op, enum err err)
         shard_topic_unused(task->pool->shard, str_from(task->topic));
     }
     task->err = err;
+    task->given = true;
     task->sequence = op->sequence;
     task->durability = op->durability;
     task->ended(task);
@@ -104,6 +106,7 @@ static void stored_there(struct store_op *op, enum err err)
         shard_topic_unused(task->call.there, str_from(task->topic));
     }
     task->err = err;
+    task->given = true;
     task->sequence = op->sequence;
     task->durability = op->durability;
     shard_call_return(&task->call);

@@ -44,6 +44,8 @@ struct push_task {
     bool json;                      /* how to answer */
     /* The outcome. */
     enum err err;
+    bool given; /* the store took the record: what the disk holds of it when
+                   the push failed is not known */
     uint64_t sequence;
     enum durability durability;
     char id_prefix[24];             /* of the topic */

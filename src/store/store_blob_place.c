@@ -328,7 +328,8 @@ void store_blob_recovered(struct local_store *store, bool doubt)
     if (doubt) {
         atomic_store(&data->doubt, true);
     }
-    if (atomic_fetch_add(&data->recovered, 1) + 1 != store->shard_count) {
+    if (store->io == NULL || /* another number of shards is yet to be made */
+        atomic_fetch_add(&data->recovered, 1) + 1 != store->shard_count) {
         return;
     }
     for (size_t i = 0; i < data->leftover_count; i++) {

@@ -54,12 +54,16 @@ static enum err remove_one(void *context, const char *name, bool is_directory)
     if (removal->count == STORE_JOB_REMOVE_MAX) {
         return ERR_AGAIN;
     }
-    if (is_directory) {
-        return ERR_OK; /* dir_remove() takes them at the end */
-    }
     enum err err = dir_join(path, removal->directory, name);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (is_directory) { /* bodies; dir_remove() takes the folder at the end */
+        return blob_remove_below(path, UINT64_MAX,
+                                 STORE_JOB_REMOVE_MAX - removal->count);
+    }
     removal->count++;
-    return err == ERR_OK ? file_remove(path) : err;
+    return file_remove(path);
 }
 
 /* Remove a folder, some files at a time: ERR_AGAIN until it is done. */

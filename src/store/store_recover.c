@@ -545,10 +545,8 @@ static enum err settle_all(struct local_store *store)
             return err;
         }
     }
-    if (store->io != NULL) {
-        store_blob_recovered(store, recovery->damaged > 0 ||
-                                        recovery->stranger_count > 0);
-    }
+    store_blob_recovered(store,
+                         recovery->damaged > 0 || recovery->stranger_count > 0);
     for (uint32_t i = 0; i < recovery->stranger_count; i++) {
         store->stats.quarantined += recovery->strangers[i].entries;
         DIAG_ERROR("journal_topic_unknown",

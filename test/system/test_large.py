@@ -317,6 +317,15 @@ def test_replay_purge_and_delete(serve, sink):
                list(opq.data.glob('trash-*')), 'the deletion')
 
 
+def test_push_that_its_shard_refuses_leaves_no_file(serve, sink):
+    """Whether it was received by the topic's own shard, or carried over."""
+    opq = serve(*LARGE, '--shards=3', '--topics-max=1')
+    answers = [push(opq, f'many{number}', sink.url, 2 * MIB, number)[0]
+               for number in range(12)]
+    assert answers.count(201) == 3 and answers.count(503) == 9
+    wait_until(lambda: len(files(opq)) == 3, 'their removal')
+
+
 def test_retention_takes_bodies_along(serve, sink):
     opq = serve(*LARGE, '--segment-size=8m')
     opq.request('PUT', '/opq/topics/kept', {'retain_count': 1})

@@ -342,6 +342,38 @@ static void another_number_of_shards_keeps_bodies(void **state)
     end(&place);
 }
 
+/* A body that a damaged record may have named is not removed at once. */
+static void body_stays_while_its_journal_has_damage(void **state)
+{
+    struct store_place place;
+    struct io *io = loop_of(state);
+    char path[DIR_PATH_MAX];
+    char *bytes = NULL;
+    size_t size = 0;
+    int fd = -1;
+    store_place_create(&place);
+    place.options.checkpoint_interval_ms = 3600000;
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    assert_int_equal(push(&place, "a"), ERR_OK);
+    assert_int_equal(push(&place, "a"), ERR_OK);
+    store_place_crash(&place);
+    store_place_path(&place, "journal/0/0.jnl", path);
+    assert_int_equal(file_load(path, 1 << 24, &bytes, &size), ERR_OK);
+    const char *url = memmem(bytes, size, "127.0.0.1:9/sink", 16);
+    assert_non_null(url);
+    assert_int_equal(file_open(path, FILE_WRITE, &fd), ERR_OK);
+    assert_int_equal(file_write_at(fd, "X", 1, (uint64_t)(url - bytes), false),
+                     ERR_OK);
+    file_close(fd);
+    free(bytes);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    assert_int_equal(files_in(&place, "blobs"), 1);
+    assert_int_equal(files_in(&place, "topics/a/blobs"), 1);
+    store_place_close(&place);
+    assert_int_equal(files_in(&place, "blobs"), 1);
+    store_place_destroy(&place);
+}
+
 static void body_that_would_take_the_reserve_is_refused(void **state)
 {
     struct store_place place;
@@ -518,6 +550,7 @@ int main(void)
         LOOP_TEST(purge_and_delete_remove_bodies),
         LOOP_TEST(purge_takes_bodies_that_are_not_placed),
         LOOP_TEST(another_number_of_shards_keeps_bodies),
+        LOOP_TEST(body_stays_while_its_journal_has_damage),
         LOOP_TEST(body_that_would_take_the_reserve_is_refused),
         LOOP_TEST(body_that_is_gone_is_told),
         LOOP_TEST(any_call_fails_with_an_io_error),
