@@ -12,6 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    BODY_BESIDE = 4,            /* of the first byte: the header says so */
+    BODY_BESIDE_SIZE = 5000000, /* as in the kept corpus */
+};
+
 static struct record first;
 static struct record second;
 
@@ -110,6 +115,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     put_u32(record + 24, (uint32_t)input.size);
     put_u16(record + 28, flags >> 1);
     put_u16(record + 30, 1);
+    if ((flags & BODY_BESIDE) != 0) {
+        put_u64(record + 32, BODY_BESIDE_SIZE); /* or any other would do */
+    }
     put_u32(record + 4,
             crc32c(0, record + 8, RECORD_HEADER_SIZE - 8 + input.size));
     try((struct str){record, room});
