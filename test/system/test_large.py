@@ -14,7 +14,8 @@ import time
 
 import pytest
 from certificates import Authority
-from harness import Answer, RawConnection, run_cli, wait_until
+from harness import Server, run_cli, wait_until
+from mounts import mounted
 
 MIB = 1 << 20
 LARGE = ['--body-size-max=256m', '--retry-first=20ms', '--retry-max=100ms',
@@ -279,6 +280,60 @@ def test_kill_9_right_after_201_loses_nothing(serve, receivers, shards):
     opq.stop()
     verified = run_cli('verify', str(opq.data))
     assert verified.returncode == 0, verified.stdout
+
+
+@pytest.mark.parametrize('kind', ['ext4', 'xfs'])
+def test_cut_file_system_loses_no_body(tmp_path, kind):
+    """As when the power goes: before and after bodies are placed."""
+    size = 2 * MIB + 77
+    with mounted(tmp_path, kind, 600) as system:
+        if isinstance(system, str):
+            pytest.skip(system)
+        opq = Server(system.path / 'data', '--shards=2', *LARGE,
+                     '--journal-size=16m', '--journal-file-size=4m',
+                     '--batch-size-max=2m', '--body-buffer=64k')
+        taken = {}
+        try:
+            for number in range(4):
+                opq.start()
+                for seed in range(number * 10, number * 10 + 6):
+                    topic = f'cut{seed % 3}'
+                    status, answer = push(
+                        opq, topic, 'http://127.0.0.1:9/', size, seed,
+                        headers={'Accept': 'application/json'})
+                    assert status == 201
+                    taken[topic, json.loads(answer)['seq']] = seed
+                with opq.connect() as connection:
+                    connection.send(head_of(opq, 'half', 'http://a/', size))
+                    connection.send(body_of(MIB, 1))
+                    if number % 2 == 1:  # after a checkpoint, or before it
+                        wait_until(lambda: len(files(opq, 'blobs')) == 1,
+                                   'placing')
+                    system.cut()
+                    opq.kill()
+                system.umount()
+                assert system.mount() is None
+            opq.start()
+            verify_all(opq, taken, size)
+            assert opq.stop() == 0, opq.explain()
+        finally:
+            if opq.alive():
+                opq.kill()
+            system.umount()
+            assert system.mount() is None
+        assert run_cli('verify', str(opq.data)).returncode == 0
+
+
+def verify_all(opq, taken, size):
+    """Each body is in its place, whole; and nothing else is there."""
+    wait_until(lambda: files(opq, 'blobs') == [], 'placing')
+    names = files(opq, 'topics')
+    assert len(names) == len(taken)
+    for name in names:
+        _, topic, _, file = name.split('/')
+        seed = taken[topic, int(file.split('-')[0])]
+        content = (opq.data / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest(size, seed)
 
 
 def test_retry_sends_the_whole_body_again(serve, sink):
