@@ -58,6 +58,35 @@ enum err recorder_refuse(struct push_refusal *refusal,
     return ERR_INVALID;
 }
 
+/* Tell whether a name can be shown back: none but plain characters, few. */
+static bool is_plain(struct str name)
+{
+    enum { SHOWN_MAX = 64 };
+
+    for (size_t index = 0; index < name.size; index++) {
+        char byte = name.data[index];
+        if (!(byte >= 'a' && byte <= 'z') && !(byte >= 'A' && byte <= 'Z') &&
+            !(byte >= '0' && byte <= '9') && byte != '-' && byte != '_') {
+            return false;
+        }
+    }
+    return name.size > 0 && name.size <= SHOWN_MAX;
+}
+
+enum err recorder_refuse_name(struct push_refusal *refusal,
+                              const char *what,
+                              struct str name,
+                              const char *why)
+{
+    char text[RECORDER_DETAIL_MAX];
+
+    if (!is_plain(name)) {
+        return recorder_refuse(refusal, 400, what, why);
+    }
+    (void)snprintf(text, sizeof(text), "%s %.*s", what, STR_ARG(name));
+    return recorder_refuse(refusal, 400, text, why);
+}
+
 /* --- control values ------------------------------------------------------- */
 
 static enum err set_sync(struct push *push, struct str value)
@@ -274,8 +303,8 @@ enum err recorder_take_head(struct recorder *recorder,
                                    str_cut(name, opq_prefix.size, name.size),
                                    value, refusal);
             if (err == ERR_NOT_FOUND) {
-                err = recorder_refuse(refusal, 400, "an Opq- header",
-                                      "is not known");
+                err = recorder_refuse_name(refusal, "header", name,
+                                           "is not known");
             }
         }
         if (err != ERR_OK) {
@@ -496,8 +525,8 @@ enum err recorder_take_query(struct recorder *recorder,
         const struct form_field *field = &recorder->query.fields[index];
         err = recorder_control(recorder, field->name, field->value, refusal);
         if (err == ERR_NOT_FOUND) {
-            err = recorder_refuse(refusal, 400, "a query parameter",
-                                  "is not known");
+            err = recorder_refuse_name(refusal, "query parameter", field->name,
+                                       "is not known");
         }
     }
     return err;
@@ -561,7 +590,8 @@ check_fields(const struct form *form, bool strict, struct push_refusal *refusal)
         bool known =
             str_equal(name, STR("topic")) || str_equal(name, STR("cmd"));
         if (!known && strict) {
-            return recorder_refuse(refusal, 400, "a parameter", "is not known");
+            return recorder_refuse_name(refusal, "parameter", name,
+                                        "is not known");
         }
         if (known && form_find(form, name) != &form->fields[index]) {
             return recorder_refuse(refusal, 400,
@@ -588,8 +618,8 @@ static enum err take_replay_head(const struct http_head *head,
         } else if (str_equal_nocase(name, STR("cmd"))) {
             name = STR("cmd");
         } else {
-            return recorder_refuse(refusal, 400, "an Opq- header",
-                                   "is not known");
+            return recorder_refuse_name(refusal, "header", header->name,
+                                        "is not known");
         }
         if (form->field_count == FORM_FIELDS_MAX) {
             return form_failed(ERR_TOO_LARGE, refusal);

@@ -39,6 +39,13 @@ MUST_CHECK enum err recorder_refuse(struct push_refusal *refusal,
                                     const char *what,
                                     const char *why);
 
+/* The same for something the request names itself, with 400: "<what> <name>
+ * <why>". A name that is odd or long is left out. Returns ERR_INVALID. */
+MUST_CHECK enum err recorder_refuse_name(struct push_refusal *refusal,
+                                         const char *what,
+                                         struct str name,
+                                         const char *why);
+
 /* Set a control value by its name, without a prefix.
  * Errors: ERR_NOT_FOUND  there is none of that name
  *         ERR_INVALID    its value has no sense, or it has one already */

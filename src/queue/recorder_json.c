@@ -166,13 +166,13 @@ static enum err read_member(struct recorder *recorder,
         return read_headers(recorder, value, refusal);
     }
     if (value_text(recorder, value, &text) != ERR_OK) {
-        return recorder_refuse(refusal, 400, "a member",
-                               recorder_knows(key) ? "must be a string"
-                                                   : "is not known");
+        return recorder_refuse_name(refusal, "member", key,
+                                    recorder_knows(key) ? "must be a string"
+                                                        : "is not known");
     }
     enum err err = recorder_control(recorder, key, text, refusal);
     if (err == ERR_NOT_FOUND) {
-        return recorder_refuse(refusal, 400, "a member", "is not known");
+        return recorder_refuse_name(refusal, "member", key, "is not known");
     }
     return err;
 }
@@ -280,16 +280,17 @@ enum err recorder_read_members(struct recorder *recorder,
         return err;
     }
     while (json_scan_member(&members, &name, &value) == ERR_OK) {
+        struct str key = str_cut(name.text, 1, name.text.size - 2);
         struct str text;
         if (form->field_count == FORM_FIELDS_MAX) {
             return recorder_refuse(refusal, 400, "body", "has too much");
         }
         if (value_text(recorder, &value, &text) != ERR_OK) {
-            return recorder_refuse(refusal, 400, "a member",
-                                   "must be a string or a number");
+            return recorder_refuse_name(refusal, "member", key,
+                                        "must be a string or a number");
         }
-        form->fields[form->field_count] = (struct form_field){
-            .name = str_cut(name.text, 1, name.text.size - 2), .value = text};
+        form->fields[form->field_count] =
+            (struct form_field){.name = key, .value = text};
         form->field_count++;
     }
     return ERR_OK;

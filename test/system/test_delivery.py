@@ -182,7 +182,7 @@ def test_no_control_value_breaks_the_framing(shared_opq, member, text):
 def test_headers_that_are_ours_cannot_be_pushed(opq, receiver, name):
     answer = push_with(opq, receiver, ['Host: x', f'{name}: 7'])
     assert answer.status == 400
-    assert answer.body == b'BadRequest: an Opq- header is not known\n'
+    assert answer.body == f'BadRequest: header {name} is not known\n'.encode()
 
 
 def test_place_of_a_message_is_told(opq, receiver):

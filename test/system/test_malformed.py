@@ -583,14 +583,15 @@ def test_bad_replay_is_refused(shared_opq, body, detail):
     ('', 'topic=a&cmd=0&topic=a', {}, 'topic is given twice'),
     ('?cmd=0', 'topic=a&cmd=0', {}, 'cmd is given twice'),
     ('', 'topic=a&cmd=0', {'Opq-Cmd': '0'}, 'cmd is given twice'),
-    ('', 'topic=a&cmd=0', {'Opq-Cdm': '0'}, 'an Opq- header is not known'),
-    ('?topic=a&cmd=0&from=1', None, {}, 'a parameter is not known'),
+    ('', 'topic=a&cmd=0', {'Opq-Cdm': '0'}, 'header Opq-Cdm is not known'),
+    ('?topic=a&cmd=0&from=1', None, {}, 'parameter from is not known'),
     ('?topic=a', {'topic': 'b', 'cmd': 0}, {}, 'topic is given twice'),
     ('', '{"topic":"a","cmd":0,"cmd":1}', {}, 'cmd is given twice'),
-    ('', {'topic': 'a', 'cmd': 0, 'rate': 1}, {}, 'a parameter is not known'),
+    ('', {'topic': 'a', 'cmd': 0, 'rate': 1}, {},
+     'parameter rate is not known'),
     ('', {'topic': 'a', 'cmd': None}, {},
-     'a member must be a string or a number'),
-    ('?rate=1', {'topic': 'a', 'cmd': 0}, {}, 'a parameter is not known'),
+     'member cmd must be a string or a number'),
+    ('?rate=1', {'topic': 'a', 'cmd': 0}, {}, 'parameter rate is not known'),
 ])
 def test_ambiguous_replay_is_refused(shared_opq, query, body, headers, detail):
     if isinstance(body, str):

@@ -313,7 +313,9 @@ def test_refused_form_says_which_field_and_why(shared_opq, body, status,
     ('{"topic":"a"} {}', 'body is not valid JSON'),
     ('[]', 'body must be a JSON object'),
     ('{"topic":"a","url":"http://127.0.0.1:1/","urgent":true}',
-     'a member is not known'),
+     'member urgent is not known'),
+    ('{"topic":"a","url":"http://127.0.0.1:1/","a\\"b":true}',
+     'member is not known'),
     ('{"topic":"a","url":"http://127.0.0.1:1/","message":"\\ud800"}',
      'message has half of a surrogate pair'),
     ('{"topic":"a","url":"http://127.0.0.1:1/","message_base64":"a"}',
@@ -331,12 +333,14 @@ def test_refused_form_says_which_field_and_why(shared_opq, body, status,
     ('{"topic":"a","url":"http://127.0.0.1:1/","timeout":"2h"}',
      'timeout must be a duration up to 1h, such as 30s'),
     ('{"topic":["a"],"url":"http://127.0.0.1:1/"}',
-     'a member must be a string'),
-    ('{"topic":null,"url":"http://127.0.0.1:1/"}', 'a member must be a string'),
-    ('{"topic":true,"url":"http://127.0.0.1:1/"}', 'a member must be a string'),
-    ('{"topic":"a","url":null}', 'a member must be a string'),
+     'member topic must be a string'),
+    ('{"topic":null,"url":"http://127.0.0.1:1/"}',
+     'member topic must be a string'),
+    ('{"topic":true,"url":"http://127.0.0.1:1/"}',
+     'member topic must be a string'),
+    ('{"topic":"a","url":null}', 'member url must be a string'),
     ('{"topic":"a","url":"http://127.0.0.1:1/","timeout":null}',
-     'a member must be a string'),
+     'member timeout must be a string'),
     ('{"topic":"a","url":"http://127.0.0.1:1/","headers":{"A":"1"},'
      '"headers":{"A":"2"}}', 'headers is given twice'),
     ('{"topic":"a","url":"http://127.0.0.1:1/","TOPIC":"b"}',
@@ -377,9 +381,9 @@ def test_two_types_of_a_body_are_refused(shared_opq, path):
 
 @pytest.mark.parametrize('path, headers, detail', [
     ('/opq/push?topic=a&url=http://127.0.0.1:1/&urgent=1', {},
-     'a query parameter is not known'),
+     'query parameter urgent is not known'),
     ('/opq/push?topic=a&url=http://127.0.0.1:1/', {'Opq-Urgent': '1'},
-     'an Opq- header is not known'),
+     'header Opq-Urgent is not known'),
     ('/opq/push?topic=a&url=http://127.0.0.1:1/',
      {'Opq-Forward-Host': 'other'},
      'headers has a field that OPQ sets itself'),
@@ -488,7 +492,7 @@ def test_batch_with_mistakes_stores_the_rest(opq, receiver):
     assert results[2] == {'title': 'Bad Request', 'status': 400,
                           'detail': TOPIC_RULE}
     assert results[3] == {'title': 'Bad Request', 'status': 400,
-                          'detail': 'a member is not known'}
+                          'detail': 'member urgent is not known'}
     assert results[4] == {'title': 'Bad Request', 'status': 400,
                           'detail': 'body must be a JSON object'}
     assert results[5]['seq'] == 1
