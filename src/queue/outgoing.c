@@ -147,12 +147,12 @@ static bool render_headers(struct buf *to, const struct message *message)
 
 static void render_type(struct buf *to, const struct message *message)
 {
-    if (message->kind == MESSAGE_KIND_FORM) {
+    if (message->content_type.size > 0 &&
+        http_is_field_value(message->content_type)) {
+        append_header(to, "Content-Type", message->content_type);
+    } else if (message->kind == MESSAGE_KIND_FORM) {
         append_header(to, "Content-Type",
                       STR("application/x-www-form-urlencoded"));
-    } else if (message->content_type.size > 0 &&
-               http_is_field_value(message->content_type)) {
-        append_header(to, "Content-Type", message->content_type);
     }
 }
 

@@ -39,7 +39,9 @@ void store_show(const struct record *record, struct buf *to)
     if (message->kind == MESSAGE_KIND_FORM) {
         json_text_append_text(to, "kind", STR("form"));
         json_text_append_text(to, "content_type",
-                              STR("application/x-www-form-urlencoded"));
+                              message->content_type.size > 0
+                                  ? message->content_type
+                                  : STR("application/x-www-form-urlencoded"));
         append_pairs(to, "fields", message->fields, message->field_count);
         return;
     }

@@ -116,6 +116,24 @@ def test_form_can_give_controls_by_their_header_names(opq, receiver):
     assert 'opq-sync' not in dict(request.form())
 
 
+@pytest.mark.parametrize('by_field', [True, False])
+def test_form_is_delivered_with_the_type_that_it_asks_for(opq, receiver,
+                                                          by_field):
+    type_ = f'{FORM}; charset=utf-8'
+    if by_field:
+        answer = opq.push('t', receiver.url(), **{'Opq-Content-Type': type_})
+    else:
+        answer = opq.push('t', receiver.url(),
+                          headers={'Opq-Content-Type': type_})
+    assert answer.status == 201
+    request, = receiver.wait(1)
+    assert [value for name, value in request.fields
+            if name.lower() == 'content-type'] == [type_]
+    assert dict(request.form())['topic'] == 't'
+    message = opq.get('/opq/topics/t/messages/0').json()
+    assert (message['kind'], message['content_type']) == ('form', type_)
+
+
 def test_form_push_that_accepts_json_is_answered_in_json(opq, receiver):
     answer = opq.push('j', receiver.url(), 'm',
                       headers={'Accept': 'application/json'})

@@ -111,6 +111,7 @@ static void message_is_shown_with_what_is_not_text_in_base64(void **state)
         "\"body_base64\":\"/wA=\"");
     buf_clear(&text);
     record.message.kind = MESSAGE_KIND_FORM;
+    record.message.content_type = STR("");
     record.message.field_count = 1;
     record.message.fields = headers;
     record.message.header_count = 0;
