@@ -51,12 +51,18 @@ struct window {
     uint64_t file_size;      /* nothing is read behind it */
 };
 
+/* Where a generation ended, as a later file tells. */
+struct told_end {
+    struct journal_abort end;
+    uint64_t by; /* generation of the file that tells */
+};
+
 struct replay {
     struct journal *journal;
     const struct journal_replay *calls; /* borrowed */
     struct journal_place from;
     struct window window;
-    struct journal_abort *aborts; /* owned: the ends that are known */
+    struct told_end *aborts; /* owned: the ends that are known */
     uint32_t abort_count;
     uint32_t abort_capacity;
     uint64_t done_bytes;
@@ -398,7 +404,7 @@ static const struct journal_abort *find_abort(const struct replay *replay,
 {
     const struct journal_abort *found = NULL;
     for (uint32_t i = 0; i < replay->abort_count; i++) {
-        const struct journal_abort *abort = &replay->aborts[i];
+        const struct journal_abort *abort = &replay->aborts[i].end;
         if (abort->generation == generation &&
             (found == NULL || abort->offset < found->offset)) {
             found = abort;
@@ -488,7 +494,7 @@ static enum err collect_aborts(struct replay *replay, uint64_t generation)
         }
         if (replay->abort_count == replay->abort_capacity) {
             uint32_t capacity = replay->abort_capacity * 2 + 16;
-            struct journal_abort *aborts =
+            struct told_end *aborts =
                 realloc(replay->aborts, capacity * sizeof(*aborts));
             if (aborts == NULL) {
                 return ERR_NOMEM;
@@ -496,7 +502,8 @@ static enum err collect_aborts(struct replay *replay, uint64_t generation)
             replay->aborts = aborts;
             replay->abort_capacity = capacity;
         }
-        replay->aborts[replay->abort_count] = abort;
+        replay->aborts[replay->abort_count] =
+            (struct told_end){.end = abort, .by = generation};
         replay->abort_count++;
     }
 }
@@ -551,20 +558,147 @@ static enum err look_at_file(struct replay *replay, struct journal_slot *slot)
         return err;
     }
     slot->generation = generation;
+    slot->end = replay->window.file_size;
     if (generation > journal->last_generation) {
         journal->last_generation = generation;
     }
-    if (generation == 0 || generation < replay->from.generation) {
-        slot->state = SLOT_FREE;
-        return ERR_OK;
-    }
-    slot->state = SLOT_SEALED;
-    uint64_t from =
-        generation == replay->from.generation ? replay->from.offset : 0;
-    uint64_t size = replay->window.file_size;
-    replay->all_bytes += size > from ? size - from : 0;
     return ERR_OK;
 }
+
+/* --- what counts ---------------------------------------------------------- */
+
+/* The slot of a generation; NULL when no file has it. */
+static struct journal_slot *slot_of(const struct journal *journal,
+                                    uint64_t generation)
+{
+    for (int i = 0; i < journal->slot_count; i++) {
+        struct journal_slot *slot = &journal->slots[i];
+        if (slot->state != SLOT_ABSENT && slot->generation == generation) {
+            return slot;
+        }
+    }
+    return NULL;
+}
+
+/* The highest generation below another that a file has; 0: none. */
+static uint64_t generation_below(const struct journal *journal, uint64_t limit)
+{
+    uint64_t found = 0;
+    for (int i = 0; i < journal->slot_count; i++) {
+        uint64_t generation = journal->slots[i].generation;
+        if (generation < limit && generation > found) {
+            found = generation;
+        }
+    }
+    return found;
+}
+
+/* Tell whether the end of a generation is told by another's file, and so that
+ * one needs the other: nothing lies between them. */
+static bool tells(const struct replay *replay, uint64_t by, uint64_t generation)
+{
+    for (uint32_t i = 0; i < replay->abort_count; i++) {
+        const struct told_end *told = &replay->aborts[i];
+        if (told->by == by && told->end.generation == generation) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Tell whether a file begins with ends of others, or with none: not so when its
+ * first block is damaged. */
+static enum err
+is_readable(struct replay *replay, struct journal_slot *slot, bool *out_is)
+{
+    struct journal_entry entry;
+    enum err err = window_open(&replay->window, replay->journal, slot);
+    *out_is = false;
+    if (err == ERR_OK) {
+        err = look_head(&replay->window, slot->generation, 0, &entry, out_is);
+    }
+    window_close(&replay->window);
+    return err;
+}
+
+/* Without a checkpoint all counts, as far back as the files hang together: each
+ * tells where the one before it ended, unless a checkpoint, which is lost, has
+ * freed that one. What lies before a gap is stale: what came between is in the
+ * segments alone, which must not be cut for it. */
+static enum err find_from(struct replay *replay)
+{
+    struct journal *journal = replay->journal;
+    uint64_t from = generation_below(journal, UINT64_MAX);
+    for (uint64_t before = generation_below(journal, from); before != 0;
+         before = generation_below(journal, from)) {
+        bool readable = true;
+        if (!tells(replay, from, before)) {
+            enum err err =
+                is_readable(replay, slot_of(journal, from), &readable);
+            if (err != ERR_OK) {
+                return err;
+            }
+            if (readable) {
+                break;
+            }
+        }
+        from = before;
+    }
+    replay->from.generation = from;
+    return ERR_OK;
+}
+
+/* A generation counts of which there is no file. */
+static void
+file_lost(struct replay *replay, struct journal_place place, uint64_t size)
+{
+    DIAG_ERROR("journal_file_lost", "directory=%s generation=%" PRIu64,
+               replay->journal->directory, place.generation);
+    replay->journal->stats.damaged_entries++;
+    replay->calls->damaged(replay->calls->context, 0, place, size);
+}
+
+/* Look for files that there must be behind a checkpoint at `from`: the one that
+ * it names, and those whose end is told by a file that counts. */
+static void find_lost(struct replay *replay, struct journal_place from)
+{
+    if (from.offset > 0 && slot_of(replay->journal, from.generation) == NULL) {
+        /* How far it went, nobody knows. */
+        file_lost(replay, from, JOURNAL_BATCH_ALIGN);
+    }
+    for (uint32_t i = 0; i < replay->abort_count; i++) {
+        const struct told_end *told = &replay->aborts[i];
+        struct journal_place place = {.generation = told->end.generation};
+        bool counts = place.generation > from.generation ||
+                      (place.generation == from.generation && from.offset == 0);
+        /* Nothing of it counts when it ended at 0; it may never have begun. */
+        if (counts && told->end.offset > 0 &&
+            told->by >= replay->from.generation &&
+            slot_of(replay->journal, place.generation) == NULL) {
+            file_lost(replay, place, told->end.offset);
+        }
+    }
+}
+
+/* Let those files count that do; others are free. */
+static void choose(struct replay *replay)
+{
+    struct journal *journal = replay->journal;
+    const struct journal_place *from = &replay->from;
+    for (int i = 0; i < journal->slot_count; i++) {
+        struct journal_slot *slot = &journal->slots[i];
+        if (slot->state == SLOT_ABSENT || slot->generation == 0 ||
+            slot->generation < from->generation) {
+            continue;
+        }
+        uint64_t first =
+            slot->generation == from->generation ? from->offset : 0;
+        slot->state = SLOT_SEALED;
+        replay->all_bytes += slot->end > first ? slot->end - first : 0;
+    }
+}
+
+/* --- all of it ------------------------------------------------------------ */
 
 /* The slot to read next: the one with the lowest generation above `after`, and
  * of two with the same, which should not be, the one behind `after_index`. */
@@ -622,7 +756,12 @@ enum err journal_replay_run(struct journal *journal,
             err = look_at_file(&replay, &journal->slots[i]);
         }
     }
+    if (err == ERR_OK && from.generation == 0) {
+        err = find_from(&replay);
+    }
     if (err == ERR_OK) {
+        find_lost(&replay, from);
+        choose(&replay);
         err = replay_all(&replay);
     }
     free(replay.window.data);

@@ -523,6 +523,66 @@ static void a_kill_loses_nothing_committed_asynchronously(void **state)
     kill_at_each_step(state, 0);
 }
 
+static void remove_slot(unsigned slot)
+{
+    char path[JOURNAL_FIXTURE_PATH_MAX];
+    journal_fixture_path(&fixture, slot, path);
+    assert_int_equal(remove(path), 0);
+}
+
+static void a_file_of_which_another_tells_is_missed(void **state)
+{
+    journal_fixture_create(&fixture, loop_of(state));
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    journal_fixture_append(&fixture, 0, 20, 1); /* 16 are a file */
+    journal_fixture_close(&fixture);
+    remove_slot(0);
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    journal_fixture_expect(&fixture, 16, 20);
+    assert_int_equal(fixture.damaged, 1);
+    journal_fixture_destroy(&fixture);
+}
+
+static void a_file_in_which_replay_begins_is_missed(void **state)
+{
+    journal_fixture_create(&fixture, loop_of(state));
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    journal_fixture_append(&fixture, 0, 5, 1);
+    fixture.from = journal_place(fixture.journal);
+    journal_fixture_append(&fixture, 5, 8, 1);
+    journal_fixture_close(&fixture);
+    remove_slot(0);
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    assert_int_equal(fixture.count, 0);
+    assert_int_equal(fixture.damaged, 1);
+    journal_fixture_destroy(&fixture);
+}
+
+static void without_a_checkpoint_what_is_stale_does_not_count(void **state)
+{
+    journal_fixture_create(&fixture, loop_of(state));
+    fixture.options.files_max = 3;
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    journal_fixture_append(&fixture, 0, 40, 1); /* three files */
+    fixture.from = journal_place(fixture.journal);
+    journal_release(fixture.journal, fixture.from);
+    journal_fixture_append(&fixture, 40, 50, 1);
+    journal_fixture_close(&fixture);
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    journal_fixture_expect(&fixture, 40, 50);
+    fixture.from = journal_place(fixture.journal);
+    journal_release(fixture.journal, fixture.from);
+    journal_fixture_append(&fixture, 50, 70, 1); /* two files */
+    journal_fixture_close(&fixture);
+    /* The checkpoint is lost. Some files are of before; others, which came
+     * between, were written over. */
+    fixture.from = (struct journal_place){0};
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    journal_fixture_expect(&fixture, 50, 70);
+    assert_int_equal(fixture.damaged, 0);
+    journal_fixture_destroy(&fixture);
+}
+
 int main(void)
 {
     static const struct loop_test tests[] = {
@@ -541,6 +601,9 @@ int main(void)
         LOOP_TEST(a_start_gives_generations_that_none_gave_before),
         LOOP_TEST(a_kill_loses_nothing_committed),
         LOOP_TEST(a_kill_loses_nothing_committed_asynchronously),
+        LOOP_TEST(a_file_of_which_another_tells_is_missed),
+        LOOP_TEST(a_file_in_which_replay_begins_is_missed),
+        LOOP_TEST(without_a_checkpoint_what_is_stale_does_not_count),
     };
     return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
 }
