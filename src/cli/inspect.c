@@ -363,7 +363,8 @@ static enum err scan_journal(struct journal_scan *scan)
     };
 
     enum err err = checkpoint_load(scan->path, &checkpoint);
-    if (err != ERR_OK || checkpoint.number < scan->inspect->meta.base) {
+    if (err != ERR_OK || (checkpoint.number != 0 &&
+                          checkpoint.number < scan->inspect->meta.base)) {
         return err; /* void: what it had is in the segments */
     }
     const struct journal_place from = {.generation = checkpoint.generation,

@@ -219,6 +219,15 @@ static enum err journals_clean(struct store_local_data *data)
 
 /* --- life ----------------------------------------------------------------- */
 
+/* Say what is in the way of a start. */
+static enum err named(const char *path, enum err err)
+{
+    if (err != ERR_OK && err != ERR_BUSY) {
+        DIAG_ERROR("data_unusable", "path=%s err=%s", path, err_name(err));
+    }
+    return err;
+}
+
 static enum err folders_make(const struct store_local_data *data)
 {
     static const char *const names[] = {"journal", "topics", "blobs"};
@@ -226,7 +235,7 @@ static enum err folders_make(const struct store_local_data *data)
         char path[DIR_PATH_MAX];
         enum err err = dir_join(path, data->directory, names[i]);
         if (err == ERR_OK) {
-            err = dir_create(path);
+            err = named(path, dir_create(path));
         }
         if (err != ERR_OK) {
             return err;
@@ -244,22 +253,26 @@ static enum err prepare(struct store_local_data *data)
         err = ERR_IO;
     }
     if (err == ERR_OK) {
-        err = dir_lock(path, &data->lock_fd);
+        err = named(path, dir_lock(path, &data->lock_fd));
+    }
+    if (err == ERR_OK && dir_join(path, data->directory, "meta") != ERR_OK) {
+        err = ERR_IO;
     }
     if (err == ERR_OK) {
         err = meta_load(data->directory, &data->meta);
-        if (err == ERR_NOT_FOUND) {
-            err = meta_make(data);
-        }
+        err = err == ERR_NOT_FOUND ? meta_make(data) : named(path, err);
     }
     if (err == ERR_OK) {
         err = folders_make(data);
     }
+    if (err == ERR_OK) {
+        err = journals_clean(data); /* before their numbers are used again */
+    }
     if (err == ERR_OK && data->meta.shard_count != data->options->shard_count) {
         err = shards_change(data);
-    }
-    if (err == ERR_OK) {
-        err = journals_clean(data);
+        if (err == ERR_OK) {
+            err = journals_clean(data);
+        }
     }
     return err == ERR_OK ? store_blob_leftovers(data) : err;
 }

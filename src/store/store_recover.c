@@ -18,6 +18,7 @@
 #include "sys/clock.h"
 #include "sys/file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,10 +132,37 @@ static enum err folder_open(struct local_store *store, const char *name)
     return ERR_OK;
 }
 
+/* What has a topic's name and is no folder would be in the way of the topic,
+ * and so of every checkpoint. A file is kept elsewhere. Where a link leads
+ * there may be messages, now or once that is mounted; but what is not in the
+ * data directory is not synced with it. Errors: ERR_IO  a link: there is no
+ * start with it */
+static enum err not_a_folder(struct local_store *store, const char *path)
+{
+    char to[DIR_PATH_MAX];
+    char name[32];
+    uint64_t number = 0;
+    if (dir_is_link(path)) {
+        DIAG_ERROR("topic_is_a_link", "path=%s", path);
+        return ERR_IO;
+    }
+    clock_random(&number, sizeof(number));
+    (void)snprintf(name, sizeof(name), "lost-%016llx",
+                   (unsigned long long)number);
+    enum err err = dir_join(to, store->data->directory, name);
+    if (err == ERR_OK) {
+        err = file_rename(path, to);
+    }
+    DIAG_ERROR("topic_is_a_file", "path=%s kept_in=%s err=%s", path, name,
+               err_name(err));
+    return err == ERR_OK ? ERR_OK : ERR_IO;
+}
+
 static enum err visit_folder(void *context, const char *name, bool is_directory)
 {
     struct local_store *store = context;
-    if (!is_directory || !store_topic_name_valid(str_from(name))) {
+    char path[DIR_PATH_MAX];
+    if (!store_topic_name_valid(str_from(name))) {
         if (store->shard == 0) {
             DIAG_WARN("topic_folder_unknown", "directory=%s name=%s",
                       store->topics_directory, name);
@@ -144,7 +172,17 @@ static enum err visit_folder(void *context, const char *name, bool is_directory)
     if (store_data_shard(store->shard_count, str_from(name)) != store->shard) {
         return ERR_OK;
     }
-    return folder_open(store, name);
+    if (dir_join(path, store->topics_directory, name) != ERR_OK) {
+        return ERR_IO;
+    }
+    if (!is_directory) {
+        return not_a_folder(store, path);
+    }
+    enum err err = folder_open(store, name);
+    if (err != ERR_OK) {
+        DIAG_ERROR("topic_unusable", "path=%s err=%s", path, err_name(err));
+    }
+    return err;
 }
 
 /* Let what is left of deleted topics be removed. */
@@ -576,13 +614,18 @@ void store_recover_drop(struct local_store *store)
 static enum err remove_one(void *context, const char *name, bool is_directory)
 {
     char path[DIR_PATH_MAX];
+    if (strcmp(name, "checkpoint") == 0) {
+        return ERR_OK;
+    }
     if (is_directory || dir_join(path, context, name) != ERR_OK) {
         return ERR_IO;
     }
     return file_remove(path);
 }
 
-/* Empty the folder of a journal that `meta` says is void. */
+/* Empty the folder of a journal that `meta` says is void. Its checkpoint is
+ * written over, not removed, so that it always has one: see
+ * checkpoint_recover(). */
 static enum err journal_void(struct local_store *store)
 {
     enum err err = dir_each(store->journal_directory, remove_one,
@@ -595,6 +638,54 @@ static enum err journal_void(struct local_store *store)
         err = checkpoint_write(store->journal_directory, &store->checkpoint);
     }
     return err;
+}
+
+static enum err find_file(void *context, const char *name, bool is_directory)
+{
+    bool *found = context;
+    size_t size = strlen(name);
+    if (!is_directory && size > 4 && strcmp(name + size - 4, ".jnl") == 0) {
+        *found = true;
+    }
+    return ERR_OK;
+}
+
+/* Say which file of the journal's folder is in the way. */
+static enum err
+named(const struct local_store *store, const char *name, enum err err)
+{
+    if (err != ERR_OK) {
+        DIAG_ERROR("journal_file_unusable", "path=%s/%s err=%s",
+                   store->journal_directory, name, err_name(err));
+    }
+    return err;
+}
+
+/* Read the checkpoint in force. A journal that `meta` says is void has one that
+ * says so, too, since a change of shards completes one in each. So where there
+ * is none but there are files, it is lost: all of the journal counts. */
+static enum err checkpoint_recover(struct local_store *store)
+{
+    bool found = false;
+    uint64_t base = store->data->meta.base;
+    enum err err =
+        checkpoint_load(store->journal_directory, &store->checkpoint);
+    if (err != ERR_OK) {
+        return named(store, "checkpoint", err);
+    }
+    if (store->checkpoint.number >= base) {
+        return ERR_OK;
+    }
+    if (store->checkpoint.number == 0) {
+        err = dir_each(store->journal_directory, find_file, &found);
+    }
+    if (err == ERR_OK && found) {
+        DIAG_ERROR("checkpoint_lost", "path=%s/checkpoint",
+                   store->journal_directory);
+        store->checkpoint.number = base;
+        return ERR_OK;
+    }
+    return err == ERR_OK ? journal_void(store) : err;
 }
 
 static enum err journal_recover(struct local_store *store)
@@ -625,11 +716,7 @@ static enum err journal_recover(struct local_store *store)
 enum err store_recover_open(struct local_store *store)
 {
     store->recovery.started_ns = clock_monotonic_ns();
-    enum err err =
-        checkpoint_load(store->journal_directory, &store->checkpoint);
-    if (err == ERR_OK && store->checkpoint.number < store->data->meta.base) {
-        err = journal_void(store);
-    }
+    enum err err = checkpoint_recover(store);
     if (err == ERR_OK) {
         err = dir_each(store->topics_directory, visit_folder, store);
     }
@@ -637,8 +724,9 @@ enum err store_recover_open(struct local_store *store)
         err = dir_each(store->data->directory, visit_trash, store);
     }
     if (err == ERR_OK) {
-        err = cursor_page_open(store->journal_directory,
-                               store->options->topics_max, &store->page);
+        err = named(store, "cursors",
+                    cursor_page_open(store->journal_directory,
+                                     store->options->topics_max, &store->page));
     }
     if (err == ERR_OK) {
         err = journal_recover(store);

@@ -23,6 +23,9 @@ enum { DIR_PATH_MAX = 4096 }; /* bytes of a path, its NUL included */
  */
 MUST_CHECK enum err dir_create(const char *path);
 
+/* Tell whether a path is a symbolic link, wherever it leads. */
+bool dir_is_link(const char *path);
+
 /* Make the names in a directory durable.
  * Errors: ERR_NOT_FOUND, ERR_IO */
 MUST_CHECK enum err dir_sync(const char *path);

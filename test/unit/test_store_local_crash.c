@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -276,6 +277,99 @@ static void lost_state_is_rebuilt_from_segments(void **state)
                            500);
         place_end(&place);
     }
+}
+
+/* A topic that belongs to shard 0, whether of one or two. */
+static struct store_topic *topic_of_shard_0(const struct store_place *place,
+                                            char name[16])
+{
+    uint32_t number = 0;
+    do {
+        (void)snprintf(name, 16, "t%u", number);
+        number++;
+    } while (store_local_shard(place->data, str_from(name)) != 0);
+    return store_place_topic(place->store, name);
+}
+
+/* Lose the checkpoint after the number of shards changed, when what is in a
+ * journal may be void. */
+static void lose_checkpoint(struct io *io, bool damage)
+{
+    struct store_place place;
+    char name[16];
+    store_place_create(&place);
+    place.options.shard_count = 2; /* with one, it is of shard 0 as well */
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    append_all(io, topic_of_shard_0(&place, name), 0, 20, 100);
+    store_place_close(&place);
+    place.options.shard_count = 1;
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    append_all(io, store_place_topic(place.store, name), 20, 30, 100);
+    store_place_crash(&place);
+    if (damage) {
+        damage_file(&place, "journal/0/checkpoint", 8, "#", 1);
+        damage_file(&place, "journal/0/checkpoint", 512 + 8, "#", 1);
+    } else {
+        remove_file(&place, "journal/0/checkpoint");
+    }
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        store_place_expect(io, store_place_find(place.store, name), 0, 30, 100);
+        assert_int_equal(store_stats(place.store)->quarantined, 0);
+        store_place_close(&place);
+    }
+    store_place_destroy(&place);
+}
+
+static void a_lost_checkpoint_does_not_void_the_journal(void **state)
+{
+    lose_checkpoint(loop_of(state), true);
+    lose_checkpoint(loop_of(state), false);
+}
+
+static void a_file_with_the_name_of_a_topic_is_moved_aside(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    char path[DIR_PATH_MAX];
+    int fd = -1;
+    place_make(&place, io);
+    append_all(io, store_place_topic(place.store, "a"), 0, 3, 100);
+    store_place_close(&place);
+    store_place_path(&place, "topics/b", path);
+    assert_int_equal(file_open(path, FILE_WRITE | FILE_CREATE, &fd), ERR_OK);
+    file_close(fd);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    append_all(io, store_place_topic(place.store, "b"), 0, 5, 100);
+    store_place_close(&place);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    assert_int_equal(store_stats(place.store)->recovered, 0); /* checkpoint */
+    store_place_expect(io, store_place_find(place.store, "b"), 0, 5, 100);
+    place_end(&place);
+}
+
+static void there_is_no_start_with_a_link_for_a_topic(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    char path[DIR_PATH_MAX];
+    char elsewhere[DIR_PATH_MAX];
+    place_make(&place, io);
+    append_all(io, store_place_topic(place.store, "a"), 0, 30, 100);
+    store_place_close(&place);
+    store_place_path(&place, "topics/a", path);
+    store_place_path(&place, "elsewhere", elsewhere);
+    assert_int_equal(file_rename(path, elsewhere), ERR_OK);
+    assert_int_equal(symlink(elsewhere, path), 0);
+    assert_int_equal(store_place_open(&place, io), ERR_IO);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("nowhere", path), 0);
+    assert_int_equal(store_place_open(&place, io), ERR_IO);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(file_rename(elsewhere, path), ERR_OK);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    store_place_expect(io, store_place_find(place.store, "a"), 0, 30, 100);
+    place_end(&place);
 }
 
 static void a_folder_of_messages_alone_is_taken_up(void **state)
@@ -589,6 +683,9 @@ int main(void)
         LOOP_TEST(the_number_of_shards_may_change),
         LOOP_TEST(shards_change_after_a_crash),
         LOOP_TEST(lost_state_is_rebuilt_from_segments),
+        LOOP_TEST(a_lost_checkpoint_does_not_void_the_journal),
+        LOOP_TEST(a_file_with_the_name_of_a_topic_is_moved_aside),
+        LOOP_TEST(there_is_no_start_with_a_link_for_a_topic),
         LOOP_TEST(a_folder_of_messages_alone_is_taken_up),
         LOOP_TEST(a_folder_that_no_checkpoint_saw_is_made_anew),
         LOOP_TEST(a_folder_that_the_journal_sets_anew_keeps_its_id),
