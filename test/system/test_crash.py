@@ -15,6 +15,7 @@ OPQ_TORTURE=1 makes the rounds many.
 SPDX-License-Identifier: MIT
 """
 
+import contextlib
 import os
 import random
 import re
@@ -353,19 +354,28 @@ def test_full_disk_refuses_pushes_and_goes_on_by_itself(
                 opq.kill()
 
 
-def test_kill_9_on_a_full_disk_recovers(tmp_path, receivers):
+@pytest.mark.parametrize('reserve', ['4m', '0'])
+def test_kill_9_on_a_full_disk_recovers(tmp_path, receivers, reserve):
     with mounted(tmp_path, 'ext4', 96) as system:
         if isinstance(system, str):
             no_file_system(system)
         ballast = system.path / 'ballast'
-        ballast.write_bytes(bytes(24 << 20))
+        ballast.write_bytes(bytes(system.free() - (60 << 20)))
         receiver = receivers(lambda request: 503)
-        opq = Server(system.path / 'data', '--shards=1', *SMALL)
+        opq = Server(system.path / 'data', '--shards=1', *SMALL,
+                     f'--disk-reserve={reserve}')
         opq.start()
         try:
             taken, _ = push_until_refused(opq, 'full', receiver.url(), 'a',
                                           60000)
             opq.kill()
+            if reserve == '0':
+                # Not a byte is left, whatever the server had set aside.
+                fill = system.path / 'fill'
+                with fill.open('wb', buffering=0) as file:
+                    with contextlib.suppress(OSError):
+                        while True:
+                            file.write(bytes(4096))
             opq.start(ready=False)
             wait_until(opq.listening.is_set, 'a start on a full disk')
             assert opq.alive(), opq.explain()
@@ -375,6 +385,11 @@ def test_kill_9_on_a_full_disk_recovers(tmp_path, receivers):
             opq.wait_delivered('full', len(taken))
             order = list(dict.fromkeys(receiver.sequences('full')))
             assert order == list(range(len(taken)))
+            ballast.unlink()
+            wait_until(lambda: opq.push('full', receiver.url(),
+                                        'room').status == 201,
+                       'pushes taken again')
+            opq.wait_delivered('full', len(taken) + 1)
             assert opq.stop() == 0, opq.explain()
         finally:
             if opq.alive():
