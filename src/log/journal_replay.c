@@ -440,6 +440,12 @@ static enum err replay_file(struct replay *replay, struct journal_slot *slot)
         reading.limit = abort->offset;
         reading.known = abort->offset;
     }
+    if (first && reading.offset > window->file_size) {
+        /* It was longer. How far it went, nobody knows. */
+        DIAG_ERROR("journal_file_short", "path=%s size=%" PRIu64, window->path,
+                   window->file_size);
+        tell_damaged(replay, &reading, 0, JOURNAL_BATCH_ALIGN);
+    }
     uint64_t told = reading.offset;
     enum err err = ERR_OK;
     while (err == ERR_OK && reading.offset < reading.limit) {

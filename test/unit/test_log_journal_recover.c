@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -558,6 +559,27 @@ static void a_file_in_which_replay_begins_is_missed(void **state)
     journal_fixture_destroy(&fixture);
 }
 
+static void a_file_that_ends_before_replay_begins_is_told(void **state)
+{
+    static const off_t sizes[] = {0, 1, 4096, 4096 + 123};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        char path[JOURNAL_FIXTURE_PATH_MAX];
+        journal_fixture_create(&fixture, loop_of(state));
+        assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+        journal_fixture_append(&fixture, 0, 5, 1);
+        fixture.from = journal_place(fixture.journal);
+        journal_fixture_append(&fixture, 5, 8, 1);
+        journal_fixture_close(&fixture);
+        journal_fixture_path(&fixture, 0, path);
+        assert_int_equal(truncate(path, sizes[i]), 0);
+        assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+        assert_int_equal(fixture.count, 0);
+        assert_int_equal(fixture.damaged, 1);
+        journal_fixture_append(&fixture, 8, 10, 1);
+        journal_fixture_destroy(&fixture);
+    }
+}
+
 static void without_a_checkpoint_what_is_stale_does_not_count(void **state)
 {
     journal_fixture_create(&fixture, loop_of(state));
@@ -603,6 +625,7 @@ int main(void)
         LOOP_TEST(a_kill_loses_nothing_committed_asynchronously),
         LOOP_TEST(a_file_of_which_another_tells_is_missed),
         LOOP_TEST(a_file_in_which_replay_begins_is_missed),
+        LOOP_TEST(a_file_that_ends_before_replay_begins_is_told),
         LOOP_TEST(without_a_checkpoint_what_is_stale_does_not_count),
     };
     return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
