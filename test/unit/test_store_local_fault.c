@@ -490,12 +490,12 @@ static void an_asynchronous_commit_fails_at_any_call(void **state)
     struct fault_plan plan = {.kinds = FAULT_ANY & ~(uint32_t)FAULT_SYNC,
                               .error_number = EIO,
                               .at = 7};
-    sweep_some(io, plan, 67, true);
+    sweep_some(io, plan, 211, true);
     plan = (struct fault_plan){
         .kinds = FAULT_WRITE, .error_number = ENOSPC, .short_write = true};
-    sweep_some(io, plan, 43, true);
+    sweep_some(io, plan, 97, true);
     plan = (struct fault_plan){.kinds = FAULT_SYNC, .error_number = EIO};
-    sweep_some(io, plan, 19, true);
+    sweep_some(io, plan, 53, true);
 }
 
 static void a_sync_finds_no_room(void **state)
@@ -503,7 +503,7 @@ static void a_sync_finds_no_room(void **state)
     sweep_all(loop_of(state),
               (struct fault_plan){
                   .kinds = FAULT_SYNC, .error_number = ENOSPC, .at = 3},
-              17);
+              47);
 }
 
 static void failures_last_until_the_restart(void **state)
@@ -515,7 +515,7 @@ static void failures_last_until_the_restart(void **state)
                                   .error_number = errors[i],
                                   .sticky = true,
                                   .at = 13 * i};
-        sweep_all(loop_of(state), plan, 131);
+        sweep_all(loop_of(state), plan, 397);
     }
 }
 
@@ -523,13 +523,13 @@ static void any_call_of_the_recovery_fails(void **state)
 {
     struct io *io = loop_of(state);
     struct fault_plan plan = {.kinds = FAULT_ANY, .error_number = EIO};
-    recover_all(io, plan, 11);
+    recover_all(io, plan, 41);
     plan.error_number = ENOSPC;
     plan.at = 5;
-    recover_all(io, plan, 13);
+    recover_all(io, plan, 47);
     plan = (struct fault_plan){
         .kinds = FAULT_WRITE, .error_number = ENOSPC, .short_write = true};
-    recover_all(io, plan, 7);
+    recover_all(io, plan, 23);
 }
 
 int main(void)
