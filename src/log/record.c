@@ -217,7 +217,7 @@ static void put_vtables(const struct encoder *encoder,
         put_u16(vtable + 4 + 2 * (size_t)field, there[field] ? place : 0);
     }
     if (blob) {
-        char *more = vtable + 4 + 2 * RECORD_FIELD_COUNT;
+        char *more = vtable + 4 + (size_t)2 * RECORD_FIELD_COUNT;
         put_u16(more, RECORD_BLOB_ID - RECORD_TABLE);
         put_u16(more + 2, RECORD_BLOB_SIZE - RECORD_TABLE);
         put_u16(more + 4, RECORD_BLOB_CRC - RECORD_TABLE);
