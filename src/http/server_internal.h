@@ -99,7 +99,7 @@ struct http_connection {
     bool sink_full;         /* http_sink_resume() is awaited */
     bool body_whole;        /* nothing but the backlog is to come */
     size_t backlog_at;      /* where in `request` what waits for it begins */
-    uint64_t held_ms;       /* since when the client is held back */
+    uint64_t held_ms;       /* since when the sink is full */
     uint64_t held_size;     /* bytes counted in http_server.held_size */
     /* Out. */
     struct list exchanges; /* not wholly answered, in order */

@@ -85,6 +85,7 @@ static size_t give(struct http_connection *connection, struct str bytes)
     CHECK(taken <= bytes.size);
     if (connection->sink != NULL && taken < bytes.size) {
         connection->sink_full = true;
+        connection->held_ms = io_now_ms(connection->server->io);
     }
     return taken;
 }
@@ -164,7 +165,6 @@ void server_stream_hold(struct http_connection *connection)
 {
     if (!connection->paused) {
         connection->paused = true;
-        connection->held_ms = io_now_ms(connection->server->io);
         io_receive_pause(&connection->socket);
     }
     connection->receive_due_ms = SERVER_NEVER; /* it is we who are slow */

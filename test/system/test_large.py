@@ -217,6 +217,7 @@ def test_small_bodies_stay_in_the_journal(serve, receiver):
     assert push(opq, 'small', receiver.url(), MIB, 1)[0] == 201
     assert receiver.wait(1)[0].body == body_of(MIB, 1)
     assert files(opq) == []
+    assert opq.get('/opq/info').json()['limits']['body_buffer'] == MIB
 
 
 def test_large_message_has_its_place_type_and_headers(serve, receiver):
@@ -430,6 +431,21 @@ def test_refusals_come_before_the_body(serve, sink):
         connection.send(body_of(2 * MIB, 3))
         assert connection.read_response().status == 201
     assert sink.wait(1)[0][2] == digest(2 * MIB, 3)
+
+
+def test_chunked_body_past_the_limit_is_refused_and_removed(serve, sink):
+    opq = serve(*LARGE, '--body-size-max=4m')
+    with opq.connect() as connection:
+        head = head_of(opq, 'a', sink.url, 0).replace(
+            'Content-Length: 0', 'Transfer-Encoding: chunked')
+        connection.send(head)
+        for _ in range(4):
+            connection.send(b'100000\r\n' + bytes(MIB) + b'\r\n')
+        wait_until(lambda: files(opq), 'a file')
+        connection.send(b'1\r\n')
+        assert connection.read_response().status == 413
+    wait_until(lambda: files(opq) == [], 'its removal')
+    assert opq.get('/opq/topics').json()['total'] == 0
 
 
 def test_body_that_would_take_the_reserve_is_refused_at_once(serve, sink):
