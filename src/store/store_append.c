@@ -347,11 +347,47 @@ void store_append_undo_free(struct undo *undo)
     }
 }
 
+void store_append_undo_push(struct undo_list *list, struct undo *undo)
+{
+    if (list->last != NULL) {
+        list->last->next = undo;
+    } else {
+        list->first = undo;
+    }
+    list->last = undo;
+}
+
+void store_append_undo_settle(struct undo_list *list, struct undo *undo)
+{
+    CHECK(list->first == undo);
+    list->first = undo->next;
+    if (undo->next == NULL) {
+        list->last = NULL;
+    }
+    store_append_undo_free(undo);
+}
+
+void store_append_undo_take(struct undo_list *list, struct undo *undo)
+{
+    CHECK(list->last == undo);
+    struct undo *before = NULL;
+    for (struct undo *at = list->first; at != undo; at = at->next) {
+        before = at;
+    }
+    list->last = before;
+    if (before != NULL) {
+        before->next = NULL;
+    } else {
+        list->first = NULL;
+    }
+}
+
 /* Bring back settings; they fit, since they did before. */
 static void unconfigure(struct change *change)
 {
     struct local_topic *topic = change->topic;
     struct undo *undo = change->undo;
+    store_append_undo_take(&topic->settings, undo);
     free((char *)topic->base.settings.data);
     topic->base.settings = (struct str){undo->settings, undo->settings_size};
     undo->settings = NULL;
@@ -435,7 +471,7 @@ static void apply(struct change *change, bool durable)
         topic->conf_dirty = true;
         break;
     case CHANGE_CONFIGURE:
-        store_append_undo_free(change->undo);
+        store_append_undo_settle(&topic->settings, change->undo);
         topic->conf_dirty = true;
         store_space_arm(topic);
         break;

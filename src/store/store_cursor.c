@@ -76,7 +76,7 @@ void store_cursor_clamp(struct local_topic *topic)
 void store_cursor_page(struct local_topic *topic)
 {
     struct local_store *store = topic->store;
-    if (topic->undo_first != NULL || store->page == NULL) {
+    if (topic->moves.first != NULL || store->page == NULL) {
         return;
     }
     if (topic->page_slot == CURSOR_PAGE_NONE &&
@@ -98,9 +98,9 @@ void store_cursor_snapshot(const struct local_topic *topic,
 {
     const struct store_cursor *cursor = &topic->base.cursor;
     out->epoch = topic->epoch;
-    if (topic->undo_first != NULL) {
-        cursor = &topic->undo_first->cursor;
-        out->epoch = topic->undo_first->epoch;
+    if (topic->moves.first != NULL) {
+        cursor = &topic->moves.first->cursor;
+        out->epoch = topic->moves.first->epoch;
     }
     out->next = cursor->next;
     out->attempts = cursor->attempts;
@@ -231,17 +231,6 @@ void store_cursor_note(struct store_topic *base,
     store_cursor_mark(topic);
 }
 
-/* Add the undo of a move or purge to those pending. */
-static void undo_append(struct local_topic *topic, struct undo *undo)
-{
-    if (topic->undo_last != NULL) {
-        topic->undo_last->next = undo;
-    } else {
-        topic->undo_first = undo;
-    }
-    topic->undo_last = undo;
-}
-
 /* Note a move or purge whose entry was put; what it changes comes next. */
 static struct change *note_move(struct local_topic *topic,
                                 enum change_kind kind,
@@ -251,7 +240,7 @@ static struct change *note_move(struct local_topic *topic,
     journal_put_end(topic->store->journal);
     struct change *change = store_append_note(topic, kind, op);
     change->undo = undo;
-    undo_append(topic, undo);
+    store_append_undo_push(&topic->moves, undo);
     return change;
 }
 
@@ -318,21 +307,10 @@ void store_cursor_purge(struct store_topic *base,
     store_cursor_clamp(topic);
 }
 
-/* The first of a topic's pending undos is done with. */
-static void undo_forget(struct local_topic *topic, struct undo *undo)
-{
-    CHECK(topic->undo_first == undo);
-    topic->undo_first = undo->next;
-    if (undo->next == NULL) {
-        topic->undo_last = NULL;
-    }
-    store_append_undo_free(undo);
-}
-
 void store_cursor_moved(struct change *change)
 {
     struct local_topic *topic = change->topic;
-    undo_forget(topic, change->undo);
+    store_append_undo_settle(&topic->moves, change->undo);
     store_cursor_page(topic);
     if (change->kind == CHANGE_PURGE) {
         store_space_trim(topic);
@@ -344,17 +322,7 @@ void store_cursor_unmoved(struct change *change)
 {
     struct local_topic *topic = change->topic;
     struct undo *undo = change->undo;
-    CHECK(topic->undo_last == undo);
-    struct undo *before = NULL;
-    for (struct undo *at = topic->undo_first; at != undo; at = at->next) {
-        before = at;
-    }
-    topic->undo_last = before;
-    if (before != NULL) {
-        before->next = NULL;
-    } else {
-        topic->undo_first = NULL;
-    }
+    store_append_undo_take(&topic->moves, undo);
     store_cursor_set(topic, &undo->cursor);
     topic->epoch = undo->epoch;
     if (change->kind == CHANGE_PURGE) {

@@ -233,7 +233,7 @@ bool store_flush_add(struct local_topic *topic, uint64_t checkpoint)
     struct job_topic entry = {.topic = topic};
     if (topic->folder != FOLDER_MADE ||
         (checkpoint != 0 && topic->conf_dirty)) {
-        struct topic_conf conf = store_topics_conf(topic);
+        struct topic_conf conf = store_topics_settled_conf(topic);
         topic_conf_write(&conf, &entry.conf);
         if (buf_err(&entry.conf) != ERR_OK) {
             goto fail;

@@ -110,6 +110,13 @@ struct undo {
     uint32_t announced; /* enum announced */
 };
 
+/* Undos of a topic's pending changes of a kind, in order: the first one tells
+ * what is committed. */
+struct undo_list {
+    struct undo *first; /* borrowed from the changes, as all of them */
+    struct undo *last;
+};
+
 enum change_kind {
     CHANGE_APPEND,
     CHANGE_TOPIC, /* the journal learns of a topic */
@@ -167,13 +174,12 @@ struct local_topic {
     uint64_t epoch; /* of the cursor */
     uint64_t created_ms;
     uint64_t memory_seen;        /* counted in the store's figures */
-    uint64_t disk_seen;          /* likewise */
     uint32_t files_seen;         /* likewise */
     uint32_t segments_seen;      /* segments when limits were looked at */
     uint64_t quarantined_seen;   /* counted in the store's figures */
     struct store_range *ranges;  /* owned; NULL while there never were any */
-    struct undo *undo_first;     /* pending moves and purges, in order */
-    struct undo *undo_last;      /* borrowed */
+    struct undo_list moves;      /* of pending moves and purges */
+    struct undo_list settings;   /* of pending changes of settings */
     struct local_topic *doomed;  /* a topic of this name whose deletion failed:
                                     it goes before this one is announced */
     uint32_t page_slot;          /* of the cursor page, CURSOR_PAGE_NONE */
@@ -471,6 +477,9 @@ MUST_CHECK enum err store_topics_set(struct local_topic *topic,
 /* What a TOPIC entry of it has to say; borrows from the topic. */
 struct topic_conf store_topics_conf(const struct local_topic *topic);
 
+/* The same without changes that are not committed, for `topic.conf`. */
+struct topic_conf store_topics_settled_conf(const struct local_topic *topic);
+
 /* Note that the next checkpoint concerns it. */
 void store_topics_mark(struct local_topic *topic);
 
@@ -549,6 +558,15 @@ struct undo *store_append_undo(const struct local_topic *topic);
 
 /* Free it. Accepts NULL. */
 void store_append_undo_free(struct undo *undo);
+
+/* A change is pending: put its undo at the end of a list. */
+void store_append_undo_push(struct undo_list *list, struct undo *undo);
+
+/* The first of the pending changes counts: free its undo. */
+void store_append_undo_settle(struct undo_list *list, struct undo *undo);
+
+/* The last of the pending changes is undone: take its undo off the list. */
+void store_append_undo_take(struct undo_list *list, struct undo *undo);
 
 /* Operations of struct store_ops. */
 MUST_CHECK enum err store_append_message(struct store_topic *base,

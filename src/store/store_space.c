@@ -131,7 +131,10 @@ static void remove_dropped(struct local_topic *topic)
 
 void store_space_trim(struct local_topic *topic)
 {
-    const struct store_retention *retention = &topic->base.retention;
+    /* Limits that are not committed let go of nothing. */
+    const struct store_retention *retention =
+        topic->settings.first != NULL ? &topic->settings.first->retention
+                                      : &topic->base.retention;
     struct topic_trim trim = {
         .before = topic->base.bounds.oldest,
         .delivered = retention->discard_old ? topic->base.bounds.end
@@ -142,13 +145,13 @@ void store_space_trim(struct local_topic *topic)
         .count_max = retention->count,
     };
     uint64_t oldest = topic->base.bounds.oldest;
-    if (topic->undo_first != NULL) {
+    if (topic->moves.first != NULL) {
         /* A purge or move that is not committed may be undone: only what was
          * settled before it counts. */
-        trim.before = topic->undo_first->oldest;
-        if (trim.delivered > topic->undo_first->cursor.next &&
+        trim.before = topic->moves.first->oldest;
+        if (trim.delivered > topic->moves.first->cursor.next &&
             !retention->discard_old) {
-            trim.delivered = topic->undo_first->cursor.next;
+            trim.delivered = topic->moves.first->cursor.next;
         }
     }
     if (topic_log_trim(topic->log, &trim, &oldest) != ERR_OK) {

@@ -287,6 +287,20 @@ struct topic_conf store_topics_conf(const struct local_topic *topic)
     };
 }
 
+struct topic_conf store_topics_settled_conf(const struct local_topic *topic)
+{
+    struct topic_conf conf = store_topics_conf(topic);
+    const struct undo *undo = topic->settings.first;
+    if (undo != NULL) {
+        conf.settings = (struct str){undo->settings, undo->settings_size};
+        conf.retain_age_ms = undo->retention.age_ms;
+        conf.retain_bytes = undo->retention.bytes;
+        conf.retain_count = undo->retention.count;
+        conf.discard_old = undo->retention.discard_old;
+    }
+    return conf;
+}
+
 void store_topics_mark(struct local_topic *topic)
 {
     if (!topic->gone && !list_linked(&topic->dirty_link)) {
@@ -579,6 +593,7 @@ void store_topics_configure(struct store_topic *base,
     topic_conf_body_write(&conf, body);
     journal_put_end(store->journal);
     store_append_note(topic, CHANGE_CONFIGURE, op)->undo = undo;
+    store_append_undo_push(&topic->settings, undo);
     if (store_topics_set(topic, &conf) != ERR_OK) {
         /* The journal has it; so has recovery. */
         store_local_internal_break(store, ERR_NOMEM);
