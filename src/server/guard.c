@@ -119,19 +119,23 @@ void guard_destroy(struct guard *guard)
     free(guard);
 }
 
-/* The IPv4 address that an IPv6 address carries: NAT64 (RFC 6052) and 6to4
- * (RFC 3056); mapped ones are net_block_contains()'s business. */
+/* The IPv4 address that an IPv6 address carries: NAT64 (RFC 6052), 6to4 (RFC
+ * 3056), IPv4-compatible (RFC 4291, 2.5.5.1; not ::1 and its like); mapped ones
+ * are net_block_contains()'s business. */
 static bool carried_v4(const struct net_address *address,
                        struct net_address *out_v4)
 {
     static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b};
+    static const uint8_t compatible[12] = {0};
     const uint8_t *bytes = address->v6.sin6_addr.s6_addr;
     const uint8_t *carried;
 
     if (address->any.sa_family != AF_INET6) {
         return false;
     }
-    if (memcmp(bytes, nat64, sizeof(nat64)) == 0) {
+    if (memcmp(bytes, nat64, sizeof(nat64)) == 0 ||
+        (memcmp(bytes, compatible, sizeof(compatible)) == 0 &&
+         bytes[12] != 0)) {
         carried = bytes + 12;
     } else if (bytes[0] == 0x20 && bytes[1] == 0x02) {
         carried = bytes + 2;

@@ -5,7 +5,8 @@
  * allow_net allows; deny_net denies; link-local, cloud metadata, multicast,
  * unspecified and broadcast addresses are denied; with `public_only` loopback,
  * private and other special ones (RFC 6890) are denied, too; all else is
- * allowed. IPv4 in IPv6 forms (mapped, NAT64, 6to4) is judged as IPv4.
+ * allowed. IPv4 in IPv6 forms (mapped, compatible, NAT64, 6to4) is judged as
+ * IPv4.
  *
  * Threads: any, once made; it does not change.
  *
