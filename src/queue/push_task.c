@@ -219,7 +219,8 @@ const char *push_task_err_text(enum err err)
     case ERR_NOMEM:
         return "too much is under way; try again";
     case ERR_CLOSED:
-        return "the server is stopping";
+        return "the server is stopping, or the topic was being deleted; try "
+               "again";
     case ERR_FULL:
         return "no room on disk; try again when there is";
     default:
