@@ -68,7 +68,7 @@ struct http_result {
     enum err err; /* ERR_OK: a whole response came, whatever its status. Else
                      ERR_DNS REFUSED RESET TLS TIMEOUT DENIED PROTOCOL CLOSED,
                      or, of this side: ERR_NOMEM, ERR_BUSY (no descriptor or
-                     port was free), ERR_IO */
+                     port was free), ERR_IO, what the source failed with */
     const char *detail; /* for people, when err is set: "certificate has
                            expired"; borrowed */
     const struct http_head *head; /* NULL when err is set */

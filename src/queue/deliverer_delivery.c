@@ -366,8 +366,7 @@ static void call_done(struct http_call *call, const struct http_result *result)
     struct ending ending = {
         .err = result->err,
         .detail = result->detail,
-        /* Only our own file is ever corrupt. */
-        .lost = result->err == ERR_CORRUPT,
+        .lost = flight->body != NULL && result->err == ERR_CORRUPT,
     };
 
     if (result->head != NULL) {
