@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import random
+import select
 import socket
 import threading
 import time
@@ -464,6 +465,33 @@ def test_body_that_would_take_the_reserve_is_refused_at_once(serve, sink):
                     'Expect: 100-continue')).read_response()
     assert answer.status == 507
     assert files(opq) == []
+
+
+def test_disk_that_fills_up_ends_an_upload(tmp_path, sink):
+    """Of a body whose length nobody told."""
+    with mounted(tmp_path, 'ext4', 120) as system:
+        if isinstance(system, str):
+            pytest.skip(system)
+        opq = Server(system.path / 'data', '--shards=1', *LARGE,
+                     '--journal-size=16m', '--journal-file-size=4m',
+                     '--batch-size-max=2m').start()
+        try:
+            with opq.connect() as connection:
+                connection.send(head_of(opq, 'a', sink.url, 0).replace(
+                    'Content-Length: 0', 'Transfer-Encoding: chunked'))
+                for _ in range(200):
+                    connection.send(b'100000\r\n' + bytes(MIB) + b'\r\n')
+                    if select.select([connection.socket], [], [], 0)[0]:
+                        break
+                assert connection.read_response().status == 507
+            wait_until(lambda: files(opq) == [], 'its removal')
+            wait_until(lambda: push(opq, 'a', sink.url, 2 * MIB, 1)[0] == 201,
+                       'room again')
+            assert sink.wait(1)[0][2] == digest(2 * MIB, 1)
+            assert opq.stop() == 0, opq.explain()
+        finally:
+            if opq.alive():
+                opq.kill()
 
 
 @pytest.mark.parametrize('kind', ['application/json',
