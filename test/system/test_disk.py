@@ -143,8 +143,8 @@ def test_readiness_comes_back_though_nobody_pushes(serve, receiver):
     def unready():
         opq.push('a', receiver.url())
         return opq.get('/readyz').status == 503
-    wait_until(unready, 'the word that the journal cannot be written')
-    assert 'journal' in opq.get('/readyz').json()['detail']
+    wait_until(unready, 'the word that nothing can be written')
+    assert 'disk is full' in opq.get('/readyz').json()['detail']
     resource.prlimit(opq.pid, resource.RLIMIT_FSIZE, (soft, hard))
     wait_until(lambda: opq.get('/readyz').status == 200, 'readiness')
     assert opq.push('a', receiver.url()).status == 201

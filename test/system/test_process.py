@@ -300,6 +300,10 @@ def at_rest(opq, seconds):
     return last
 
 
+measures_memory = pytest.mark.skipif(
+    sanitizer.kind_of(BINARY) is not None,
+    reason='sanitizers use memory of their own')
+
 sleeps = pytest.mark.skipif(sanitizer.kind_of(BINARY) == 'thread',
                             reason='TSan has a thread of its own that wakes')
 
@@ -339,8 +343,7 @@ def resident_mib(opq):
     return int(re.search(r'\nVmRSS:\s+(\d+) kB', text).group(1)) / 1024
 
 
-@pytest.mark.skipif(sanitizer.kind_of(BINARY) is not None,
-                    reason='sanitizers use memory of their own')
+@measures_memory
 def test_memory_at_rest_and_after_work_is_small(serve, receiver):
     opq = serve('--shards=2', '--drain=1s')
     idle_mib = resident_mib(opq)
@@ -357,7 +360,7 @@ def test_memory_at_rest_and_after_work_is_small(serve, receiver):
     assert resident_mib(opq) < 64
 
 
-@pytest.mark.skipif(sanitized(), reason='sanitizers use memory of their own')
+@measures_memory
 def test_pages_that_nobody_takes_cost_little_and_hold_up_nobody(serve,
                                                                receiver):
     """Each of 20 clients asks for 100 pages of 1 MB at once."""
