@@ -640,13 +640,27 @@ static void tell(struct local_store *store)
 }
 
 /* A file for the journal may have come, though nobody has put anything since:
- * who asks whether pushes are taken must not wait for one. */
+ * who asks whether pushes are taken must not wait for one. Checkpoints go on
+ * while there is none, since each has files tried again. */
 static void see_recovery(struct local_store *store)
 {
-    if (store->stats.failed && !store->broken &&
-        journal_has_file(store->journal)) {
+    if (store->broken) {
+        return;
+    }
+    if (!journal_has_file(store->journal)) {
+        if (!store->without_file && (store->stats.failed || store->no_room)) {
+            store->without_file = true;
+            store_checkpoint_arm(store);
+        }
+        return;
+    }
+    if (store->stats.failed) {
         store->stats.failed = false;
         DIAG_INFO("journal_recovered", "shard=%u", store->shard);
+    }
+    if (store->without_file) {
+        store->without_file = false;
+        store_space_found(store);
     }
 }
 

@@ -208,7 +208,7 @@ void store_checkpoint_arm(struct local_store *store)
     }
     /* One that frees the journal's files has them tried again, too. */
     bool due = store->committed_since || !list_empty(&store->dirty) ||
-               store->stats.failed;
+               store->stats.failed || store->without_file;
     if (due && store->checkpoint_run.step == CHECKPOINT_NONE &&
         !io_timer_running(&store->checkpoint_timer)) {
         io_timer_start(store->io, &store->checkpoint_timer,

@@ -357,6 +357,7 @@ struct local_store {
     bool job_was_flush;    /* the last one: a checkpoint's turn is next */
     bool job_failing;      /* said so already */
     bool no_room;          /* a write found none, and none has since */
+    bool without_file;     /* since a failure the journal has no next file */
     bool chores_paused;    /* one failed; until chore_timer expires */
     bool sync_all_due;     /* files were closed without a sync: only one of the
                               whole file system makes them durable */
