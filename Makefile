@@ -95,12 +95,13 @@ fuzz: setup build-fuzz/build.ninja
 	@$(NINJA) -C build-fuzz
 	@tools/fuzz build-fuzz $(FUZZ_SECONDS) $(FUZZ_ONLY)
 
+TORTURE_TESTS = test/unit/test_store_local_kill \
+    test/unit/test_store_local_fault test/unit/test_store_local_blob
 .PHONY: torture
 torture: build
-	@$(NINJA) -C build test/unit/test_store_local_kill \
-	    test/unit/test_store_local_fault
-	@OPQ_TORTURE=1 build/test/unit/test_store_local_kill
-	@OPQ_TORTURE=1 build/test/unit/test_store_local_fault
+	@$(NINJA) -C build $(TORTURE_TESTS)
+	@for test in $(TORTURE_TESTS); do \
+	    OPQ_TORTURE=1 build/$$test || exit 1; done
 	@OPQ_TORTURE=1 $(RUN_TESTS) --build build system
 
 .PHONY: bench
