@@ -322,7 +322,8 @@ enum err record_decode(struct str bytes, struct record *out_record)
     bool raw = (flags & RECORD_FLAG_RAW) != 0;
     bool blob = (flags & RECORD_FLAG_BLOB) != 0;
     if ((raw && message->body.data == NULL) ||
-        blob != (message->blob.size > 0) ||
+        blob != (message->blob.size > 0) || blob != (message->blob.id != 0) ||
+        (!blob && message->blob.crc != 0) ||
         (blob && (!raw || message->body.size > 0)) ||
         message->blob.size != get_u64(bytes.data + RECORD_AT_BODY_SIZE)) {
         return ERR_CORRUPT;

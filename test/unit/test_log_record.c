@@ -386,6 +386,34 @@ static void sizes_of_a_body_beside_must_agree(void **state)
     assert_int_equal(record_decode(bytes, &decoded), ERR_CORRUPT);
 }
 
+/* Found by the fuzzer: a number or checksum of a body that is nowhere, and a
+ * body without a number. */
+static void a_body_beside_has_all_of_its_marks_or_none(void **state)
+{
+    (void)state;
+    enum { BODY_SIZE_AT = 32 };
+    const struct message_blob halves[] = {
+        {.id = 7, .size = 0}, {.crc = 9}, {.size = 3, .crc = 9}};
+    for (size_t i = 0; i < sizeof(halves) / sizeof(halves[0]); i++) {
+        struct message message = beside();
+        struct str bytes = encode(&message, 5);
+        const struct message_blob some = {
+            .id = halves[i].id, .size = 3, .crc = halves[i].crc};
+        record_set_blob(memory, &some, 7);
+        if (halves[i].size == 0) {
+            char size[8] = {3};
+            char *at = memmem(memory + RECORD_HEADER_SIZE,
+                              bytes.size - RECORD_HEADER_SIZE, size, 8);
+            assert_non_null(at);
+            put_u64(at, 0);
+            put_u64(memory + BODY_SIZE_AT, 0);
+            memory[FLAGS_AT] = 0; /* a form without fields */
+        }
+        record_renumber(memory, 5); /* the checksum is right */
+        assert_int_equal(record_decode(bytes, &decoded), ERR_CORRUPT);
+    }
+}
+
 /* --- the second opinion --------------------------------------------------- */
 
 /* Have flatc verify the payload and print it as JSON.
@@ -537,6 +565,7 @@ int main(void)
         cmocka_unit_test(where_a_body_lies_is_decoded),
         cmocka_unit_test(what_is_known_late_is_filled_in),
         cmocka_unit_test(sizes_of_a_body_beside_must_agree),
+        cmocka_unit_test(a_body_beside_has_all_of_its_marks_or_none),
         cmocka_unit_test(flatc_reads_a_form),
         cmocka_unit_test(flatc_reads_a_raw_body),
         cmocka_unit_test(flatc_reads_where_a_body_lies),
