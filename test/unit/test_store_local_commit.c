@@ -19,13 +19,6 @@
 
 #include <cmocka.h>
 
-/* A place that is open, with options that `change` has adapted. */
-static void place_make(struct store_place *place, struct io *io)
-{
-    store_place_create(place);
-    assert_int_equal(store_place_open(place, io), ERR_OK);
-}
-
 static void place_end(struct store_place *place)
 {
     store_place_close(place);
@@ -60,6 +53,41 @@ static void append_all(struct io *io,
     for (uint64_t i = first; i < end; i++) {
         append_one(io, topic, i, 100);
     }
+}
+
+struct nothing {
+    struct io_work work;
+    bool done;
+};
+
+static void nothing_run(struct io_work *work)
+{
+    (void)work;
+}
+
+static void nothing_done(struct io_work *work)
+{
+    CONTAINER_OF(work, struct nothing, work)->done = true;
+}
+
+/* Wait until the helper thread has filled the journal file that the first
+ * commit asked for, so that the write that fails is not one of its own. */
+static void wait_helper(struct io *io)
+{
+    struct nothing nothing = {
+        .work = {.run = nothing_run, .done = nothing_done}};
+    io_work_start(io, &nothing.work);
+    LOOP_UNTIL(io, nothing.done);
+}
+
+/* A place that is open, with a topic "first", whose commit has had the helper
+ * fill the next journal file. */
+static void place_make(struct store_place *place, struct io *io)
+{
+    store_place_create(place);
+    assert_int_equal(store_place_open(place, io), ERR_OK);
+    append_all(io, store_place_topic(place->store, "first"), 0, 1);
+    wait_helper(io);
 }
 
 static void deliver(struct store_topic *topic, uint64_t next)
@@ -105,39 +133,12 @@ static void a_failed_commit_gives_its_numbers_again(void **state)
     }
 }
 
-struct nothing {
-    struct io_work work;
-    bool done;
-};
-
-static void nothing_run(struct io_work *work)
-{
-    (void)work;
-}
-
-static void nothing_done(struct io_work *work)
-{
-    CONTAINER_OF(work, struct nothing, work)->done = true;
-}
-
-/* Wait until the helper thread has filled the journal file that the first
- * commit asked for, so that the write that fails is not one of its own. */
-static void wait_helper(struct io *io)
-{
-    struct nothing nothing = {
-        .work = {.run = nothing_run, .done = nothing_done}};
-    io_work_start(io, &nothing.work);
-    LOOP_UNTIL(io, nothing.done);
-}
-
 static void a_topic_made_in_a_failed_commit_is_made_again(void **state)
 {
     struct io *io = loop_of(state);
     struct store_place place;
     fault_install();
     place_make(&place, io);
-    append_all(io, store_place_topic(place.store, "other"), 0, 1);
-    wait_helper(io);
     struct store_topic *topic = store_place_topic(place.store, "a");
     fail_writes(EIO, false);
     assert_int_equal(store_place_append(io, topic, 0, 100), ERR_IO);
@@ -157,6 +158,7 @@ static void begin_failing_commit(struct store_place *place,
                                  struct store_topic *topic,
                                  struct store_wait *wait)
 {
+    wait_helper(place->io);
     fault_slow_sync(30000);
     fail_writes(EIO, false);
     store_wait_init(wait, DURABILITY_DISK);
@@ -519,6 +521,15 @@ static void a_message_larger_than_a_batch_is_refused(void **state)
     place_end(&place);
 }
 
+/* Append a message to `*end` messages, if that is taken. */
+static enum err
+append_next(struct io *io, struct store_topic *topic, uint64_t *end)
+{
+    enum err err = store_place_append(io, topic, *end, 8 << 10);
+    *end += err == ERR_OK ? 1 : 0;
+    return err;
+}
+
 /* Append until it is refused, for tails cannot go: a folder cannot be made,
  * which says `error_number`. Then it can. */
 static void fill_memory(struct io *io, int error_number, enum err wanted)
@@ -536,13 +547,9 @@ static void fill_memory(struct io *io, int error_number, enum err wanted)
                                    .at = 1,
                                    .error_number = error_number,
                                    .sticky = true});
-    enum err err = ERR_OK;
+    /* Memory may be full before the helper has found that there is no room. */
     uint64_t end = 1;
-    while (err == ERR_OK && end < 100) {
-        err = store_place_append(io, topic, end, 8 << 10);
-        end += err == ERR_OK ? 1 : 0;
-    }
-    assert_int_equal(err, wanted);
+    LOOP_UNTIL(io, append_next(io, topic, &end) == wanted);
     assert_int_equal(store_stats(place.store)->disk_low, wanted == ERR_FULL);
     assert_true(wanted == ERR_FULL || end > 20);
     assert_true(store_stats(place.store)->memory_bytes < (512 << 10));
