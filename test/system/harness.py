@@ -18,6 +18,7 @@ import threading
 import time
 import urllib.parse
 
+import pytest
 import sanitizer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -27,6 +28,12 @@ BINARY = os.environ.get('OPQ_BINARY', str(ROOT / 'build/opq'))
 # machine may be busy; nothing waits this long but when it fails.
 SLOWNESS = sanitizer.slowness_of(BINARY)
 PATIENCE_S = float(os.environ.get('OPQ_TEST_PATIENCE', '30')) * SLOWNESS
+
+
+# On a test of how much memory the server uses.
+measures_memory = pytest.mark.skipif(
+    sanitizer.kind_of(BINARY) is not None,
+    reason='sanitizers use memory of their own')
 
 
 def wait_until(look, what='', patience_s=PATIENCE_S):

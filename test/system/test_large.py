@@ -15,7 +15,7 @@ import time
 
 import pytest
 from certificates import Authority
-from harness import Server, run_cli, wait_until
+from harness import Server, measures_memory, run_cli, wait_until
 from mounts import mounted
 
 MIB = 1 << 20
@@ -181,6 +181,7 @@ def test_large_body_is_delivered_as_it_was(serve, sink, io, chunked):
     assert {one[1] for one in came} == {size}
 
 
+@measures_memory
 @pytest.mark.parametrize('io', BACK_ENDS)
 def test_memory_stays_as_it_is_when_idle(serve, sink, io):
     opq = serve(*LARGE, f'--io={io}')

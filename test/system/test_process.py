@@ -14,7 +14,8 @@ import time
 
 import pytest
 import sanitizer
-from harness import BINARY, PATIENCE_S, ROOT, Server, run_cli, wait_until
+from harness import (BINARY, PATIENCE_S, ROOT, Server, measures_memory,
+                     run_cli, wait_until)
 
 
 def check_config(*arguments, environment=None):
@@ -299,10 +300,6 @@ def at_rest(opq, seconds):
     wait_until(still, f'{seconds} s without a wake-up', 2 * PATIENCE_S)
     return last
 
-
-measures_memory = pytest.mark.skipif(
-    sanitizer.kind_of(BINARY) is not None,
-    reason='sanitizers use memory of their own')
 
 sleeps = pytest.mark.skipif(sanitizer.kind_of(BINARY) == 'thread',
                             reason='TSan has a thread of its own that wakes')
