@@ -25,7 +25,7 @@
 enum {
     JOURNAL_NONE = -1,            /* no slot */
     JOURNAL_FILL_FIRST = 4 << 20, /* bytes filled before a file is used */
-    JOURNAL_FILL_STEP = 1 << 20,  /* bytes between looks at `hurry` */
+    JOURNAL_FILL_STEP = 1 << 20,  /* bytes between syncs of what is filled */
     JOURNAL_PREPARE_RETRY_NS = 1000000000, /* after one that failed */
     JOURNAL_SYNC_INLINE_MAX = 1 << 20,     /* bytes not yet synced; more are
                                               synced asynchronously */

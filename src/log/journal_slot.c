@@ -145,7 +145,8 @@ enum err journal_slot_list(struct journal *journal)
 /* --- making one ready, on the helper thread ------------------------------- */
 
 /* Write zeros behind what the file has: up to its size, or not much when it is
- * needed soon. */
+ * needed soon. Step by step with a sync after each: one for all of it would
+ * hold up commits, whose own syncs come behind it on the device. */
 static enum err fill(struct journal_prepare *prepare)
 {
     uint64_t offset = 0;
@@ -162,12 +163,15 @@ static enum err fill(struct journal_prepare *prepare)
         uint64_t left = prepare->size - offset;
         size_t size = left < sizeof(zeros) ? (size_t)left : sizeof(zeros);
         err = file_write_at(prepare->fd, zeros, size, offset, false);
+        if (err == ERR_OK) {
+            err = file_sync(prepare->fd);
+        }
         if (err != ERR_OK) {
             return err;
         }
         offset += size;
     }
-    return file_sync(prepare->fd);
+    return ERR_OK;
 }
 
 /* See whether direct writes work: some file systems open what they cannot
