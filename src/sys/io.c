@@ -160,6 +160,9 @@ static int64_t wait_span(struct io *io, int wait_ms)
 static void wait_for_something(struct io *io, int wait_ms)
 {
     int64_t span = wait_span(io, wait_ms);
+    if (io->gather_count > 0 && (span < 0 || (uint64_t)span > io->gather_ns)) {
+        span = (int64_t)io->gather_ns;
+    }
     if (span == 0) {
         io->ops->wait(io, 0);
         return;
@@ -210,6 +213,7 @@ void io_run_turn(struct io *io, int wait_ms)
 {
     CHECK(!io->in_turn);
     wait_for_something(io, wait_ms);
+    io->gather_count = 0;
     read_clocks(io);
     io->in_turn = true;
     io->stats.turns++;
@@ -247,6 +251,16 @@ uint64_t io_now_ms(const struct io *io)
 uint64_t io_wall_ms(const struct io *io)
 {
     return io->wall_ms;
+}
+
+void io_gather(struct io *io, uint32_t count, uint64_t span_ns)
+{
+    if (count > io->gather_count) {
+        io->gather_ns = io->gather_count == 0 || span_ns < io->gather_ns
+                            ? span_ns
+                            : io->gather_ns;
+        io->gather_count = count;
+    }
 }
 
 /* --- hooks and tasks ----------------------------------------------------- */

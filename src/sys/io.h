@@ -106,6 +106,13 @@ uint64_t io_now_ms(const struct io *io);
 /* Wall clock of this turn, milliseconds since 1970. */
 uint64_t io_wall_ms(const struct io *io);
 
+/* Let the next wait go on, for `span_ns` at most, until `count` operations have
+ * completed, those not counted that complete as soon as they are submitted
+ * (sends): for work that is cheaper done for many at once. Only for the next
+ * wait; the largest count and the shortest span hold. What completes meanwhile
+ * and what others post waits with it. A hint: over epoll nothing happens. */
+void io_gather(struct io *io, uint32_t count, uint64_t span_ns);
+
 /* --- turn hooks --------------------------------------------------------- */
 
 struct io_hook {

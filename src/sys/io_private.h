@@ -123,7 +123,8 @@ struct io_ops {
     /* Tell whether dispatch() has work without waiting. */
     bool (*ready)(const struct io *io);
     /* Submit, and wait: 0 not at all, -1 as long as it takes. Returns early
-     * when io->wake_fd is written. Calls nobody. */
+     * when io->wake_fd is written; not if io->gather_count operations are
+     * waited for and the back end can. Calls nobody. */
     void (*wait)(struct io *io, int64_t wait_ns);
     /* Hand out what has completed, in bounded time. */
     void (*dispatch)(struct io *io);
@@ -156,6 +157,8 @@ struct io {
     struct io_stats stats;
     struct list hooks;
     struct list *hook_next; /* where the walk over hooks goes on */
+    uint32_t gather_count;  /* of io_gather(); 0: none */
+    uint64_t gather_ns;     /* likewise */
     uint32_t sockets;       /* that are not closed */
     uint32_t file_ops;      /* that are not done */
     struct io_wheel wheel;

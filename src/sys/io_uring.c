@@ -36,6 +36,7 @@
 #include "base/check.h"
 #include "sys/file.h"
 #include "sys/io_private.h"
+#include "sys/io_uring_setup.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -43,17 +44,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
-
-enum {
-    URING_ENTRIES = 1024,     /* of the submission ring, a turn's worth */
-    URING_COMPLETIONS = 4096, /* of the completion ring, a turn's worth */
-    URING_BUFFERS_MIN = 16,
-    URING_BUFFERS_MAX = 256, /* 4 MiB; used one by one, so all are touched */
-    URING_GROUP = 0,         /* of buffers: there is one */
-    URING_SUBMIT_TRIES = 1000,
-};
 
 /* What user_data points to, in its lowest bits. */
 enum {
@@ -73,18 +64,6 @@ struct io_held {
     struct io_held *next; /* owned */
     size_t size;
     char data[];
-};
-
-struct uring {
-    struct io *io; /* borrowed */
-    struct io_uring ring;
-    struct io_uring_buf_ring *buffers; /* owned, mapped */
-    char *memory;                      /* owned, mapped: the buffers */
-    uint32_t buffer_count;
-    int returned;      /* buffers that the kernel is not told of yet */
-    uint32_t stopping; /* accepts that are being cancelled */
-    bool enabled;      /* this thread is the one that submits */
-    struct list ready; /* sockets with held bytes or a known end */
 };
 
 static struct uring *uring_of(const struct io *io)
@@ -111,21 +90,13 @@ static void enable(struct uring *uring)
     }
 }
 
-/* Let the kernel have the buffers that came back. */
-static void give_buffers(struct uring *uring)
-{
-    if (uring->returned > 0) {
-        io_uring_buf_ring_advance(uring->buffers, uring->returned);
-        uring->returned = 0;
-    }
-}
-
 /* Make room in a submission ring that is full. */
 static struct io_uring_sqe *sqe_by_force(struct uring *uring)
 {
     struct io_uring_sqe *sqe = NULL;
     enable(uring);
-    give_buffers(uring);
+    io_uring_setup_give_buffers(uring);
+    uring->sends = 0;
     for (int i = 0; i < URING_SUBMIT_TRIES && sqe == NULL; i++) {
         (void)io_uring_submit(&uring->ring); /* an error shows in the next */
         sqe = io_uring_get_sqe(&uring->ring);
@@ -170,210 +141,28 @@ static void watch_wake(struct uring *uring)
 
 /* --- life ---------------------------------------------------------------- */
 
-static enum err setup_err(int error_number)
-{
-    switch (error_number) {
-    case ENOMEM:
-        return ERR_NOMEM;
-    case EMFILE:
-    case ENFILE:
-        return ERR_BUSY;
-    default: /* ENOSYS, EPERM, EACCES, EINVAL: not here */
-        return ERR_UNSUPPORTED;
-    }
-}
-
-/* Set up a ring, with what makes it fast where the kernel knows it. */
-static enum err
-setup_ring(struct io_uring *ring, unsigned entries, unsigned more_flags)
-{
-    static const unsigned choices[] = {
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN,
-        IORING_SETUP_COOP_TASKRUN,
-        0,
-    };
-    int rc = -EINVAL;
-    for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++) {
-        struct io_uring_params params;
-        memset(&params, 0, sizeof(params));
-        params.flags = choices[i] | more_flags | IORING_SETUP_SUBMIT_ALL |
-                       IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-        params.cq_entries = entries * (URING_COMPLETIONS / URING_ENTRIES);
-        rc = io_uring_queue_init_params(entries, ring, &params);
-        if (rc == 0 && (params.features & IORING_FEAT_NODROP) != 0 &&
-            (params.features & IORING_FEAT_EXT_ARG) != 0) {
-            return ERR_OK;
-        }
-        if (rc == 0) {
-            io_uring_queue_exit(ring);
-            return ERR_UNSUPPORTED;
-        }
-        if (rc != -EINVAL) {
-            break;
-        }
-    }
-    return setup_err(-rc);
-}
-
-static void *map_memory(size_t size)
-{
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-static void add_buffer(struct uring *uring, uint32_t index)
-{
-    io_uring_buf_ring_add(uring->buffers,
-                          uring->memory + (size_t)index * IO_RECEIVE_SIZE,
-                          IO_RECEIVE_SIZE, (unsigned short)index,
-                          (int)uring->buffer_count - 1, uring->returned);
-    uring->returned++;
-}
-
-static size_t ring_size(const struct uring *uring)
-{
-    return uring->buffer_count * sizeof(struct io_uring_buf);
-}
-
-static void unmap_buffers(struct uring *uring)
-{
-    if (uring->buffers != NULL) {
-        (void)munmap(uring->buffers, ring_size(uring));
-    }
-    if (uring->memory != NULL) {
-        (void)munmap(uring->memory,
-                     (size_t)uring->buffer_count * IO_RECEIVE_SIZE);
-    }
-}
-
-/* Map `buffer_count` buffers and register them. */
-static enum err setup_buffers(struct uring *uring)
-{
-    uring->returned = 0;
-    uring->memory = map_memory((size_t)uring->buffer_count * IO_RECEIVE_SIZE);
-    uring->buffers = map_memory(ring_size(uring));
-    if (uring->memory == NULL || uring->buffers == NULL) {
-        unmap_buffers(uring);
-        return ERR_NOMEM;
-    }
-    struct io_uring_buf_reg reg;
-    memset(&reg, 0, sizeof(reg));
-    reg.ring_addr = (uintptr_t)uring->buffers;
-    reg.ring_entries = uring->buffer_count;
-    reg.bgid = URING_GROUP;
-    int rc = io_uring_register_buf_ring(&uring->ring, &reg, 0);
-    if (rc != 0) {
-        unmap_buffers(uring);
-        return setup_err(-rc);
-    }
-    io_uring_buf_ring_init(uring->buffers);
-    for (uint32_t i = 0; i < uring->buffer_count; i++) {
-        add_buffer(uring, i);
-    }
-    give_buffers(uring);
-    return ERR_OK;
-}
-
-/* Receive one byte the way that the loop does, over a pair of sockets. */
-static bool probe_receive(struct uring *probe, const int pair[2])
-{
-    struct io_uring_cqe *cqe = NULL;
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&probe->ring);
-    if (sqe == NULL || write(pair[1], "x", 1) != 1) {
-        return false;
-    }
-    io_uring_prep_recv_multishot(sqe, pair[0], NULL, 0, 0);
-    sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = URING_GROUP;
-    if (io_uring_submit_and_wait(&probe->ring, 1) < 0 ||
-        io_uring_peek_cqe(&probe->ring, &cqe) != 0) {
-        return false;
-    }
-    return cqe->res == 1 && (cqe->flags & IORING_CQE_F_BUFFER) != 0 &&
-           (cqe->flags & IORING_CQE_F_MORE) != 0;
-}
-
-/* Try what has no feature flag. On a ring of its own, since only the loop's
- * thread may submit to the loop's. */
-static enum err probe_kernel(void)
-{
-    struct uring probe;
-    int pair[2];
-    memset(&probe, 0, sizeof(probe));
-    probe.buffer_count = 1;
-    enum err err = setup_ring(&probe.ring, 4, 0);
-    if (err != ERR_OK) {
-        return err;
-    }
-    err = setup_buffers(&probe);
-    if (err != ERR_OK) {
-        goto fail_buffers;
-    }
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-        err = setup_err(errno);
-        goto fail_pair;
-    }
-    err = probe_receive(&probe, pair) ? ERR_OK : ERR_UNSUPPORTED;
-    (void)close(pair[0]);
-    (void)close(pair[1]);
-fail_pair:
-    io_uring_queue_exit(&probe.ring);
-    unmap_buffers(&probe);
-    return err;
-
-fail_buffers:
-    io_uring_queue_exit(&probe.ring);
-    return err;
-}
-
-static uint32_t choose_buffer_count(uint32_t sockets_max)
-{
-    uint32_t count = URING_BUFFERS_MIN;
-    while (count < URING_BUFFERS_MAX && count < sockets_max) {
-        count *= 2;
-    }
-    return count;
-}
-
 static enum err uring_create(struct io *io, uint32_t sockets_max)
 {
-    enum err err = probe_kernel();
-    if (err != ERR_OK) {
-        return err;
-    }
     struct uring *uring = calloc(1, sizeof(*uring));
     if (uring == NULL) {
         return ERR_NOMEM;
     }
     uring->io = io;
-    uring->buffer_count = choose_buffer_count(sockets_max);
     list_init(&uring->ready);
-    err = setup_ring(&uring->ring, URING_ENTRIES, IORING_SETUP_R_DISABLED);
+    enum err err = io_uring_setup_init(uring, sockets_max);
     if (err != ERR_OK) {
-        goto fail_ring;
-    }
-    err = setup_buffers(uring);
-    if (err != ERR_OK) {
-        goto fail_buffers;
+        free(uring);
+        return err;
     }
     watch_wake(uring);
     io->backend = uring;
     return ERR_OK;
-
-fail_buffers:
-    io_uring_queue_exit(&uring->ring);
-fail_ring:
-    free(uring);
-    return err;
 }
 
 static void uring_destroy(struct io *io)
 {
     struct uring *uring = uring_of(io);
-    io_uring_queue_exit(&uring->ring);
-    unmap_buffers(uring);
+    io_uring_setup_fini(uring);
     free(uring);
     io->backend = NULL;
 }
@@ -590,7 +379,7 @@ static void receive_done(struct uring *uring,
                            uring->memory + (size_t)index * IO_RECEIVE_SIZE,
                            (size_t)res);
         }
-        add_buffer(uring, index);
+        io_uring_setup_add_buffer(uring, index);
     }
     if (!more && (socket->state & IO_SOCKET_CLOSING) == 0) {
         receive_over(uring, socket, res);
@@ -616,6 +405,7 @@ static void uring_send(struct io_socket *socket)
     }
     set_data(sqe, socket, URING_TAG_SEND);
     socket->pending++;
+    uring_of(socket->io)->sends++;
 }
 
 static void send_done(struct io_socket *socket, int res)
@@ -792,9 +582,15 @@ static void uring_wait(struct io *io, int64_t wait_ns)
             .tv_sec = wait_ns / 1000000000,
             .tv_nsec = wait_ns % 1000000000,
         };
+        unsigned count = 1;
+        if (io->gather_count > 0) {
+            count = io->gather_count + uring->sends;
+            count = count < URING_GATHER_MAX ? count : URING_GATHER_MAX;
+        }
         (void)io_uring_submit_and_wait_timeout(
-            &uring->ring, &cqe, 1, wait_ns < 0 ? NULL : &span, NULL);
+            &uring->ring, &cqe, count, wait_ns < 0 ? NULL : &span, NULL);
     }
+    uring->sends = 0;
     if (uring->stopping > 0) {
         wait_stopped(uring);
     }
@@ -868,13 +664,14 @@ static void uring_dispatch(struct io *io)
         io_uring_cq_advance(&uring->ring, 1);
         complete(uring, &copy);
     }
-    give_buffers(uring);
+    io_uring_setup_give_buffers(uring);
 }
 
 static void uring_flush(struct io *io)
 {
     struct uring *uring = uring_of(io);
     enable(uring);
+    uring->sends = 0;
     (void)io_uring_submit(&uring->ring); /* what stays is submitted later */
 }
 

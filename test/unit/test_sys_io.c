@@ -8,6 +8,8 @@
 #include "lib/loop.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -19,8 +21,88 @@
 
 enum {
     LARGE = 4 * 1024 * 1024, /* more than the kernel keeps for a socket */
+    WRITE_PAUSE_MS = 20,     /* between one and the next */
     CROWD = 400,             /* more sockets than there are shared buffers */
 };
+
+/* --- waiting for many ------------------------------------------------------
+ */
+
+struct writer {
+    int fds[3];
+    int count;
+};
+
+static void *write_in_turn(void *context)
+{
+    struct writer *writer = context;
+    for (int i = 0; i < writer->count; i++) {
+        (void)poll(NULL, 0, WRITE_PAUSE_MS);
+        assert_int_equal(write(writer->fds[i], "x", 1), 1);
+    }
+    return NULL;
+}
+
+/* Three ends, of which `count` get a byte one after the other, while one turn
+ * waits for `gather` of them. Returns how many it brought. */
+static int gather(struct io *io, int count, uint32_t gather, uint64_t span_ns)
+{
+    static struct end ends[3];
+    struct writer writer = {.count = count};
+    pthread_t thread;
+    for (int i = 0; i < 3; i++) {
+        writer.fds[i] = end_pair(io, &ends[i]);
+        end_receive(&ends[i]);
+    }
+    end_send(&ends[0], "y", 1); /* does not count */
+    io_gather(io, gather, span_ns);
+    assert_int_equal(pthread_create(&thread, NULL, write_in_turn, &writer), 0);
+    io_run_turn(io, -1);
+    int received = ends[0].received + ends[1].received + ends[2].received;
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        end_finish(&ends[i]);
+        (void)close(writer.fds[i]);
+    }
+    return received;
+}
+
+static void a_wait_for_many_takes_them_in_one_turn(void **state)
+{
+    struct io *io = loop_of(state);
+    bool exact = strcmp(io_backend_name(io), "io_uring") == 0;
+    int received = gather(io, 3, 3, UINT64_C(60000000000));
+    assert_true(exact ? received == 3 : received <= 3);
+}
+
+static void a_wait_for_many_ends_in_time(void **state)
+{
+    struct io *io = loop_of(state);
+    uint64_t begun_ns = clock_monotonic_ns();
+    int received = gather(io, 1, 3, 200000000);
+    uint64_t took_ns = clock_monotonic_ns() - begun_ns;
+    assert_true(received <= 1);
+    assert_true(took_ns < UINT64_C(30000000000));
+    if (strcmp(io_backend_name(io), "io_uring") == 0) {
+        assert_int_equal(received, 1);
+        assert_true(took_ns >= 200000000);
+    }
+}
+
+static void a_wait_for_many_is_for_one_turn(void **state)
+{
+    struct io *io = loop_of(state);
+    static struct end end;
+    int peer = end_pair(io, &end);
+    end_receive(&end);
+    io_gather(io, 100, 1000000);
+    io_run_turn(io, -1);
+    assert_int_equal(write(peer, "x", 1), 1);
+    io_run_turn(io, -1); /* for as long as it takes, but for one */
+    LOOP_UNTIL(io, end.received == 1);
+    end_finish(&end);
+    (void)close(peer);
+}
 
 /* --- sending ------------------------------------------------------------- */
 
@@ -492,6 +574,9 @@ static void an_idle_loop_sleeps(void **state)
 int main(void)
 {
     const struct loop_test tests[] = {
+        LOOP_TEST(a_wait_for_many_takes_them_in_one_turn),
+        LOOP_TEST(a_wait_for_many_ends_in_time),
+        LOOP_TEST(a_wait_for_many_is_for_one_turn),
         LOOP_TEST(a_large_send_waits_for_a_slow_reader),
         LOOP_TEST(parts_are_sent_in_order),
         LOOP_TEST(a_crowd_sends_in_one_turn),
