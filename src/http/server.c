@@ -61,6 +61,20 @@ void server_post(struct http_server *server)
     }
 }
 
+uint32_t http_server_awaited(struct http_server *server, uint64_t within_ns)
+{
+    uint64_t now_ns = io_now_ns(server->io);
+    while (!list_empty(&server->awaited)) {
+        struct http_connection *oldest =
+            CONTAINER_OF(server->awaited.next, struct http_connection, awaited);
+        if (now_ns - oldest->answered_ns <= within_ns) {
+            break;
+        }
+        server_unawait(oldest);
+    }
+    return server->awaited_count;
+}
+
 /* --- life-cycle ---------------------------------------------------------- */
 
 enum err http_server_create(const struct http_server_options *options,
@@ -79,6 +93,7 @@ enum err http_server_create(const struct http_server_options *options,
     list_init(&server->connections);
     list_init(&server->dirty);
     list_init(&server->resumes);
+    list_init(&server->awaited);
     list_init(&server->orphans);
     list_init(&server->spare_connections);
     list_init(&server->spare_exchanges);

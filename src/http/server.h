@@ -166,6 +166,11 @@ void http_server_cut(struct http_server *server);
 const struct http_server_stats *
 http_server_stats(const struct http_server *server);
 
+/* Count the clients that are likely to send a request within moments: those
+ * whose requests were all answered in the last `within_ns` and that have sent
+ * nothing since. */
+uint32_t http_server_awaited(struct http_server *server, uint64_t within_ns);
+
 /* Answer. `headers` are added to Date, Content-Length, Connection and Server;
  * controls in their values become blanks. A HEAD request gets no body.
  * Everything is copied. Exactly once for each exchange; the exchange is gone

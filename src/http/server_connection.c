@@ -442,6 +442,7 @@ static void received(struct io_socket *socket, const char *data, size_t size)
     struct http_connection *connection =
         CONTAINER_OF(socket, struct http_connection, socket);
     struct str bytes = {data, size};
+    server_unawait(connection);
     if (connection->state == SERVER_LINGER) {
         return;
     }
@@ -554,6 +555,7 @@ void server_close(struct http_connection *connection)
     connection->send_due_ms = SERVER_NEVER;
     list_remove(&connection->dirty);
     list_remove(&connection->resume);
+    server_unawait(connection);
     struct http_exchange *exchange = server_stream_abort(connection);
     if (exchange != NULL) {
         exchange->answered = true; /* nobody else is to do it */

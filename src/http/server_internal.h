@@ -76,6 +76,8 @@ struct http_connection {
     struct list link;           /* in http_server.connections or .spare */
     struct list dirty;          /* in http_server.dirty: output may go out */
     struct list resume;         /* in http_server.resumes */
+    struct list awaited;        /* in http_server.awaited */
+    uint64_t answered_ns;       /* while in it: since when */
     enum server_state state;
     bool paused;        /* receiving is held back */
     bool ended;         /* the client ended its side */
@@ -125,6 +127,8 @@ struct http_server {
     struct list connections;
     struct list dirty;
     struct list resumes;
+    struct list awaited; /* answered, nothing came since; oldest first */
+    uint32_t awaited_count;
     struct list orphans; /* exchanges whose client has gone */
     /* Pools. */
     struct list spare_connections;
@@ -236,6 +240,9 @@ void server_mark_dirty(struct http_connection *connection);
 
 /* Send what is written; do what is to be done once nothing is left. */
 void server_flush(struct http_connection *connection);
+
+/* The client is not awaited any more: it has sent something, or gone. */
+void server_unawait(struct http_connection *connection);
 
 /* The end of a send. */
 void server_sent(struct io_socket *socket, enum err err);

@@ -60,6 +60,26 @@ static void resume_later(struct http_connection *connection)
     }
 }
 
+/* All that was asked is answered: the next request is likely to come soon. */
+static void await(struct http_connection *connection)
+{
+    struct http_server *server = connection->server;
+    server_unawait(connection);
+    if (connection->exchange_count == 0 && connection->state == SERVER_HEAD) {
+        connection->answered_ns = io_now_ns(server->io);
+        list_append(&server->awaited, &connection->awaited);
+        server->awaited_count++;
+    }
+}
+
+void server_unawait(struct http_connection *connection)
+{
+    if (list_linked(&connection->awaited)) {
+        list_remove(&connection->awaited);
+        connection->server->awaited_count--;
+    }
+}
+
 static void send_slice(struct http_connection *connection)
 {
     struct http_server *server = connection->server;
@@ -130,6 +150,7 @@ void server_flush(struct http_connection *connection)
         CHECK(empty.size == 0 && connection->sent_size == 0);
         connection->sending = connection->output;
         connection->output = empty;
+        await(connection);
         send_slice(connection);
         return;
     }

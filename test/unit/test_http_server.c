@@ -35,6 +35,36 @@ static void a_request_is_answered(void **state)
     client_close(&client);
 }
 
+static void answered_clients_are_awaited_for_a_while(void **state)
+{
+    struct world *world = WORLD(state);
+    const uint64_t long_ns = UINT64_C(60000000000);
+    world_start(world);
+    struct client first = client_open(world);
+    struct client second = client_open(world);
+    client_write_c(&first, GET("/a"));
+    assert_int_equal(client_response(&first).status, 200);
+    assert_int_equal(http_server_awaited(world->server, long_ns), 1);
+    client_write_c(&second, GET("/b") GET("/c"));
+    assert_int_equal(client_response(&second).status, 200);
+    assert_int_equal(client_response(&second).status, 200);
+    assert_int_equal(http_server_awaited(world->server, long_ns), 2);
+    client_write_c(&first, "GET"); /* it has begun with the next */
+    WAIT_FOR(world, http_server_awaited(world->server, long_ns) == 1);
+    client_write_c(&first, " /d HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_int_equal(client_response(&first).status, 200);
+    assert_int_equal(http_server_awaited(world->server, long_ns), 2);
+    client_close(&second);
+    WAIT_FOR(world, http_server_awaited(world->server, long_ns) == 1);
+    WAIT_FOR(world, http_server_awaited(world->server, 1000000) == 0);
+    assert_int_equal(http_server_awaited(world->server, long_ns), 0);
+    client_write_c(&first, "GET /e HTTP/1.1\r\nHost: a\r\n"
+                           "Connection: close\r\n\r\n");
+    assert_int_equal(client_response(&first).status, 200);
+    assert_int_equal(http_server_awaited(world->server, long_ns), 0);
+    client_close(&first);
+}
+
 static void requests_may_come_byte_by_byte(void **state)
 {
     struct world *world = WORLD(state);
@@ -481,6 +511,7 @@ static void bodies_past_the_memory_for_them_are_refused(void **state)
 
 static const struct CMUnitTest tests[] = {
     WORLD_TEST(a_request_is_answered),
+    WORLD_TEST(answered_clients_are_awaited_for_a_while),
     WORLD_TEST(requests_may_come_byte_by_byte),
     WORLD_TEST(requests_cut_anywhere_are_answered_alike),
     WORLD_TEST(a_body_at_the_limit_is_taken),
