@@ -154,6 +154,13 @@ static enum http_body open_body(void *context,
     return listener_upload(pipeline->listener, exchange, out_sink);
 }
 
+static uint32_t awaited(void *context, uint64_t within_ns)
+{
+    struct pipeline *pipeline = context;
+
+    return http_server_awaited(pipeline->server, within_ns);
+}
+
 /* The parts in the order in which their turn hooks are to run. */
 static enum err open_parts(struct pipeline *pipeline)
 {
@@ -179,7 +186,11 @@ static enum err open_parts(struct pipeline *pipeline)
     options->http.handle = handle;
     options->http.open_body = open_body;
     options->http.context = pipeline;
-    return http_server_create(&options->http, &pipeline->server);
+    err = http_server_create(&options->http, &pipeline->server);
+    if (err == ERR_OK) {
+        store_expect(pipeline->store, awaited, pipeline);
+    }
+    return err;
 }
 
 enum err pipeline_open(struct pipeline *pipeline)

@@ -191,6 +191,9 @@ struct store_ops {
 /* What every implementation's store begins with. */
 struct store {
     const struct store_ops *ops; /* borrowed, static */
+    /* From store_expect(). */
+    uint32_t (*expected)(void *context, uint64_t within_ns);
+    void *expected_context; /* borrowed */
 };
 
 /* What every implementation's topic begins with; read it, do not write it. */
@@ -218,6 +221,19 @@ bool store_topic_name_valid(struct str name);
 void store_close(struct store *store,
                  void (*closed)(void *context),
                  void *context);
+
+/* Let the store ask how many changes are likely to come from whose last one it
+ * has reported in the last `within_ns`, so that a commit may wait a little for
+ * them: one sync for many is worth more than one at once. It asks in its turn
+ * hook. Without this, commits wait for nothing. Borrows: context. */
+static inline void store_expect(struct store *store,
+                                uint32_t (*expected)(void *context,
+                                                     uint64_t within_ns),
+                                void *context)
+{
+    store->expected = expected;
+    store->expected_context = context;
+}
 
 /* Figures so far; borrowed, living as long as the store. */
 const struct store_stats *store_stats(const struct store *store);

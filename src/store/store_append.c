@@ -677,7 +677,8 @@ static void commit_due(struct local_store *store)
     if (store->broken) {
         store->cursors_due = false;
         batch_failed(store, &store->batches[1 - store->gathering], ERR_IO);
-    } else if (batch->count > 0 || store->cursors_due) {
+    } else if ((batch->count > 0 || store->cursors_due) &&
+               !store_gather_waits(store)) {
         commit(store);
     }
     /* More cursors than fit into a batch go on; without a journal file they

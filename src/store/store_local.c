@@ -124,6 +124,7 @@ enum err store_local_internal_create(struct store_local_data *data,
     store->sync_fd = -1;
     store->flush_size = flush_size(data->options);
     store->job.store = store;
+    store_gather_init(&store->gather);
     lists_init(store);
     enum err err = store_topics_init(store);
     if (err == ERR_OK) {

@@ -5,6 +5,7 @@
  *     store_data.c       the directory as a whole: lock, meta, other shards
  *     store_topics.c     topics by name and id: make, delete, configure
  *     store_append.c     changes, gathered, committed, reported
+ *     store_gather.c     when a commit waits for more changes
  *     store_cursor.c     how far topics are delivered
  *     store_flush.c      what is written behind the loop, and by whom
  *     store_checkpoint.c freeing the journal
@@ -289,6 +290,16 @@ struct recovery {
     uint64_t damaged;
 };
 
+/* How commits wait for more: see store_gather.c. */
+struct gather {
+    bool waiting;      /* a commit does */
+    uint64_t until_ns; /* the latest that it does */
+    uint32_t count;    /* changes that were there when it began to, */
+    uint32_t expected; /* and how many were to come */
+    uint32_t worth;    /* from 0 to GATHER_WORTH_MAX: how often they came */
+    uint32_t untried;  /* commits that did not wait, in a row */
+};
+
 struct local_store {
     struct store base;
     uint32_t magic;
@@ -316,6 +327,7 @@ struct local_store {
     uint32_t gathering;         /* which of them takes changes */
     uint64_t commit_started_ns; /* of the running commit */
     uint64_t hook_turn;         /* the turn in which the hook ran last */
+    struct gather gather;
     struct io_hook hook;
     struct io_task kick;  /* makes another turn */
     struct list finished; /* ops to report, of store_op.link */
@@ -553,6 +565,15 @@ void store_append_kick(struct local_store *store);
 
 /* The turn hook. */
 void store_append_turn(struct io_hook *hook);
+
+/* --- store_gather.c ------------------------------------------------------- */
+
+/* Begin with a try. */
+void store_gather_init(struct gather *gather);
+
+/* Tell whether the gathered batch, which could be committed now, had better
+ * wait; the loop then waits for more. */
+bool store_gather_waits(struct local_store *store);
 
 /* Make a copy of what a topic is now. NULL: no memory. */
 struct undo *store_append_undo(const struct local_topic *topic);
