@@ -144,36 +144,6 @@ enum err journal_slot_list(struct journal *journal)
 
 /* --- making one ready, on the helper thread ------------------------------- */
 
-/* Write zeros behind what the file has: up to its size, or not much when it is
- * needed soon. Step by step with a sync after each: one for all of it would
- * hold up commits, whose own syncs come behind it on the device. */
-static enum err fill(struct journal_prepare *prepare)
-{
-    uint64_t offset = 0;
-    enum err err = file_size(prepare->fd, &offset);
-    if (err != ERR_OK || offset >= prepare->size) {
-        return err;
-    }
-    uint64_t first =
-        prepare->size < JOURNAL_FILL_FIRST ? prepare->size : JOURNAL_FILL_FIRST;
-    while (offset < prepare->size) {
-        if (offset >= first && atomic_load(&prepare->hurry)) {
-            break;
-        }
-        uint64_t left = prepare->size - offset;
-        size_t size = left < sizeof(zeros) ? (size_t)left : sizeof(zeros);
-        err = file_write_at(prepare->fd, zeros, size, offset, false);
-        if (err == ERR_OK) {
-            err = file_sync(prepare->fd);
-        }
-        if (err != ERR_OK) {
-            return err;
-        }
-        offset += size;
-    }
-    return ERR_OK;
-}
-
 /* See whether direct writes work: some file systems open what they cannot
  * write. Nothing in a file that is being prepared counts, but its first block
  * stays as it is: by it recovery knows the file, and would take one without
@@ -209,6 +179,46 @@ static void open_direct(struct journal_prepare *prepare)
     prepare->direct_fd = fd;
 }
 
+/* Make some bytes of the file zeros, durably: past the page cache, if it is
+ * known to work, which saves the copy. */
+static enum err
+fill_part(const struct journal_prepare *prepare, size_t size, uint64_t offset)
+{
+    if (prepare->direct_fd >= 0 && size % JOURNAL_BATCH_ALIGN == 0 &&
+        offset % JOURNAL_BATCH_ALIGN == 0) {
+        return file_write_at(prepare->direct_fd, zeros, size, offset, true);
+    }
+    enum err err = file_write_at(prepare->fd, zeros, size, offset, false);
+    return err == ERR_OK ? file_sync(prepare->fd) : err;
+}
+
+/* Write zeros behind what the file has: up to its size, or not much when it is
+ * needed soon. Step by step with a sync of each: one for all of it would hold
+ * up commits, whose own syncs come behind it on the device. */
+static enum err fill(struct journal_prepare *prepare)
+{
+    uint64_t offset = 0;
+    enum err err = file_size(prepare->fd, &offset);
+    if (err != ERR_OK || offset >= prepare->size) {
+        return err;
+    }
+    uint64_t first =
+        prepare->size < JOURNAL_FILL_FIRST ? prepare->size : JOURNAL_FILL_FIRST;
+    while (offset < prepare->size) {
+        if (offset >= first && atomic_load(&prepare->hurry)) {
+            break;
+        }
+        uint64_t left = prepare->size - offset;
+        size_t size = left < sizeof(zeros) ? (size_t)left : sizeof(zeros);
+        err = fill_part(prepare, size, offset);
+        if (err != ERR_OK) {
+            return err;
+        }
+        offset += size;
+    }
+    return ERR_OK;
+}
+
 static enum err prepare_file(struct journal_prepare *prepare)
 {
     int flags = FILE_WRITE;
@@ -217,12 +227,17 @@ static enum err prepare_file(struct journal_prepare *prepare)
     if (err != ERR_OK) {
         return err;
     }
+    if (!prepare->probe) {
+        open_direct(prepare);
+    }
     err = fill(prepare);
     if (err == ERR_OK && prepare->create) {
         err = dir_sync(prepare->directory);
     }
     if (err != ERR_OK) {
+        file_close(prepare->direct_fd);
         file_close(prepare->fd);
+        prepare->direct_fd = -1;
         prepare->fd = -1;
         if (prepare->create && file_remove(prepare->path) != ERR_OK) {
             /* It stays, and the next try goes on with it. */
@@ -230,7 +245,9 @@ static enum err prepare_file(struct journal_prepare *prepare)
         }
         return err;
     }
-    open_direct(prepare);
+    if (prepare->probe) {
+        open_direct(prepare); /* it tries with a block that is there */
+    }
     return ERR_OK;
 }
 

@@ -569,6 +569,25 @@ static void wait_stopped(struct uring *uring)
     }
 }
 
+/* How many completions to wait for, and `*wait_ns` for how long. Sends complete
+ * while they are submitted, nearly always, and nobody waits for that: what they
+ * lead to is waited for as well, for a moment, which saves a turn for the ends
+ * of sends alone. */
+static unsigned wait_count(const struct uring *uring, int64_t *wait_ns)
+{
+    uint32_t gather = uring->io->gather_count;
+    if (gather == 0 && uring->sends == 0) {
+        return 1;
+    }
+    if (gather == 0) {
+        gather = 1;
+        bool long_wait = *wait_ns < 0 || *wait_ns > URING_SENT_NS;
+        *wait_ns = long_wait ? URING_SENT_NS : *wait_ns;
+    }
+    uint32_t count = gather + uring->sends;
+    return count < URING_GATHER_MAX ? count : URING_GATHER_MAX;
+}
+
 static void uring_wait(struct io *io, int64_t wait_ns)
 {
     struct uring *uring = uring_of(io);
@@ -578,15 +597,11 @@ static void uring_wait(struct io *io, int64_t wait_ns)
         (void)io_uring_submit_and_get_events(&uring->ring);
     } else {
         struct io_uring_cqe *cqe;
+        unsigned count = wait_count(uring, &wait_ns);
         struct __kernel_timespec span = {
             .tv_sec = wait_ns / 1000000000,
             .tv_nsec = wait_ns % 1000000000,
         };
-        unsigned count = 1;
-        if (io->gather_count > 0) {
-            count = io->gather_count + uring->sends;
-            count = count < URING_GATHER_MAX ? count : URING_GATHER_MAX;
-        }
         (void)io_uring_submit_and_wait_timeout(
             &uring->ring, &cqe, count, wait_ns < 0 ? NULL : &span, NULL);
     }

@@ -24,7 +24,9 @@ enum {
     URING_BUFFERS_MAX = 256, /* 4 MiB; used one by one, so all are touched */
     URING_GROUP = 0,         /* of buffers: there is one */
     URING_SUBMIT_TRIES = 1000,
-    URING_GATHER_MAX = 512, /* waited for: buffers and rings hold more */
+    URING_SENT_NS = 100 * 1000, /* from the end of a send to its turn, if
+                                   nothing else happens */
+    URING_GATHER_MAX = 512,     /* waited for: buffers and rings hold more */
 };
 
 struct uring {
