@@ -166,6 +166,7 @@ static enum err connect_to(struct http_channel *channel,
     if (err != ERR_OK) {
         return err;
     }
+    net_ease(fd, address);
     io_socket_init(channel->client->io, &channel->socket, fd, &channel_ops);
     channel->socket_open = true;
     channel->stage = CHANNEL_CONNECTING;

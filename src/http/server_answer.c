@@ -361,22 +361,6 @@ void http_exchange_peer(const struct http_exchange *exchange,
     net_format(&address, text);
 }
 
-static bool is_loopback(const struct net_address *address)
-{
-    switch (address->any.sa_family) {
-    case AF_UNIX:
-        return true;
-    case AF_INET:
-        return (ntohl(address->v4.sin_addr.s_addr) >> 24) == 127;
-    case AF_INET6:
-        return IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr) ||
-               (IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr) &&
-                address->v6.sin6_addr.s6_addr[12] == 127);
-    default:
-        return false;
-    }
-}
-
 bool http_exchange_is_local(const struct http_exchange *exchange)
 {
     struct http_connection *connection = exchange->connection;
@@ -388,7 +372,7 @@ bool http_exchange_is_local(const struct http_exchange *exchange)
         connection->known_address = true;
         connection->is_local =
             net_peer(connection->socket.fd, &address) == ERR_OK &&
-            is_loopback(&address);
+            net_is_loopback(&address);
     }
     return connection->is_local;
 }

@@ -11,18 +11,6 @@
 
 #include <string.h>
 
-static bool is_loopback(const struct net_address *address)
-{
-    struct net_block v4;
-    struct net_block v6;
-    enum err v4_err = net_block_parse(STR("127.0.0.0/8"), &v4);
-    enum err v6_err = net_block_parse(STR("::1/128"), &v6);
-
-    CHECK(v4_err == ERR_OK && v6_err == ERR_OK);
-    return address->any.sa_family == AF_UNIX ||
-           net_block_contains(&v4, address) || net_block_contains(&v6, address);
-}
-
 static enum err
 complain(struct buf *errors, struct str address, const char *why, enum err err)
 {
@@ -129,7 +117,7 @@ check_address(const struct config *config, struct str text, struct buf *errors)
     if (net_parse(text, 0, &address) != ERR_OK) {
         return complain(errors, text, "no IP address", ERR_INVALID);
     }
-    if (!config->insecure_open && !is_loopback(&address)) {
+    if (!config->insecure_open && !net_is_loopback(&address)) {
         return complain(errors, text,
                         "others can reach it, and nobody is asked who he is; "
                         "--insecure-open allows it",

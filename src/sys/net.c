@@ -84,6 +84,22 @@ static void format_local(const struct net_address *address, char *text)
     }
 }
 
+bool net_is_loopback(const struct net_address *address)
+{
+    switch (address->any.sa_family) {
+    case AF_UNIX:
+        return true;
+    case AF_INET:
+        return (ntohl(address->v4.sin_addr.s_addr) >> 24) == 127;
+    case AF_INET6:
+        return IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr) ||
+               (IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr) &&
+                address->v6.sin6_addr.s6_addr[12] == 127);
+    default:
+        return false;
+    }
+}
+
 void net_format(const struct net_address *address, char text[NET_TEXT_MAX])
 {
     char host[INET6_ADDRSTRLEN] = "";
@@ -200,6 +216,7 @@ enum err net_listen(const struct net_address *address, bool shared, int *out_fd)
     if (err != ERR_OK) {
         return err;
     }
+    net_ease(fd, address); /* accepted sockets inherit it */
     err = set_listen_options(fd, family, shared);
     if (err != ERR_OK) {
         goto fail;
@@ -249,6 +266,15 @@ enum err net_socket(int family, int *out_fd)
         net_set_nodelay(*out_fd);
     }
     return ERR_OK;
+}
+
+void net_ease(int fd, const struct net_address *address)
+{
+    static const char plain[] = "reno"; /* every kernel has it */
+    if (address->any.sa_family != AF_UNIX && net_is_loopback(address)) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, plain,
+                         sizeof(plain) - 1);
+    }
 }
 
 void net_set_nodelay(int fd)

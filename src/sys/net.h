@@ -39,6 +39,10 @@ struct net_address {
 MUST_CHECK enum err
 net_parse(struct str text, uint16_t port, struct net_address *out_address);
 
+/* Tell whether what is sent there stays on this machine: 127.0.0.0/8, ::1, the
+ * former mapped into IPv6, and Unix sockets. */
+bool net_is_loopback(const struct net_address *address);
+
 /* Write "192.0.2.1:80", "[2001:db8::1]:80" or "unix:/path", terminated. */
 void net_format(const struct net_address *address, char text[NET_TEXT_MAX]);
 
@@ -67,6 +71,11 @@ MUST_CHECK enum err net_peer(int fd, struct net_address *out_address);
  * TCP_NODELAY. Gives:  `*out_fd`. Errors: ERR_BUSY (descriptors),
  * ERR_UNSUPPORTED, ERR_IO */
 MUST_CHECK enum err net_socket(int family, int *out_fd);
+
+/* Spare a TCP socket whose peer, or own address when it listens, is on this
+ * machine what its bytes do not need: congestion control that paces (BBR costs
+ * a timer and 10 to 20 % of a small request). A no-op for other addresses. */
+void net_ease(int fd, const struct net_address *address);
 
 /* Set TCP_NODELAY on an accepted socket; a no-op on Unix sockets. */
 void net_set_nodelay(int fd);

@@ -229,6 +229,59 @@ static void bad_blocks_are_invalid(void **state)
     assert_int_equal(block.bits, 77);
 }
 
+static void loopback_is_told_from_the_rest(void **state)
+{
+    static const struct {
+        const char *text;
+        bool local;
+    } cases[] = {
+        {"127.0.0.1", true},
+        {"127.255.0.3", true},
+        {"128.0.0.1", false},
+        {"126.255.255.255", false},
+        {"::1", true},
+        {"::", false},
+        {"::ffff:127.0.0.1", true},
+        {"::ffff:10.0.0.1", false},
+        {"2001:db8::1", false},
+        {"0.0.0.0", false},
+        {"unix:/tmp/none", true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct net_address address = parsed(cases[i].text, 80);
+        assert_int_equal(net_is_loopback(&address), cases[i].local);
+    }
+}
+
+static void congestion_of(int fd, char name[16])
+{
+    socklen_t size = 16;
+    memset(name, 0, 16);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &size),
+                     0);
+}
+
+static void only_sockets_on_this_machine_are_eased(void **state)
+{
+    struct net_address address;
+    char before[16];
+    char after[16];
+    int fd = -1;
+    (void)state;
+    assert_int_equal(net_socket(AF_INET, &fd), ERR_OK);
+    congestion_of(fd, before);
+    address = parsed("192.0.2.1", 80);
+    net_ease(fd, &address);
+    congestion_of(fd, after);
+    assert_string_equal(before, after);
+    address = parsed("127.0.0.1", 80);
+    net_ease(fd, &address);
+    congestion_of(fd, after);
+    assert_string_equal(after, "reno");
+    (void)close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +293,8 @@ int main(void)
         cmocka_unit_test(an_address_of_others_is_refused),
         cmocka_unit_test(only_a_stale_unix_socket_is_removed),
         cmocka_unit_test(sockets_for_connecting_do_not_delay),
+        cmocka_unit_test(loopback_is_told_from_the_rest),
+        cmocka_unit_test(only_sockets_on_this_machine_are_eased),
         cmocka_unit_test(blocks_contain_their_addresses),
         cmocka_unit_test(bad_blocks_are_invalid),
     };
