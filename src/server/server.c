@@ -581,6 +581,13 @@ static void server_fini(struct server *server)
     process_gate_destroy(server->gate);
 }
 
+/* One for every two cores: the kernel does as much for a shard, on network and
+ * disk, as the shard itself (doc/performance.md). */
+static uint32_t default_shards(void)
+{
+    return (process_cores() + 1) / 2;
+}
+
 int server_run(const struct config *config)
 {
     struct server *server = calloc(1, sizeof(*server));
@@ -592,7 +599,7 @@ int server_run(const struct config *config)
     }
     server->config = config;
     server->count =
-        config->shards != 0 ? (uint32_t)config->shards : process_cores();
+        config->shards != 0 ? (uint32_t)config->shards : default_shards();
     server->count = server->count > SHARDS_MAX ? SHARDS_MAX : server->count;
     server->group.count = server->count;
     server->group.owner = topic_owner;
