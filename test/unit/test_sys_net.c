@@ -245,7 +245,7 @@ static void loopback_is_told_from_the_rest(void **state)
         {"::ffff:10.0.0.1", false},
         {"2001:db8::1", false},
         {"0.0.0.0", false},
-        {"unix:/tmp/none", true},
+        {"unix:none", true},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
