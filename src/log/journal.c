@@ -457,6 +457,8 @@ static void commit_ended(struct journal *journal)
         journal->stats.bytes += commit->size;
         if (commit->durable) {
             aborts_written(journal);
+        }
+        if (commit->timed) {
             journal_pace_note(&journal->pace, commit->on_loop,
                               now_ns - commit->started_ns, now_ns);
         }
@@ -491,7 +493,7 @@ void journal_commit_file_ended(struct journal *journal)
 }
 
 void journal_commit(struct journal *journal,
-                    bool durable,
+                    enum journal_how how,
                     void (*committed)(void *context, enum err err),
                     void *context)
 {
@@ -504,7 +506,8 @@ void journal_commit(struct journal *journal,
     CHECK(!journal_pending(journal));
     *commit = (struct journal_commit){
         .running = true,
-        .durable = durable,
+        .durable = how != JOURNAL_WRITTEN,
+        .timed = how == JOURNAL_DURABLE,
         .step = COMMIT_BEGIN,
         .started_ns = clock_monotonic_ns(),
         .committed = committed,
@@ -513,7 +516,8 @@ void journal_commit(struct journal *journal,
     commit->err = commit_place(journal);
     commit->on_loop =
         !commit->durable ||
-        (journal_pace_inline(&journal->pace, commit->started_ns) &&
+        (how == JOURNAL_DURABLE &&
+         journal_pace_inline(&journal->pace, commit->started_ns) &&
          unsynced_bytes(journal) <= JOURNAL_SYNC_INLINE_MAX);
     if (commit->err != ERR_OK) {
         commit_ended(journal);

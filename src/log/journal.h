@@ -151,14 +151,21 @@ bool journal_pending(const struct journal *journal);
 /* Tell whether an asynchronous commit is running. */
 bool journal_committing(const struct journal *journal);
 
-/* Write the batch and, if `durable`, make it durable; then call `committed`
- * with the outcome: before the return when commits are fast and the batch is
- * written on the loop, else from the loop later (a failure, too, may take until
- * it is noted on the disk). No commit is running.
+enum journal_how {
+    JOURNAL_WRITTEN, /* it survives the process, not the machine */
+    JOURNAL_DURABLE,
+    JOURNAL_DURABLE_BEHIND, /* likewise; nobody waits for it, so the loop goes
+                               on meanwhile, however fast the disk is */
+};
+
+/* Write the batch and, unless JOURNAL_WRITTEN, make it durable; then call
+ * `committed` with the outcome: before the return when commits are fast and the
+ * batch is written on the loop, else from the loop later (a failure, too, may
+ * take until it is noted on the disk). No commit is running.
  *
- * Without `durable` the batch survives the process, not the machine; the next
- * durable commit makes it durable, too. (When that one's sync fails, it is only
- * durable with the next checkpoint.)
+ * With JOURNAL_WRITTEN the batch survives the process, not the machine; the
+ * next durable commit makes it durable, too. (When that one's sync fails, it is
+ * only durable with the next checkpoint.)
  *
  * committed() may put and drop, but not commit.
  *
@@ -167,7 +174,7 @@ bool journal_committing(const struct journal *journal);
  *         the machine stops before any other commit
  */
 void journal_commit(struct journal *journal,
-                    bool durable,
+                    enum journal_how how,
                     void (*committed)(void *context, enum err err),
                     void *context);
 

@@ -97,6 +97,7 @@ struct journal_commit {
     bool running;
     bool on_loop; /* waits for the disk */
     bool durable;
+    bool timed; /* tells how fast the disk is: somebody waits for it */
     enum commit_step step;
     enum err err; /* the first failure */
     char *data;   /* borrowed: from the batch's buffer */

@@ -576,6 +576,7 @@ static void committed(void *context, enum err err)
 static void commit(struct local_store *store)
 {
     struct batch *batch = &store->batches[store->gathering];
+    bool alone = batch->count == 0; /* cursors: nobody waits for them */
     if (store->cursors_due) {
         /* Power must not take them. */
         store_cursor_ride(store, UINT32_MAX);
@@ -588,10 +589,13 @@ static void commit(struct local_store *store)
         batch->durable = false;
         return;
     }
-    bool durable = batch->durable;
+    enum journal_how how = JOURNAL_WRITTEN;
+    if (batch->durable) {
+        how = alone ? JOURNAL_DURABLE_BEHIND : JOURNAL_DURABLE;
+    }
     store->gathering = 1 - store->gathering;
     store->commit_started_ns = clock_monotonic_ns();
-    journal_commit(store->journal, durable, committed, store);
+    journal_commit(store->journal, how, committed, store);
 }
 
 /* --- the end of a turn ---------------------------------------------------- */

@@ -209,7 +209,9 @@ static void committed(void *context, enum err err)
 enum err journal_fixture_commit(struct journal_fixture *fixture, bool durable)
 {
     fixture->committed = false;
-    journal_commit(fixture->journal, durable, committed, fixture);
+    journal_commit(fixture->journal,
+                   durable ? JOURNAL_DURABLE : JOURNAL_WRITTEN, committed,
+                   fixture);
     LOOP_UNTIL(fixture->io, fixture->committed);
     assert_false(journal_committing(fixture->journal));
     return fixture->err;

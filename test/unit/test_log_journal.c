@@ -257,7 +257,8 @@ static void puts_gather_while_a_commit_runs(void **state)
         journal_put_end(fixture.journal);
         number++;
         fixture.committed = false;
-        journal_commit(fixture.journal, true, note_committed, &fixture);
+        journal_commit(fixture.journal, JOURNAL_DURABLE, note_committed,
+                       &fixture);
         assert_true(journal_committing(fixture.journal));
         assert_false(fixture.committed); /* never from inside */
         void *behind = NULL;
@@ -293,7 +294,8 @@ static void slow_syncs_make_commits_asynchronous(void **state)
     for (; number < 40 && !asynchronous; number++) {
         assert_int_equal(journal_fixture_put(&fixture, number, 0), ERR_OK);
         fixture.committed = false;
-        journal_commit(fixture.journal, true, note_committed, &fixture);
+        journal_commit(fixture.journal, JOURNAL_DURABLE, note_committed,
+                       &fixture);
         asynchronous = !fixture.committed;
         LOOP_UNTIL(fixture.io, fixture.committed);
         assert_int_equal(fixture.err, ERR_OK);
@@ -303,7 +305,7 @@ static void slow_syncs_make_commits_asynchronous(void **state)
     /* The page cache is fast whatever the disk is. */
     assert_int_equal(journal_fixture_put(&fixture, number, 0), ERR_OK);
     fixture.committed = false;
-    journal_commit(fixture.journal, false, note_committed, &fixture);
+    journal_commit(fixture.journal, JOURNAL_WRITTEN, note_committed, &fixture);
     assert_true(fixture.committed);
     number++;
     /* A fast disk brings them back. */
@@ -312,13 +314,40 @@ static void slow_syncs_make_commits_asynchronous(void **state)
     for (; number < 200 && !on_loop; number++) {
         assert_int_equal(journal_fixture_put(&fixture, number, 0), ERR_OK);
         fixture.committed = false;
-        journal_commit(fixture.journal, true, note_committed, &fixture);
+        journal_commit(fixture.journal, JOURNAL_DURABLE, note_committed,
+                       &fixture);
         on_loop = fixture.committed;
         LOOP_UNTIL(fixture.io, fixture.committed);
     }
     assert_true(on_loop);
     reopen();
     journal_fixture_expect(&fixture, 0, number);
+    end();
+}
+
+static void what_nobody_waits_for_is_not_done_on_the_loop(void **state)
+{
+    begin(state);
+    fixture.options.sync_inline_max_us = 10000000;
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    for (uint64_t number = 0; number < 10; number++) {
+        assert_int_equal(journal_fixture_put(&fixture, number, 0), ERR_OK);
+        uint64_t mean_ns = journal_stats(fixture.journal)->sync_mean_ns;
+        fixture.committed = false;
+        journal_commit(fixture.journal, JOURNAL_DURABLE_BEHIND, note_committed,
+                       &fixture);
+        assert_false(fixture.committed);
+        assert_true(journal_committing(fixture.journal));
+        LOOP_UNTIL(fixture.io, fixture.committed);
+        assert_int_equal(fixture.err, ERR_OK);
+        assert_int_equal(journal_stats(fixture.journal)->sync_mean_ns, mean_ns);
+    }
+    assert_int_equal(journal_fixture_put(&fixture, 10, 0), ERR_OK);
+    fixture.committed = false;
+    journal_commit(fixture.journal, JOURNAL_DURABLE, note_committed, &fixture);
+    assert_true(fixture.committed);
+    reopen();
+    journal_fixture_expect(&fixture, 0, 11);
     end();
 }
 
@@ -471,6 +500,7 @@ int main(void)
         LOOP_TEST(files_of_another_size_are_used),
         LOOP_TEST(puts_gather_while_a_commit_runs),
         LOOP_TEST(slow_syncs_make_commits_asynchronous),
+        LOOP_TEST(what_nobody_waits_for_is_not_done_on_the_loop),
         LOOP_TEST(closing_waits_for_the_helper),
         LOOP_TEST(a_durable_commit_syncs_what_was_not_durable),
         LOOP_TEST(files_left_unsynced_are_synced_by_the_next_durable_commit),

@@ -506,7 +506,9 @@ static void kill_at_each_step(void **state, uint32_t inline_max_us)
         }
         check_copy(first, first);
         fixture.committed = false;
-        journal_commit(fixture.journal, batch % 3 != 0, note, NULL);
+        journal_commit(fixture.journal,
+                       batch % 3 != 0 ? JOURNAL_DURABLE : JOURNAL_WRITTEN, note,
+                       NULL);
         check_copy(fixture.committed ? number : first, number);
         LOOP_UNTIL(fixture.io, fixture.committed);
         check_copy(number, number);
