@@ -30,6 +30,8 @@ enum {
     BATCH_ENTRIES_MAX = 512,
     BATCH_SIZE_MAX = 1024 * 1024, /* a record may take it past this */
     SEALED_CAPACITY_FIRST = 4,
+    PAGE_SIZE = 4096,
+    WRITE_BACK_STEP = 512 * 1024,
 };
 
 /* What is written by one call. */
@@ -217,6 +219,7 @@ static enum err roll(struct topic_writer *writer,
     writer->end = first;
     writer->size = SEGMENT_HEAD_SIZE;
     writer->beside = 0;
+    writer->written_back = 0;
     index_builder_init(&writer->builder, first);
     err = watch->begin(watch->context, writer);
     if (err == ERR_OK) {
@@ -271,6 +274,20 @@ static enum err prepare(struct topic_writer *writer,
 
 /* --- append --------------------------------------------------------------- */
 
+/* Have what was written go to the disk bit by bit: the sync of a checkpoint
+ * would have the device busy with all of it at once, and commits wait. The
+ * last page waits, since more is coming to it. */
+static void write_back(struct topic_writer *writer)
+{
+    uint64_t whole = writer->size - writer->size % PAGE_SIZE;
+    if (whole < writer->written_back + WRITE_BACK_STEP) {
+        return;
+    }
+    file_write_back(writer->fd, writer->written_back,
+                    whole - writer->written_back);
+    writer->written_back = whole;
+}
+
 /* Write a batch to the open segment. */
 static enum err commit(struct topic_writer *writer,
                        struct batch *batch,
@@ -297,6 +314,7 @@ static enum err commit(struct topic_writer *writer,
     writer->beside += batch->beside;
     writer->end = batch->end;
     writer->position = batch->end;
+    write_back(writer);
     watch->grown(watch->context, writer);
     return ERR_OK;
 }

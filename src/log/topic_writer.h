@@ -42,8 +42,9 @@ struct topic_writer {
     uint64_t end;     /* up to here, */
     uint64_t size;    /* its bytes, */
     uint64_t beside;  /* bytes of bodies that lie beside, as far as is known, */
-    int fd;           /* owned; -1: closed */
-    int index_fd;     /* owned; -1: closed */
+    uint64_t written_back; /* of these, its write-back has begun */
+    int fd;                /* owned; -1: closed */
+    int index_fd;          /* owned; -1: closed */
     struct index_builder builder;
 
     struct topic_unsynced *sealed; /* owned; wait for a sync */

@@ -261,6 +261,12 @@ enum err file_sync(int fd)
     return sync_data(fd);
 }
 
+void file_write_back(int fd, uint64_t offset, uint64_t size)
+{
+    (void)sync_file_range(fd, (off_t)offset, (off_t)size,
+                          SYNC_FILE_RANGE_WRITE);
+}
+
 enum err file_sync_all(int fd)
 {
     int rc;

@@ -125,6 +125,12 @@ MUST_CHECK enum err file_read_cached(
  */
 MUST_CHECK enum err file_sync(int fd);
 
+/* Have the kernel begin to write back what was written to a range, so that the
+ * next sync has less to do. Promises nothing and fails silently; how a later
+ * sync tells of failures does not change. Blocks: while the device's queue is
+ * full. */
+void file_write_back(int fd, uint64_t offset, uint64_t size);
+
 /* Make everything of the file system that holds `fd` durable (syncfs).
  * Errors: as file_sync() */
 MUST_CHECK enum err file_sync_all(int fd);
