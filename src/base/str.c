@@ -55,31 +55,41 @@ struct str str_from(const char *text)
     return (struct str){text, text != NULL ? strlen(text) : 0};
 }
 
-struct str str_cut(struct str text, size_t start, size_t size)
+/* Eight bytes, ASCII letters made small, as no others are. */
+static uint64_t lower_word(uint64_t word)
 {
-    if (start > text.size) {
-        start = text.size;
-    }
-    if (size > text.size - start) {
-        size = text.size - start;
-    }
-    const char *data = text.data != NULL ? text.data + start : NULL;
-    return (struct str){data, size};
+    const uint64_t ones = 0x0101010101010101ULL;
+    uint64_t low = word & (ones * 0x7f);
+    uint64_t from_a = low + ones * (0x80 - 'A');
+    uint64_t past_z = low + ones * (0x7f - 'Z');
+    uint64_t letter = (from_a ^ past_z) & ~word & (ones * 0x80);
+    return word | letter >> 2;
 }
 
-bool str_equal(struct str left, struct str right)
+static uint64_t load_word(const char *from)
 {
-    return left.size == right.size &&
-           (left.size == 0 || memcmp(left.data, right.data, left.size) == 0);
+    uint64_t word;
+    memcpy(&word, from, sizeof(word));
+    return word;
 }
 
-bool str_equal_nocase(struct str left, struct str right)
+bool str_same_letters(const char *left, const char *right, size_t size)
 {
-    if (left.size != right.size) {
-        return false;
+    enum { WORD = sizeof(uint64_t) };
+
+    if (size < WORD) {
+        for (size_t i = 0; i < size; i++) {
+            if (lower(left[i]) != lower(right[i])) {
+                return false;
+            }
+        }
+        return true;
     }
-    for (size_t i = 0; i < left.size; i++) {
-        if (lower(left.data[i]) != lower(right.data[i])) {
+    /* The last word may overlap the one before it. */
+    for (size_t at = 0; at < size; at += WORD) {
+        size_t from = at + WORD <= size ? at : size - WORD;
+        if (lower_word(load_word(left + from)) !=
+            lower_word(load_word(right + from))) {
             return false;
         }
     }
@@ -101,15 +111,6 @@ bool str_starts(struct str text, struct str prefix)
     return text.size >= prefix.size &&
            (prefix.size == 0 ||
             memcmp(text.data, prefix.data, prefix.size) == 0);
-}
-
-size_t str_find(struct str text, char byte)
-{
-    if (text.size == 0) {
-        return 0;
-    }
-    const char *found = memchr(text.data, byte, text.size);
-    return found != NULL ? (size_t)(found - text.data) : text.size;
 }
 
 static bool is_blank(char byte)

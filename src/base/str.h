@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct str {
     const char *data; /* borrowed */
@@ -30,13 +31,38 @@ struct str {
 struct str str_from(const char *text);
 
 /* Cut: `size` bytes from `start`, both clamped to what is there. */
-struct str str_cut(struct str text, size_t start, size_t size);
+static inline struct str str_cut(struct str text, size_t start, size_t size)
+{
+    if (start > text.size) {
+        start = text.size;
+    }
+    if (size > text.size - start) {
+        size = text.size - start;
+    }
+    const char *data = text.data != NULL ? text.data + start : NULL;
+    return (struct str){data, size};
+}
 
-/* Compare bytes. */
-bool str_equal(struct str left, struct str right);
+/* Compare bytes. Inline, so that a comparison with a literal is one with its
+ * size, and then a few words. */
+static inline bool str_equal(struct str left, struct str right)
+{
+    return left.size == right.size &&
+           (left.size == 0 || memcmp(left.data, right.data, left.size) == 0);
+}
 
-/* Compare, ASCII letters without regard to case (HTTP field names). */
-bool str_equal_nocase(struct str left, struct str right);
+/* Compare `size` bytes, ASCII letters without regard to case. */
+bool str_same_letters(const char *left, const char *right, size_t size);
+
+/* Compare, ASCII letters without regard to case (HTTP field names). Most that
+ * differ do so in their sizes or first letters, which needs no call. */
+static inline bool str_equal_nocase(struct str left, struct str right)
+{
+    return left.size == right.size &&
+           (left.size == 0 ||
+            (((left.data[0] ^ right.data[0]) & ~0x20) == 0 &&
+             str_same_letters(left.data, right.data, left.size)));
+}
 
 /* Order bytewise, a prefix first: <0, 0, >0. */
 int str_compare(struct str left, struct str right);
@@ -45,7 +71,14 @@ int str_compare(struct str left, struct str right);
 bool str_starts(struct str text, struct str prefix);
 
 /* Position of the first `byte`; text.size when there is none. */
-size_t str_find(struct str text, char byte);
+static inline size_t str_find(struct str text, char byte)
+{
+    if (text.size == 0) {
+        return 0;
+    }
+    const char *found = (const char *)memchr(text.data, byte, text.size);
+    return found != NULL ? (size_t)(found - text.data) : text.size;
+}
 
 /* Without blanks and tabs at both ends (the OWS of RFC 9110, 5.6.3). */
 struct str str_trim(struct str text);

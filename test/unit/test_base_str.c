@@ -62,6 +62,34 @@ static void case_is_folded_for_ascii_letters_only(void **state)
     assert_true(str_equal_nocase(nothing, nothing));
 }
 
+/* Every pair of bytes, at each place of a text of more than a word: beside the
+ * definition, byte by byte. */
+static void case_is_folded_wherever_the_byte_stands(void **state)
+{
+    char left[] = "Accept-Enco";
+    char right[] = "aCCEPT-eNCO";
+    enum { SIZE = sizeof(left) - 1 };
+
+    (void)state;
+    for (size_t at = 0; at < SIZE; at++) {
+        char left_kept = left[at];
+        char right_kept = right[at];
+        for (int pair = 0; pair < 256 * 256; pair++) {
+            int one = pair / 256;
+            int two = pair % 256;
+            int small_one = one >= 'A' && one <= 'Z' ? one + 32 : one;
+            int small_two = two >= 'A' && two <= 'Z' ? two + 32 : two;
+            left[at] = (char)one;
+            right[at] = (char)two;
+            assert_true(str_equal_nocase((struct str){left, SIZE},
+                                         (struct str){right, SIZE}) ==
+                        (small_one == small_two));
+        }
+        left[at] = left_kept;
+        right[at] = right_kept;
+    }
+}
+
 static void order_is_bytewise_with_a_prefix_first(void **state)
 {
     (void)state;
@@ -213,6 +241,7 @@ int main(void)
         cmocka_unit_test(cut_clamps_to_what_is_there),
         cmocka_unit_test(equality_is_of_bytes),
         cmocka_unit_test(case_is_folded_for_ascii_letters_only),
+        cmocka_unit_test(case_is_folded_wherever_the_byte_stands),
         cmocka_unit_test(order_is_bytewise_with_a_prefix_first),
         cmocka_unit_test(prefixes),
         cmocka_unit_test(find_gives_the_first_or_the_size),
