@@ -122,6 +122,13 @@ static inline void put_u64(void *to, uint64_t value)
     __builtin_memcpy(to, &value, sizeof(value));
 }
 /* Load a little-endian number. */
+static inline uint16_t get_u16(const void *from)
+{
+    uint16_t value;
+    __builtin_memcpy(&value, from, sizeof(value));
+    return value;
+}
+/* Load a little-endian number. */
 static inline uint32_t get_u32(const void *from)
 {
     uint32_t value;

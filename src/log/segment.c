@@ -155,17 +155,17 @@ enum err segment_record_head(struct str bytes,
     if (bytes.size < RECORD_HEADER_SIZE) {
         return ERR_AGAIN;
     }
-    struct reader reader = reader_of(bytes);
-    struct segment_record record = {.size = reader_u32(&reader)};
-    record.crc = reader_u32(&reader);
-    record.sequence = reader_u64(&reader);
-    record.pushed_at_ms = reader_u64(&reader);
-    record.payload_size = reader_u32(&reader);
-    reader_seek(&reader, RECORD_AT_VERSION);
-    uint16_t version = reader_u16(&reader);
-    record.beside = reader_u64(&reader);
-    uint64_t reserved = reader_u64(&reader);
-    CHECK(!reader.failed); /* the size was looked at */
+    const char *data = bytes.data;
+    struct segment_record record = {
+        .size = get_u32(data + RECORD_AT_SIZE),
+        .crc = get_u32(data + RECORD_AT_CRC),
+        .sequence = get_u64(data + RECORD_AT_SEQUENCE),
+        .pushed_at_ms = get_u64(data + RECORD_AT_PUSHED_AT),
+        .payload_size = get_u32(data + RECORD_AT_PAYLOAD_SIZE),
+        .beside = get_u64(data + RECORD_AT_BODY_SIZE),
+    };
+    uint16_t version = get_u16(data + RECORD_AT_VERSION);
+    uint64_t reserved = get_u64(data + RECORD_AT_RESERVED);
 
     uint64_t size = (uint64_t)RECORD_HEADER_SIZE + record.payload_size;
     size = (size + RECORD_ALIGN - 1) / RECORD_ALIGN * RECORD_ALIGN;

@@ -4,44 +4,47 @@
  */
 #include "queue/forward.h"
 
-static const struct str dropped[] = {
-    {"TE", 2},
-    {"Host", 4},
-    {"Expect", 6},
-    {"Trailer", 7},
-    {"Upgrade", 7},
-    {"Connection", 10},
-    {"Keep-Alive", 10},
-    {"webhook-id", 10},
-    {"Content-Length", 14},
-    {"HTTP2-Settings", 14},
-    {"Transfer-Encoding", 17},
-    {"webhook-signature", 17},
-    {"webhook-timestamp", 17},
-};
+/* Names are told by their size first: most headers of a push are dropped
+ * or kept by one branch. */
+static bool is_dropped(struct str name)
+{
+    switch (name.size) {
+    case 2:
+        return str_equal_nocase(name, STR("TE"));
+    case 4:
+        return str_equal_nocase(name, STR("Host"));
+    case 6:
+        return str_equal_nocase(name, STR("Expect"));
+    case 7:
+        return str_equal_nocase(name, STR("Trailer")) ||
+               str_equal_nocase(name, STR("Upgrade"));
+    case 10:
+        return str_equal_nocase(name, STR("Connection")) ||
+               str_equal_nocase(name, STR("Keep-Alive")) ||
+               str_equal_nocase(name, STR("webhook-id"));
+    case 14:
+        return str_equal_nocase(name, STR("Content-Length")) ||
+               str_equal_nocase(name, STR("HTTP2-Settings"));
+    case 17:
+        return str_equal_nocase(name, STR("Transfer-Encoding")) ||
+               str_equal_nocase(name, STR("webhook-signature")) ||
+               str_equal_nocase(name, STR("webhook-timestamp"));
+    default:
+        return false;
+    }
+}
 
-/* What begins so, and is longer. */
-static const struct str dropped_prefixes[] = {
-    {"Opq-", 4},
-    {"Proxy-", 6},
-};
+/* Tell whether a name begins so, and is longer. */
+static bool has_prefix(struct str name, struct str prefix)
+{
+    return name.size > prefix.size &&
+           str_equal_nocase(str_cut(name, 0, prefix.size), prefix);
+}
 
 bool forward_drops(struct str name)
 {
-    for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++) {
-        if (name.size == dropped[i].size &&
-            str_equal_nocase(name, dropped[i])) {
-            return true;
-        }
-    }
-    for (size_t i = 0; i < sizeof(dropped_prefixes) / sizeof(struct str); i++) {
-        struct str prefix = dropped_prefixes[i];
-        if (name.size > prefix.size &&
-            str_equal_nocase(str_cut(name, 0, prefix.size), prefix)) {
-            return true;
-        }
-    }
-    return false;
+    return is_dropped(name) || has_prefix(name, STR("Opq-")) ||
+           has_prefix(name, STR("Proxy-"));
 }
 
 static bool is_connection(const struct http_header *header)
