@@ -17,43 +17,42 @@
 #include <emmintrin.h>
 #endif
 
-/* Tell whether a byte is in a set, given as 128 bits: bit b of word w stands
- * for byte 64 * w + b. No byte above 0x7f is in any. */
-static inline bool bytes_in(char byte, uint64_t low_word, uint64_t high_word)
-{
-    unsigned char code = (unsigned char)byte;
-    uint64_t word = code < 64 ? low_word : high_word;
-    return code < 128 && ((word >> (code & 63)) & 1) != 0;
-}
+/* What a byte may stand in, a bit each. */
+enum {
+    BYTES_TOKEN = 1,
+    BYTES_HOST = 2,
+    BYTES_UNRESERVED = 4,
+    BYTES_TARGET = 8,
+};
+
+/* The classes of each byte; none above 0x7f has any. */
+extern uint8_t bytes_classes[256];
 
 /* Tell whether a byte may stand in a token (RFC 9110, 5.6.2): letters, digits,
  * and !#$%&'*+-.^_`|~ */
 static inline bool bytes_is_token(char byte)
 {
-    return bytes_in(byte, UINT64_C(0x3ff6cfa00000000),
-                    UINT64_C(0x57ffffffc7fffffe));
+    return (bytes_classes[(unsigned char)byte] & BYTES_TOKEN) != 0;
 }
 
 /* Tell whether a byte may stand in a host and port (RFC 3986, 3.2.2):
  * unreserved, sub-delims, % : [ ] */
 static inline bool bytes_is_host(char byte)
 {
-    return bytes_in(byte, UINT64_C(0x2fff7ff200000000),
-                    UINT64_C(0x47fffffeaffffffe));
+    return (bytes_classes[(unsigned char)byte] & BYTES_HOST) != 0;
 }
 
 /* Tell whether a byte may stand in a request target: printable, no '#'. */
 static inline bool bytes_is_target(char byte)
 {
-    return byte > 0x20 && byte < 0x7f && byte != '#';
+    return (bytes_classes[(unsigned char)byte] & BYTES_TARGET) != 0;
 }
 
 /* Tell whether a byte is "unreserved" (RFC 3986, 2.3): letters, digits,
  * - . _ ~ */
 static inline bool bytes_is_unreserved(char byte)
 {
-    return bytes_in(byte, UINT64_C(0x3ff600000000000),
-                    UINT64_C(0x47fffffe87fffffe));
+    return (bytes_classes[(unsigned char)byte] & BYTES_UNRESERVED) != 0;
 }
 
 /* Tell whether a byte is a control that no field value has: all but tab. */

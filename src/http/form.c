@@ -96,70 +96,118 @@ enum err form_add(struct form *form, struct str name, struct str value)
 
 static bool is_escaped(struct str text)
 {
-    return text.size > 0 && (memchr(text.data, '%', text.size) != NULL ||
-                             memchr(text.data, '+', text.size) != NULL);
+    return str_find(text, '%') < text.size || str_find(text, '+') < text.size;
 }
 
-/* Decode `*text`, into the form's memory where it is escaped. */
-static enum err decode(struct form *form, struct str *text)
+/* Where what begins at `at` ends: at the first '&', a name at '=' too. Says
+ * whether something in it is escaped.
+ *
+ * Names and short values are looked through once, a block at a time. What goes
+ * on has the library look for one byte after the other, in wider blocks. */
+static size_t
+find_end(struct str text, size_t at, bool is_name, bool *out_escaped)
 {
-    if (!is_escaped(*text)) {
-        return ERR_OK;
+    enum { BLOCKS_MAX = 4 };
+    char stop = is_name ? '=' : '&';
+    bool escaped = false;
+#ifdef __SSE2__
+    const __m128i stops = _mm_set1_epi8(stop);
+    const __m128i ends = _mm_set1_epi8('&');
+    const __m128i percents = _mm_set1_epi8('%');
+    const __m128i pluses = _mm_set1_epi8('+');
+    for (int i = 0; i < BLOCKS_MAX && text.size - at >= 16; i++, at += 16) {
+        __m128i block = _mm_loadu_si128((const void *)(text.data + at));
+        unsigned end = (unsigned)_mm_movemask_epi8(_mm_or_si128(
+            _mm_cmpeq_epi8(block, stops), _mm_cmpeq_epi8(block, ends)));
+        unsigned escapes = (unsigned)_mm_movemask_epi8(_mm_or_si128(
+            _mm_cmpeq_epi8(block, percents), _mm_cmpeq_epi8(block, pluses)));
+        if (end != 0) {
+            *out_escaped = escaped || (escapes & ((end & -end) - 1)) != 0;
+            return at + (size_t)__builtin_ctz(end);
+        }
+        escaped = escaped || escapes != 0;
     }
-    char *to = form_allocate(form, text->size);
-    if (to == NULL) {
+#endif
+    struct str rest = str_cut(text, at, text.size);
+    if (is_name || rest.size < 16) {
+        for (; at < text.size; at++) {
+            char byte = text.data[at];
+            if (byte == stop || byte == '&') {
+                break;
+            }
+            escaped = escaped || byte == '%' || byte == '+';
+        }
+    } else {
+        rest.size = str_find(rest, '&');
+        escaped = escaped || is_escaped(rest);
+        at += rest.size;
+    }
+    *out_escaped = escaped;
+    return at;
+}
+
+/* Decode `*text` into the form's memory. `room` is what may yet have to be
+ * decoded of the whole, so that all of it is in one block. */
+static enum err decode(struct form *form, size_t room, struct str *text)
+{
+    char *start = form_allocate(form, room);
+    if (start == NULL) {
         return ERR_NOMEM;
     }
-    size_t size = 0;
-    for (size_t at = 0; at < text->size; at++) {
-        char byte = text->data[at];
+    char *to = start;
+    const char *end = text->data + text->size;
+    for (const char *from = text->data; from < end; from++) {
+        char byte = *from;
         if (byte == '%') {
-            int high = text->size - at > 2 ? bytes_hex(text->data[at + 1]) : -1;
-            int low = text->size - at > 2 ? bytes_hex(text->data[at + 2]) : -1;
+            int high = end - from > 2 ? bytes_hex(from[1]) : -1;
+            int low = end - from > 2 ? bytes_hex(from[2]) : -1;
             if (high < 0 || low < 0) {
                 return ERR_INVALID;
             }
             byte = (char)(high * 16 + low);
-            at += 2;
+            from += 2;
         } else if (byte == '+') {
             byte = ' ';
         }
-        to[size++] = byte;
+        *to++ = byte;
     }
-    form_use(form, size);
-    *text = (struct str){to, size};
+    *text = (struct str){start, (size_t)(to - start)};
+    form_use(form, text->size);
     return ERR_OK;
 }
 
-static enum err parse_pair(struct form *form, struct str pair)
+/* Read the pair at `*at`, and go behind it. */
+static enum err parse_pair(struct form *form, struct str text, size_t *at)
 {
-    size_t equals = str_find(pair, '=');
-    struct str name = str_cut(pair, 0, equals);
-    struct str value = str_cut(pair, equals + 1, pair.size);
-    enum err err = decode(form, &name);
-    if (err != ERR_OK) {
-        return err;
+    bool escaped_name = false;
+    bool escaped_value = false;
+    size_t room = text.size - *at;
+    size_t name_end = find_end(text, *at, true, &escaped_name);
+    size_t value_end = name_end;
+    struct str name = str_cut(text, *at, name_end - *at);
+    struct str value = str_cut(text, name_end, 0);
+    if (name_end < text.size && text.data[name_end] == '=') {
+        value_end = find_end(text, name_end + 1, false, &escaped_value);
+        value = str_cut(text, name_end + 1, value_end - name_end - 1);
     }
-    err = decode(form, &value);
-    if (err != ERR_OK) {
-        return err;
+    *at = value_end + 1;
+    enum err err = escaped_name ? decode(form, room, &name) : ERR_OK;
+    if (err == ERR_OK && escaped_value) {
+        err = decode(form, text.size - name_end - 1, &value);
     }
-    return form_add(form, name, value);
+    return err == ERR_OK ? form_add(form, name, value) : err;
 }
 
 enum err form_parse_urlencoded(struct form *form, struct str text)
 {
     uint32_t count_before = form->field_count;
-    struct str rest = text;
-    /* One block for the whole text rather than one for each value. */
-    if (is_escaped(text) && form_allocate(form, text.size) == NULL) {
-        return ERR_NOMEM;
-    }
-    while (rest.size > 0) {
-        size_t end = str_find(rest, '&');
-        struct str pair = str_cut(rest, 0, end);
-        rest = str_cut(rest, end + 1, rest.size);
-        enum err err = pair.size > 0 ? parse_pair(form, pair) : ERR_OK;
+    size_t at = 0;
+    while (at < text.size) {
+        if (text.data[at] == '&') { /* a pair of nothing */
+            at++;
+            continue;
+        }
+        enum err err = parse_pair(form, text, &at);
         if (err != ERR_OK) {
             form->field_count = count_before;
             return err;

@@ -67,6 +67,80 @@ static void escapes_are_decoded(void **state)
     assert_true(str_equal(form.fields[1].value, STR("\0")));
 }
 
+/* The standard's words, a byte at a time: a pair ends at '&', its name at the
+ * first '='. Decodes into `to`; false when an escape is malformed. */
+static bool decode_plainly(struct str text, char *to, size_t *out_size)
+{
+    size_t size = 0;
+    for (size_t at = 0; at < text.size; at++) {
+        char byte = text.data[at];
+        if (byte == '%') {
+            unsigned code = 0;
+            char digits[3] = {0};
+            if (text.size - at < 3) {
+                return false;
+            }
+            memcpy(digits, text.data + at + 1, 2);
+            if (strspn(digits, "0123456789abcdefABCDEF") != 2) {
+                return false;
+            }
+            (void)sscanf(digits, "%x", &code);
+            byte = (char)code;
+            at += 2;
+        }
+        to[size++] = text.data[at] == '+' && byte == '+' ? ' ' : byte;
+    }
+    *out_size = size;
+    return true;
+}
+
+/* Texts of all sizes around the blocks that are read at once. */
+static void any_text_is_read_as_byte_by_byte(void **state)
+{
+    static const char alphabet[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaa=&%+41b";
+    uint32_t random = 1;
+    uint32_t good = 0;
+
+    (void)state;
+    for (int round = 0; round < 20000; round++) {
+        char text[200];
+        char decoded[2][200];
+        size_t size = (size_t)round % sizeof(text);
+        bool bad = false;
+        uint32_t count = 0;
+        for (size_t at = 0; at < size; at++) {
+            random = random * 1664525 + 1013904223;
+            text[at] = alphabet[(random >> 16) % (sizeof(alphabet) - 1)];
+        }
+        form_clear(&form);
+        enum err err = form_parse_urlencoded(&form, (struct str){text, size});
+        for (struct str rest = {text, size}; rest.size > 0 && !bad;) {
+            struct str pair = str_cut(rest, 0, str_find(rest, '&'));
+            size_t equals = str_find(pair, '=');
+            struct str name = {decoded[0], 0};
+            struct str value = {decoded[1], 0};
+            rest = str_cut(rest, pair.size + 1, rest.size);
+            if (pair.size == 0) {
+                continue;
+            }
+            bad = !decode_plainly(str_cut(pair, 0, equals), decoded[0],
+                                  &name.size) ||
+                  !decode_plainly(str_cut(pair, equals + 1, pair.size),
+                                  decoded[1], &value.size);
+            if (!bad && err == ERR_OK) {
+                assert_true(count < form.field_count);
+                assert_true(str_equal(form.fields[count].name, name));
+                assert_true(str_equal(form.fields[count].value, value));
+            }
+            count++;
+        }
+        assert_int_equal(err, bad ? ERR_INVALID : ERR_OK);
+        assert_int_equal(form.field_count, bad ? 0 : count);
+        good += bad ? 0 : 1;
+    }
+    assert_true(good > 1000);
+}
+
 static void odd_pairs_are_read_as_the_standard_says(void **state)
 {
     (void)state;
@@ -380,6 +454,7 @@ int main(void)
         cmocka_unit_test(fields_keep_their_order_and_repeats),
         cmocka_unit_test(escapes_are_decoded),
         cmocka_unit_test(odd_pairs_are_read_as_the_standard_says),
+        cmocka_unit_test(any_text_is_read_as_byte_by_byte),
         cmocka_unit_test(unescaped_fields_are_slices_of_the_input),
         cmocka_unit_test(
             malformed_escapes_are_refused_and_leave_the_form_as_it_was),
