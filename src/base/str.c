@@ -88,8 +88,9 @@ bool str_same_letters(const char *left, const char *right, size_t size)
     /* The last word may overlap the one before it. */
     for (size_t at = 0; at < size; at += WORD) {
         size_t from = at + WORD <= size ? at : size - WORD;
-        if (lower_word(load_word(left + from)) !=
-            lower_word(load_word(right + from))) {
+        uint64_t one = load_word(left + from);
+        uint64_t two = load_word(right + from);
+        if (one != two && lower_word(one) != lower_word(two)) {
             return false;
         }
     }
