@@ -167,12 +167,10 @@ static const struct control controls[] = {
     {{"content_type", 12}, set_content_type, "must be a media type"},
 };
 
-/* Compare a control's name, '-' in a header standing for '_'. */
+/* Compare a control's name with one of its size, '-' in a header standing for
+ * '_'. */
 static bool same_name(struct str control, struct str name)
 {
-    if (control.size != name.size) {
-        return false;
-    }
     for (size_t index = 0; index < name.size; index++) {
         char byte = name.data[index];
         if (byte >= 'A' && byte <= 'Z') {
@@ -195,7 +193,8 @@ static uint32_t find_control(struct str name)
 {
     uint32_t index = 0;
 
-    while (index < CONTROL_COUNT && !same_name(controls[index].name, name)) {
+    while (index < CONTROL_COUNT && (controls[index].name.size != name.size ||
+                                     !same_name(controls[index].name, name))) {
         index++;
     }
     return index;
@@ -333,13 +332,16 @@ void recorder_begin(struct recorder *recorder, uint64_t now_ms)
     buf_clear(&recorder->memory);
 }
 
-static enum err check_url(const struct recorder *recorder,
+static enum err check_url(struct recorder *recorder,
                           struct str text,
                           struct push_refusal *refusal)
 {
     const char *reason = "";
     struct url url;
 
+    if (url_memo_has(&recorder->urls, text)) {
+        return ERR_OK;
+    }
     if (text.size == 0) {
         return recorder_refuse(refusal, 400, "url", "is missing or empty");
     }
@@ -356,6 +358,7 @@ static enum err check_url(const struct recorder *recorder,
         return recorder_refuse(refusal, 400, "url",
                                "points to an address that is not allowed");
     }
+    url_memo_put(&recorder->urls, text);
     return ERR_OK;
 }
 

@@ -56,7 +56,8 @@ struct push_refusal {
 struct recorder_options {
     enum durability durability; /* of a push that does not say */
     /* Whether a target's host is allowed at all; NULL: all are. Names are
-     * checked again, by address, when connected to. */
+     * checked again, by address, when connected to. The answer for a host is
+     * always the same: it is not asked for every push. */
     bool (*target_allowed)(void *context, struct str host);
     void *context; /* borrowed */
 };

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "http/form.h"
 #include "queue/recorder.h"
+#include "queue/url_memo.h"
 
 /* In `given`: JSON had its headers. Control values have the low bits. */
 #define RECORDER_GIVEN_HEADERS (1U << 31)
@@ -22,6 +23,7 @@ struct recorder {
     struct pair fields[MESSAGE_PAIRS_MAX];  /* of push.message */
     struct pair headers[MESSAGE_PAIRS_MAX]; /* of push.message */
     struct buf memory;                      /* owned: decoded JSON strings */
+    struct url_memo urls;                   /* that passed the check */
 };
 
 /* Forget the push before, and set the defaults of the next. */

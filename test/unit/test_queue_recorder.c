@@ -368,6 +368,39 @@ static void unusable_urls_are_refused(void **state)
     }
 }
 
+static uint32_t asked;
+
+static bool allow_all_but_bad(void *context, struct str host)
+{
+    (void)context;
+    asked++;
+    return !str_equal(host, STR("bad"));
+}
+
+static void a_target_is_asked_for_until_it_is_allowed(void **state)
+{
+    const struct recorder_options options = {
+        .durability = DURABILITY_DISK, .target_allowed = allow_all_but_bad};
+    const char *good = FORM "\r\ntopic=t&url=http://good/hook";
+    const char *bad = FORM "\r\ntopic=t&url=http://bad/hook";
+    struct recorder *recorder = NULL;
+
+    (void)state;
+    asked = 0;
+    assert_int_equal(recorder_create(&options, &recorder), ERR_OK);
+    void *mine = recorder;
+    for (int i = 0; i < 3; i++) {
+        expect_refusal(&mine, bad, 400,
+                       "url points to an address that is not allowed");
+        struct push push = read_good(&mine, good);
+        expect_str(push.message.url, "http://good/hook");
+    }
+    assert_int_equal(asked, 3 + 1);
+    (void)read_good(&mine, FORM "\r\ntopic=t&url=http://good/other");
+    assert_int_equal(asked, 3 + 2);
+    recorder_destroy(recorder);
+}
+
 static void an_item_of_a_batch_is_a_json_push(void **state)
 {
     struct push_refusal refusal = {0, ""};
@@ -440,6 +473,7 @@ int main(void)
         CASE(base64_is_decoded),
         CASE(refusals_name_the_field_and_the_reason),
         CASE(unusable_urls_are_refused),
+        CASE(a_target_is_asked_for_until_it_is_allowed),
         CASE(an_item_of_a_batch_is_a_json_push),
         CASE(replay_fields_come_as_form_or_json),
     };
