@@ -13,7 +13,6 @@
 enum {
     BUF_SIZE_FIRST = 64,     /* bytes of the first allocation, at least */
     FORMAT_SIZE_SMALL = 256, /* bytes; longer output takes an allocation */
-    U64_DIGITS_MAX = 20,     /* of UINT64_MAX */
     UTF8_SIZE_MAX = 4,       /* bytes of one character */
 };
 
@@ -106,15 +105,26 @@ void buf_append_byte(struct buf *buf, char byte)
     buf_append(buf, &byte, 1);
 }
 
+char *put_decimal(char *to, uint64_t value)
+{
+    size_t size = 1;
+    for (uint64_t bound = 10; value >= bound; bound *= 10) {
+        size++;
+        if (size == PUT_DECIMAL_MAX) {
+            break; /* the next bound is none of 64 bits */
+        }
+    }
+    for (size_t at = size; at > 0; at--) {
+        to[at - 1] = (char)('0' + value % 10);
+        value /= 10;
+    }
+    return to + size;
+}
+
 void buf_append_u64(struct buf *buf, uint64_t value)
 {
-    char digits[U64_DIGITS_MAX];
-    size_t start = sizeof(digits);
-    do {
-        digits[--start] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    buf_append(buf, digits + start, sizeof(digits) - start);
+    char digits[PUT_DECIMAL_MAX];
+    buf_append(buf, digits, (size_t)(put_decimal(digits, value) - digits));
 }
 
 void buf_append_format(struct buf *buf, const char *format, ...)

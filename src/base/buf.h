@@ -121,6 +121,20 @@ static inline void put_u64(void *to, uint64_t value)
 {
     __builtin_memcpy(to, &value, sizeof(value));
 }
+/* Store a text at `to`; returns where it ends. */
+static inline char *put_text(char *to, struct str text)
+{
+    if (text.size > 0) {
+        __builtin_memcpy(to, text.data, text.size);
+    }
+    return to + text.size;
+}
+enum { PUT_DECIMAL_MAX = 20 }; /* bytes of the longest number */
+
+/* Store a number in decimal, at most PUT_DECIMAL_MAX bytes, at `to`; returns
+ * where it ends. */
+char *put_decimal(char *to, uint64_t value);
+
 /* Load a little-endian number. */
 static inline uint16_t get_u16(const void *from)
 {

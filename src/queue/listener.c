@@ -68,47 +68,53 @@ void listener_refuse(struct http_exchange *exchange,
     }
 }
 
-/* Append the fields that tell what became of the push, and the empty line's
- * place: complete but for Date and Connection. */
-static void render_fields(const struct push_task *task, struct buf *to)
+/* The fields that tell what became of a push, one answer after the other: what
+ * varies is written between constants, into memory that has room for all. */
+static char *put_fields(const struct push_task *task, char *to)
 {
-    buf_append_str(to, STR("Opq-Id: "));
-    buf_append_c(to, task->id_prefix);
-    buf_append_u64(to, task->sequence);
-    buf_append_str(to, STR("\r\nOpq-Topic: "));
-    buf_append_c(to, task->topic);
-    buf_append_str(to, STR("\r\nOpq-Seq: "));
-    buf_append_u64(to, task->sequence);
-    buf_append_str(to, STR("\r\nOpq-Durability: "));
-    buf_append_c(to, push_task_durability(task));
-    buf_append_str(to, STR("\r\n"));
+    char sequence[PUT_DECIMAL_MAX];
+    struct str digits = {sequence, 0};
+
+    digits.size = (size_t)(put_decimal(sequence, task->sequence) - sequence);
+    to = put_text(to, STR("Opq-Id: "));
+    to = put_text(to, push_task_id_prefix(task));
+    to = put_text(to, digits);
+    to = put_text(to, STR("\r\nOpq-Topic: "));
+    to = put_text(to, push_task_topic(task));
+    to = put_text(to, STR("\r\nOpq-Seq: "));
+    to = put_text(to, digits);
+    to = put_text(to, STR("\r\nOpq-Durability: "));
+    to = put_text(to, push_task_durability(task));
+    return put_text(to, STR("\r\n"));
 }
+
+enum {
+    /* Constants 208 bytes at most, a topic, id's prefix and five numbers. */
+    ANSWER_HEAD_MAX =
+        208 + TOPIC_NAME_MAX + TOPIC_ID_PREFIX_SIZE + 5 * PUT_DECIMAL_MAX,
+};
 
 static void answer_stored(const struct push_task *task)
 {
-    char memory[640];
-    char body_memory[320];
-    struct buf head = {
-        .data = memory, .capacity = sizeof(memory), .size_max = sizeof(memory)};
-    struct buf body = {.data = body_memory,
-                       .capacity = sizeof(body_memory),
-                       .size_max = sizeof(body_memory)};
+    char head[ANSWER_HEAD_MAX];
+    char body[PUSH_TASK_JSON_MAX];
+    struct str body_text = STR("success");
+    char *to = put_text(head, STR("HTTP/1.1 201 Created\r\nContent-Type: "));
 
-    buf_append_str(&head, STR("HTTP/1.1 201 Created\r\n"));
     if (task->json) {
-        push_task_json(task, &body);
-        buf_append_str(&head, STR("Content-Type: application/json\r\n"
-                                  "Content-Length: "));
-        buf_append_u64(&head, body.size);
-        buf_append_str(&head, STR("\r\n"));
+        body_text = (struct str){body, 0};
+        body_text.size = (size_t)(push_task_json(task, body) - body);
+        to = put_text(to, STR("application/json\r\nContent-Length: "));
+        to = put_decimal(to, body_text.size);
+        to = put_text(to, STR("\r\n"));
     } else {
-        buf_append_str(&body, STR("success"));
-        buf_append_str(&head, STR("Content-Type: text/plain; charset=utf-8\r\n"
-                                  "Content-Length: 7\r\n"));
+        to = put_text(to, STR("text/plain; charset=utf-8\r\n"
+                              "Content-Length: 7\r\n"));
     }
-    render_fields(task, &head);
-    CHECK(!head.failed && !body.failed);
-    http_exchange_answer_raw(task->exchange, buf_str(&head), buf_str(&body));
+    to = put_fields(task, to);
+    CHECK(to <= head + sizeof(head));
+    http_exchange_answer_raw(
+        task->exchange, (struct str){head, (size_t)(to - head)}, body_text);
 }
 
 void listener_push_ended(struct push_task *task)

@@ -102,7 +102,10 @@ static void batch_end(struct batch *batch)
         struct batch_item *item = &batch->items[index];
         buf_append_c(&body, index == 0 ? "[" : ",\n");
         if (item->task != NULL) {
-            push_task_json(item->task, &body);
+            if (buf_reserve(&body, PUSH_TASK_JSON_MAX) == ERR_OK) {
+                char *at = body.data + body.size;
+                body.size += (size_t)(push_task_json(item->task, at) - at);
+            }
             push_task_release(item->task);
         } else {
             all_stored = false;

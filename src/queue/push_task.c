@@ -80,8 +80,8 @@ void push_task_release(struct push_task *task)
 static void note_topic(struct push_task *task, const struct topic *topic)
 {
     memcpy(task->id_prefix, topic->id_prefix, sizeof(task->id_prefix));
-    memcpy(task->topic, topic->store->name_str.data,
-           topic->store->name_str.size + 1);
+    task->topic_size = (uint32_t)topic->store->name_str.size;
+    memcpy(task->topic, topic->store->name_str.data, task->topic_size + 1);
 }
 
 static void stored_here(struct store_op *op, enum err err)
@@ -89,7 +89,7 @@ static void stored_here(struct store_op *op, enum err err)
     struct push_task *task = CONTAINER_OF(op, struct push_task, op);
 
     if (err != ERR_OK) {
-        shard_topic_unused(task->pool->shard, str_from(task->topic));
+        shard_topic_unused(task->pool->shard, push_task_topic(task));
     }
     task->err = err;
     task->given = true;
@@ -103,7 +103,7 @@ static void stored_there(struct store_op *op, enum err err)
     struct push_task *task = CONTAINER_OF(op, struct push_task, op);
 
     if (err != ERR_OK) {
-        shard_topic_unused(task->call.there, str_from(task->topic));
+        shard_topic_unused(task->call.there, push_task_topic(task));
     }
     task->err = err;
     task->given = true;
@@ -119,14 +119,14 @@ static void carried(struct shard_call *call, struct shard *there)
 
     /* Taken even while the shard drains: it was promised where it came, and
      * no store closes before all shards have drained. */
-    task->err = shard_topic(there, str_from(task->topic), true, &topic);
+    task->err = shard_topic(there, push_task_topic(task), true, &topic);
     if (task->err == ERR_OK) {
         note_topic(task, topic);
         task->err = store_append_encoded(topic->store, task->record,
                                          task->record_size, &task->op);
     }
     if (task->err != ERR_OK) {
-        shard_topic_unused(there, str_from(task->topic));
+        shard_topic_unused(there, push_task_topic(task));
         shard_call_return(call);
     }
 }
@@ -151,6 +151,7 @@ enum err push_task_record(struct push_task *task, const struct push *push)
     record_encode(&push->message, 0, task->record, task->record_size);
     memcpy(task->topic, push->topic.data, push->topic.size);
     task->topic[push->topic.size] = '\0';
+    task->topic_size = (uint32_t)push->topic.size;
     task->op.durability = push->durability;
     return ERR_OK;
 }
@@ -168,13 +169,13 @@ static enum err carry(struct push_task *task, struct shard *there)
 enum err push_task_start_record(struct push_task *task)
 {
     struct shard *home = task->pool->shard;
-    struct shard *owner = shard_owner(home, str_from(task->topic));
+    struct shard *owner = shard_owner(home, push_task_topic(task));
     struct topic *topic = NULL;
 
     if (owner != home) {
         return carry(task, owner);
     }
-    enum err err = shard_topic(home, str_from(task->topic), true, &topic);
+    enum err err = shard_topic(home, push_task_topic(task), true, &topic);
     if (err != ERR_OK) {
         return err;
     }
@@ -228,21 +229,20 @@ const char *push_task_err_text(enum err err)
     }
 }
 
-const char *push_task_durability(const struct push_task *task)
+char *push_task_json(const struct push_task *task, char *to)
 {
-    return task->durability == DURABILITY_DISK ? "disk" : "none";
-}
+    char sequence[PUT_DECIMAL_MAX];
+    struct str digits = {sequence, 0};
 
-void push_task_json(const struct push_task *task, struct buf *to)
-{
-    buf_append_c(to, "{\"id\":\"");
-    buf_append_c(to, task->id_prefix);
-    buf_append_u64(to, task->sequence);
-    buf_append_c(to, "\",\"topic\":\"");
-    buf_append_c(to, task->topic);
-    buf_append_c(to, "\",\"seq\":");
-    buf_append_u64(to, task->sequence);
-    buf_append_c(to, ",\"durability\":\"");
-    buf_append_c(to, push_task_durability(task));
-    buf_append_c(to, "\"}");
+    digits.size = (size_t)(put_decimal(sequence, task->sequence) - sequence);
+    to = put_text(to, STR("{\"id\":\""));
+    to = put_text(to, push_task_id_prefix(task));
+    to = put_text(to, digits);
+    to = put_text(to, STR("\",\"topic\":\""));
+    to = put_text(to, push_task_topic(task));
+    to = put_text(to, STR("\",\"seq\":"));
+    to = put_text(to, digits);
+    to = put_text(to, STR(",\"durability\":\""));
+    to = put_text(to, push_task_durability(task));
+    return put_text(to, STR("\"}"));
 }

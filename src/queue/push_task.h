@@ -16,6 +16,7 @@
 #include "base/list.h"
 #include "queue/recorder.h"
 #include "queue/shard.h"
+#include "queue/topic.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -49,6 +50,7 @@ struct push_task {
     uint64_t sequence;
     enum durability durability;
     char id_prefix[24];             /* of the topic */
+    uint32_t topic_size;            /* bytes of its name */
     char topic[TOPIC_NAME_MAX + 1]; /* terminated */
     /* The way; private. */
     struct store_op op;
@@ -90,11 +92,33 @@ MUST_CHECK enum err push_task_record(struct push_task *task,
  * push_task_start() does. */
 MUST_CHECK enum err push_task_start_record(struct push_task *task);
 
-/* Append {"id":...,"topic":...,"seq":...} of a stored push. */
-void push_task_json(const struct push_task *task, struct buf *to);
+/* The name of its topic, borrowed from the task. */
+static inline struct str push_task_topic(const struct push_task *task)
+{
+    return (struct str){task->topic, task->topic_size};
+}
+
+/* How its message's id begins, borrowed from the task. */
+static inline struct str push_task_id_prefix(const struct push_task *task)
+{
+    return (struct str){task->id_prefix, TOPIC_ID_PREFIX_SIZE};
+}
 
 /* How durable it was made: "disk" or "none". */
-const char *push_task_durability(const struct push_task *task);
+static inline struct str push_task_durability(const struct push_task *task)
+{
+    return task->durability == DURABILITY_DISK ? STR("disk") : STR("none");
+}
+
+enum {
+    /* Bytes of what push_task_json() writes: 50 of its own, at most. */
+    PUSH_TASK_JSON_MAX =
+        64 + TOPIC_NAME_MAX + TOPIC_ID_PREFIX_SIZE + 2 * PUT_DECIMAL_MAX,
+};
+
+/* Write {"id":...,"topic":...,"seq":...} of a stored push, at most
+ * PUSH_TASK_JSON_MAX bytes; returns where it ends. */
+char *push_task_json(const struct push_task *task, char *to);
 
 /* What to say about a push that failed. */
 const char *push_task_err_text(enum err err);

@@ -27,8 +27,9 @@ enum err topic_create(struct store_topic *store, struct topic **out)
     }
     topic->settings.retention = store->retention; /* what is acted on */
     topic->store = store;
-    (void)snprintf(topic->id_prefix, sizeof(topic->id_prefix),
-                   "msg_%016" PRIx64 "-", store->id);
+    int size = snprintf(topic->id_prefix, sizeof(topic->id_prefix),
+                        "msg_%016" PRIx64 "-", store->id);
+    CHECK(size == TOPIC_ID_PREFIX_SIZE);
     store->user = topic;
     *out = topic;
     return ERR_OK;

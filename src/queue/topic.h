@@ -44,6 +44,8 @@ struct topic {
     char id_prefix[24]; /* "msg_<topic id, 16 hex digits>-", NUL */
 };
 
+enum { TOPIC_ID_PREFIX_SIZE = 21 }; /* bytes of it without the NUL */
+
 /* Attach a topic to a store handle that has none, reading its settings.
  *
  * Gives:  `*out`, for topic_destroy(), also as `store->user`.

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 void *__real_malloc(size_t size);
@@ -58,6 +59,25 @@ static void new_buffer_has_no_memory(void **state)
     assert_int_equal(buf_err(&buf), ERR_OK);
     buf_fini(&buf);
     buf_fini(NULL);
+}
+
+static void decimals_have_as_many_digits_as_they_need(void **state)
+{
+    (void)state;
+    for (uint64_t power = 1;; power *= 10) {
+        const uint64_t values[] = {power - 1, power, power + 1, UINT64_MAX};
+        for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+            char expected[PUT_DECIMAL_MAX + 1];
+            char text[PUT_DECIMAL_MAX + 1] = {0};
+            int size = snprintf(expected, sizeof(expected), "%llu",
+                                (unsigned long long)values[i]);
+            assert_ptr_equal(put_decimal(text, values[i]), text + size);
+            assert_string_equal(text, expected);
+        }
+        if (power > UINT64_MAX / 10) {
+            break;
+        }
+    }
 }
 
 static void appends_come_one_after_the_other(void **state)
@@ -358,6 +378,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_buffer_has_no_memory),
+        cmocka_unit_test(decimals_have_as_many_digits_as_they_need),
         cmocka_unit_test(appends_come_one_after_the_other),
         cmocka_unit_test(format_may_be_longer_than_the_small_array),
         cmocka_unit_test(growth_keeps_content),
