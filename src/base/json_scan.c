@@ -1,11 +1,18 @@
 /* JSON read in place. One pass; nesting is kept in a bit set, not on the stack.
  *
+ * Functions named skip_ take where something begins and where the text ends,
+ * and return where it ends itself, or NULL when it is malformed: two pointers
+ * that stay in registers from byte to byte.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "base/json_scan.h"
 
-#include <stdint.h>
 #include <string.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 static bool is_blank(char byte)
 {
@@ -17,25 +24,24 @@ static bool is_digit(char byte)
     return byte >= '0' && byte <= '9';
 }
 
-static void skip_blanks(struct json_scan *scan)
+static inline const char *skip_blanks(const char *at, const char *end)
 {
-    while (scan->position < scan->text.size &&
-           is_blank(scan->text.data[scan->position])) {
-        scan->position++;
+    while (at < end && (unsigned char)*at <= ' ' && is_blank(*at)) {
+        at++;
     }
+    return at;
 }
 
 /* The next byte, or NUL at the end. A NUL in the text is no valid JSON where
  * this is asked, so the two need no telling apart. */
-static char peek(const struct json_scan *scan)
+static inline char peek(const char *at, const char *end)
 {
-    return scan->position < scan->text.size ? scan->text.data[scan->position]
-                                            : '\0';
+    return at < end ? *at : '\0';
 }
 
 struct json_scan json_scan_of(struct str text)
 {
-    return (struct json_scan){.text = text, .position = 0, .begun = false};
+    return (struct json_scan){.text = text.data != NULL ? text : STR("")};
 }
 
 /* The bytes that a UTF-8 sequence at `at` has, 0 when it is not one (RFC 3629:
@@ -88,159 +94,155 @@ static int hex_value(char byte)
     return -1;
 }
 
-/* Check the escape at the position, which is a backslash, and step over it. */
-static enum err skip_escape(struct json_scan *scan)
+/* An escape, which begins with a backslash. */
+static const char *skip_escape(const char *at, const char *end)
 {
-    scan->position++;
-    char kind = peek(scan);
-    scan->position++;
+    char kind = peek(at + 1, end);
     if (kind == 'u') {
+        at += 2;
         for (int index = 0; index < 4; index++) {
-            if (hex_value(peek(scan)) < 0) {
-                return ERR_INVALID;
+            if (hex_value(peek(at, end)) < 0) {
+                return NULL;
             }
-            scan->position++;
+            at++;
         }
-        return ERR_OK;
+        return at;
     }
-    return kind != '\0' && strchr("\"\\/bfnrt", kind) != NULL ? ERR_OK
-                                                              : ERR_INVALID;
+    return kind != '\0' && strchr("\"\\/bfnrt", kind) != NULL ? at + 2 : NULL;
 }
 
-/* Step over plain ASCII inside a string, eight bytes at a time. */
-static void skip_plain(struct json_scan *scan)
+/* Step over plain ASCII inside a string, a block at a time: what is left begins
+ * with a quote, a backslash, a control or a byte above 0x7f, or is short. */
+static inline const char *skip_plain(const char *at, const char *end)
 {
-    const uint64_t ones = 0x0101010101010101ULL;
-    const uint64_t highs = 0x8080808080808080ULL;
-
-    while (scan->position + 8 <= scan->text.size) {
-        uint64_t word = get_u64(scan->text.data + scan->position);
-        uint64_t quote = word ^ (ones * '"');
-        uint64_t slash = word ^ (ones * '\\');
-        uint64_t special = ((quote - ones) & ~quote) |
-                           ((slash - ones) & ~slash) |
-                           ((word - ones * 0x20) & ~word) | word;
-        if ((special & highs) != 0) {
-            return;
+#ifdef __SSE2__
+    const __m128i quote = _mm_set1_epi8('"');
+    const __m128i backslash = _mm_set1_epi8('\\');
+    const __m128i last_control = _mm_set1_epi8(0x1f);
+    for (; end - at >= 16; at += 16) {
+        __m128i block = _mm_loadu_si128((const void *)at);
+        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(block, quote),
+                                   _mm_cmpeq_epi8(block, backslash));
+        __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(block, last_control), block);
+        /* The mask is of top bits, which what is above 0x7f has itself. */
+        unsigned mask = (unsigned)_mm_movemask_epi8(
+            _mm_or_si128(_mm_or_si128(hit, low), block));
+        if (mask != 0) {
+            return at + __builtin_ctz(mask);
         }
-        scan->position += 8;
     }
+#endif
+    while (at < end && (signed char)*at >= ' ' && *at != '"' && *at != '\\') {
+        at++;
+    }
+    return at;
 }
 
-static enum err scan_string(struct json_scan *scan, bool *out_escaped)
+/* A string, from quote to quote. `*escaped` is set when it has a backslash. */
+static const char *skip_string(const char *at, const char *end, bool *escaped)
 {
-    bool escaped = false;
-
-    scan->position++; /* the quote */
+    at++;
     for (;;) {
-        skip_plain(scan);
-        if (scan->position >= scan->text.size) {
-            return ERR_INVALID;
+        at = skip_plain(at, end);
+        if (at >= end) {
+            return NULL;
         }
-        unsigned char byte = (unsigned char)scan->text.data[scan->position];
-        if (byte == '"') {
-            scan->position++;
-            *out_escaped = escaped;
-            return ERR_OK;
+        if (*at == '"') {
+            return at + 1;
         }
-        if (byte < 0x20) {
-            return ERR_INVALID;
+        if ((unsigned char)*at < 0x20) {
+            return NULL;
         }
-        if (byte == '\\') {
-            escaped = true;
-            if (skip_escape(scan) != ERR_OK) {
-                return ERR_INVALID;
+        if (*at == '\\') {
+            *escaped = true;
+            at = skip_escape(at, end);
+            if (at == NULL) {
+                return NULL;
             }
             continue;
         }
-        size_t size =
-            utf8_size((const unsigned char *)scan->text.data + scan->position,
-                      scan->text.size - scan->position);
+        size_t size = utf8_size((const unsigned char *)at, (size_t)(end - at));
         if (size == 0) {
-            return ERR_INVALID;
+            return NULL;
         }
-        scan->position += size;
+        at += size;
     }
 }
 
-static bool skip_digits(struct json_scan *scan)
+/* One digit or more. */
+static const char *skip_digits(const char *at, const char *end)
 {
-    size_t start = scan->position;
+    const char *start = at;
 
-    while (is_digit(peek(scan))) {
-        scan->position++;
+    while (is_digit(peek(at, end))) {
+        at++;
     }
-    return scan->position > start;
+    return at > start ? at : NULL;
 }
 
-static enum err scan_number(struct json_scan *scan)
+static const char *skip_number(const char *at, const char *end)
 {
-    if (peek(scan) == '-') {
-        scan->position++;
+    if (peek(at, end) == '-') {
+        at++;
     }
-    if (peek(scan) == '0') {
-        scan->position++;
-    } else if (!skip_digits(scan)) {
-        return ERR_INVALID;
+    at = peek(at, end) == '0' ? at + 1 : skip_digits(at, end);
+    if (at != NULL && peek(at, end) == '.') {
+        at = skip_digits(at + 1, end);
     }
-    if (peek(scan) == '.') {
-        scan->position++;
-        if (!skip_digits(scan)) {
-            return ERR_INVALID;
+    if (at != NULL && (peek(at, end) == 'e' || peek(at, end) == 'E')) {
+        at++;
+        if (peek(at, end) == '+' || peek(at, end) == '-') {
+            at++;
         }
+        at = skip_digits(at, end);
     }
-    if (peek(scan) == 'e' || peek(scan) == 'E') {
-        scan->position++;
-        if (peek(scan) == '+' || peek(scan) == '-') {
-            scan->position++;
-        }
-        if (!skip_digits(scan)) {
-            return ERR_INVALID;
-        }
-    }
-    return ERR_OK;
+    return at;
 }
 
-static enum err scan_word(struct json_scan *scan, struct str word)
+static const char *skip_word(const char *at, const char *end, struct str word)
 {
-    if (!str_equal(str_cut(scan->text, scan->position, word.size), word)) {
-        return ERR_INVALID;
-    }
-    scan->position += word.size;
-    return ERR_OK;
+    bool same = (size_t)(end - at) >= word.size &&
+                memcmp(at, word.data, word.size) == 0;
+    return same ? at + word.size : NULL;
 }
 
-/* A value that holds no other. */
-static enum err scan_scalar(struct json_scan *scan,
-                            enum json_scan_type *out_type,
-                            bool *out_escaped)
+/* A value that is no string and holds no other. */
+static const char *
+skip_plain_value(const char *at, const char *end, enum json_scan_type *out_type)
 {
-    switch (peek(scan)) {
-    case '"':
-        *out_type = JSON_SCAN_STRING;
-        return scan_string(scan, out_escaped);
+    switch (*at) {
     case 't':
         *out_type = JSON_SCAN_TRUE;
-        return scan_word(scan, STR("true"));
+        return skip_word(at, end, STR("true"));
     case 'f':
         *out_type = JSON_SCAN_FALSE;
-        return scan_word(scan, STR("false"));
+        return skip_word(at, end, STR("false"));
     case 'n':
         *out_type = JSON_SCAN_NULL;
-        return scan_word(scan, STR("null"));
+        return skip_word(at, end, STR("null"));
     default:
         *out_type = JSON_SCAN_NUMBER;
-        return scan_number(scan);
+        return skip_number(at, end);
     }
 }
 
-/* The arrays and objects around the position. */
-struct nesting {
-    uint32_t depth;
-    uint64_t objects; /* bit d: level d is an object */
-};
+/* A name and its colon. */
+static inline const char *skip_name(const char *at, const char *end)
+{
+    bool escaped = false;
 
-/* What may come at the position. */
+    if (peek(at, end) != '"') {
+        return NULL;
+    }
+    at = skip_string(at, end, &escaped);
+    if (at == NULL) {
+        return NULL;
+    }
+    at = skip_blanks(at, end);
+    return peek(at, end) == ':' ? at + 1 : NULL;
+}
+
+/* What may come next inside an array or object. */
 enum expect {
     EXPECT_VALUE,
     EXPECT_FIRST, /* a value or name, or the end of what was just opened */
@@ -248,107 +250,120 @@ enum expect {
     EXPECT_AFTER, /* a comma or the end of the level */
 };
 
-static bool in_object(const struct nesting *nesting)
+/* An array or object and all that is in it, inside of `depth` others. */
+static const char *
+skip_nested(const char *at, const char *end, uint32_t depth_around)
 {
-    return (nesting->objects >> (nesting->depth - 1) & 1) != 0;
+    uint32_t depth = depth_around; /* levels around `at` */
+    uint64_t objects = 0;          /* bit d: level d is an object */
+    bool in_object = false;        /* the innermost is */
+    enum expect expect = EXPECT_VALUE;
+
+    do {
+        at = skip_blanks(at, end);
+        char byte = peek(at, end);
+        if (expect == EXPECT_AFTER && byte == ',') {
+            at++;
+            expect = in_object ? EXPECT_NAME : EXPECT_VALUE;
+        } else if ((expect == EXPECT_AFTER || expect == EXPECT_FIRST) &&
+                   byte == (in_object ? '}' : ']')) {
+            at++;
+            depth--;
+            in_object = depth > 0 && (objects >> (depth - 1) & 1) != 0;
+            expect = EXPECT_AFTER;
+        } else if (expect == EXPECT_AFTER) {
+            return NULL;
+        } else if (in_object && expect != EXPECT_VALUE) {
+            at = skip_name(at, end);
+            expect = EXPECT_VALUE;
+        } else if (byte == '"') {
+            bool escaped = false;
+            at = skip_string(at, end, &escaped);
+            expect = EXPECT_AFTER;
+        } else if (byte == '{' || byte == '[') {
+            if (depth == JSON_SCAN_DEPTH_MAX) {
+                return NULL;
+            }
+            at++;
+            in_object = byte == '{';
+            uint64_t bit = UINT64_C(1) << depth;
+            objects = in_object ? objects | bit : objects & ~bit;
+            depth++;
+            expect = EXPECT_FIRST;
+        } else {
+            enum json_scan_type type;
+            at = at < end ? skip_plain_value(at, end, &type) : NULL;
+            expect = EXPECT_AFTER;
+        }
+        if (at == NULL) {
+            return NULL;
+        }
+    } while (depth > depth_around);
+    return at;
 }
 
-static enum err nesting_open(struct nesting *nesting, bool object)
+/* One value, which begins at `at`, inside of `depth` others. */
+static const char *skip_value(const char *at,
+                              const char *end,
+                              uint32_t depth,
+                              struct json_scan_value *out_value)
 {
-    if (nesting->depth == JSON_SCAN_DEPTH_MAX) {
-        return ERR_INVALID;
+    const char *start = at;
+
+    out_value->escaped = false;
+    switch (*at) {
+    case '"':
+        out_value->type = JSON_SCAN_STRING;
+        at = skip_string(at, end, &out_value->escaped);
+        break;
+    case '{':
+        out_value->type = JSON_SCAN_OBJECT;
+        at = skip_nested(at, end, depth);
+        break;
+    case '[':
+        out_value->type = JSON_SCAN_ARRAY;
+        at = skip_nested(at, end, depth);
+        break;
+    default:
+        at = skip_plain_value(at, end, &out_value->type);
+        break;
     }
-    uint64_t bit = 1ULL << nesting->depth;
-    nesting->objects =
-        object ? nesting->objects | bit : nesting->objects & ~bit;
-    nesting->depth++;
-    return ERR_OK;
+    if (at != NULL) {
+        out_value->text = (struct str){start, (size_t)(at - start)};
+    }
+    return at;
 }
 
-static enum err scan_name(struct json_scan *scan)
+/* Where scanning goes on, blanks skipped. */
+static inline const char *place_of(const struct json_scan *scan)
 {
-    bool escaped = false;
-
-    if (peek(scan) != '"' || scan_string(scan, &escaped) != ERR_OK) {
-        return ERR_INVALID;
+    if (scan->position >= scan->text.size) {
+        return scan->text.data + scan->text.size;
     }
-    skip_blanks(scan);
-    if (peek(scan) != ':') {
-        return ERR_INVALID;
-    }
-    scan->position++;
-    return ERR_OK;
+    return skip_blanks(scan->text.data + scan->position,
+                       scan->text.data + scan->text.size);
 }
 
-/* Take one step inside an array or object. */
-static enum err
-scan_step(struct json_scan *scan, struct nesting *nesting, enum expect *expect)
+static inline void go_to(struct json_scan *scan, const char *at)
 {
-    enum json_scan_type type;
-    bool escaped = false;
-    char byte = peek(scan);
-    char end = in_object(nesting) ? '}' : ']';
-
-    if (byte == end && (*expect == EXPECT_FIRST || *expect == EXPECT_AFTER)) {
-        scan->position++;
-        nesting->depth--;
-        *expect = EXPECT_AFTER;
-        return ERR_OK;
-    }
-    if (*expect == EXPECT_AFTER) {
-        scan->position++;
-        *expect = in_object(nesting) ? EXPECT_NAME : EXPECT_VALUE;
-        return byte == ',' ? ERR_OK : ERR_INVALID;
-    }
-    if (*expect == EXPECT_NAME ||
-        (*expect == EXPECT_FIRST && in_object(nesting))) {
-        *expect = EXPECT_VALUE;
-        return scan_name(scan);
-    }
-    if (byte == '{' || byte == '[') {
-        scan->position++;
-        *expect = EXPECT_FIRST;
-        return nesting_open(nesting, byte == '{');
-    }
-    *expect = EXPECT_AFTER;
-    return scan_scalar(scan, &type, &escaped);
-}
-
-static enum err scan_nested(struct json_scan *scan)
-{
-    struct nesting nesting = {.depth = 0, .objects = 0};
-    enum expect expect = EXPECT_FIRST;
-    enum err err = nesting_open(&nesting, peek(scan) == '{');
-
-    scan->position++;
-    while (err == ERR_OK && nesting.depth > 0) {
-        skip_blanks(scan);
-        err = scan_step(scan, &nesting, &expect);
-    }
-    return err;
+    scan->position = (size_t)(at - scan->text.data);
 }
 
 enum err json_scan_next(struct json_scan *scan,
                         struct json_scan_value *out_value)
 {
-    struct json_scan_value value = {.escaped = false};
+    struct json_scan_value value;
+    const char *end = scan->text.data + scan->text.size;
+    const char *at = place_of(scan);
 
-    skip_blanks(scan);
-    if (scan->position >= scan->text.size) {
+    if (at == end) {
         return ERR_NOT_FOUND;
     }
-    size_t start = scan->position;
-    enum err err;
-    if (peek(scan) == '{' || peek(scan) == '[') {
-        value.type = peek(scan) == '{' ? JSON_SCAN_OBJECT : JSON_SCAN_ARRAY;
-        err = scan_nested(scan);
-    } else {
-        err = scan_scalar(scan, &value.type, &value.escaped);
+    at = skip_value(at, end, scan->depth, &value);
+    if (at == NULL) {
+        return ERR_INVALID;
     }
-    if (err != ERR_OK) {
-        return err;
-    }
-    value.text = str_cut(scan->text, start, scan->position - start);
+    go_to(scan, at);
     *out_value = value;
     return ERR_OK;
 }
@@ -360,18 +375,21 @@ struct json_scan json_scan_enter(const struct json_scan_value *value)
 }
 
 /* Step over the comma between members or elements. */
-static enum err next_place(struct json_scan *scan)
+static inline enum err next_place(struct json_scan *scan)
 {
-    skip_blanks(scan);
-    if (scan->position >= scan->text.size) {
+    const char *end = scan->text.data + scan->text.size;
+    const char *at = place_of(scan);
+
+    if (at == end) {
         return ERR_NOT_FOUND;
     }
     if (scan->begun) {
-        if (peek(scan) != ',') {
+        if (*at != ',') {
             return ERR_INVALID;
         }
-        scan->position++;
+        at++;
     }
+    go_to(scan, at);
     scan->begun = true;
     return ERR_OK;
 }
@@ -388,26 +406,69 @@ enum err json_scan_element(struct json_scan *scan,
     return err == ERR_NOT_FOUND ? ERR_INVALID : err;
 }
 
+enum err json_scan_open(struct json_scan *scan)
+{
+    const char *end = scan->text.data + scan->text.size;
+    const char *at = place_of(scan);
+
+    if (peek(at, end) != '[' || scan->depth == JSON_SCAN_DEPTH_MAX) {
+        return ERR_INVALID;
+    }
+    go_to(scan, at + 1);
+    scan->depth++;
+    scan->begun = false;
+    return ERR_OK;
+}
+
+enum err json_scan_opened(struct json_scan *scan,
+                          struct json_scan_value *out_value)
+{
+    const char *end = scan->text.data + scan->text.size;
+    const char *at = place_of(scan);
+
+    if (peek(at, end) == ']') {
+        go_to(scan, at + 1);
+        scan->depth--;
+        return ERR_NOT_FOUND;
+    }
+    enum err err = json_scan_element(scan, out_value);
+    return err == ERR_NOT_FOUND ? ERR_INVALID : err;
+}
+
 enum err json_scan_member(struct json_scan *scan,
                           struct json_scan_value *out_name,
                           struct json_scan_value *out_value)
 {
-    struct json_scan_value name;
+    struct json_scan_value name = {.type = JSON_SCAN_STRING};
     struct json_scan_value value;
-    enum err err = json_scan_element(scan, &name);
+    const char *end = scan->text.data + scan->text.size;
+    enum err err = next_place(scan);
 
     if (err != ERR_OK) {
         return err;
     }
-    skip_blanks(scan);
-    if (name.type != JSON_SCAN_STRING || peek(scan) != ':') {
+    const char *start = place_of(scan);
+    if (peek(start, end) != '"') {
         return ERR_INVALID;
     }
-    scan->position++;
-    err = json_scan_next(scan, &value);
-    if (err != ERR_OK) {
+    const char *at = skip_string(start, end, &name.escaped);
+    if (at == NULL) {
         return ERR_INVALID;
     }
+    name.text = (struct str){start, (size_t)(at - start)};
+    at = skip_blanks(at, end);
+    if (peek(at, end) != ':') {
+        return ERR_INVALID;
+    }
+    at = skip_blanks(at + 1, end);
+    if (at == end) {
+        return ERR_INVALID;
+    }
+    at = skip_value(at, end, scan->depth, &value);
+    if (at == NULL) {
+        return ERR_INVALID;
+    }
+    go_to(scan, at);
     *out_name = name;
     *out_value = value;
     return ERR_OK;

@@ -18,6 +18,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { JSON_SCAN_DEPTH_MAX = 64 }; /* arrays and objects in one another */
 
@@ -38,10 +39,11 @@ struct json_scan_value {
     bool escaped;    /* a string with a backslash in it */
 };
 
-/* Where scanning is; zeroed and given a text to begin. */
+/* Where scanning is; made by json_scan_of() or json_scan_enter(). */
 struct json_scan {
     struct str text; /* borrowed */
     size_t position; /* of what is next */
+    uint32_t depth;  /* arrays around it that were opened */
     bool begun;      /* a member or element was read */
 };
 
@@ -74,6 +76,20 @@ MUST_CHECK enum err json_scan_member(struct json_scan *scan,
  * Errors: as json_scan_member() */
 MUST_CHECK enum err json_scan_element(struct json_scan *scan,
                                       struct json_scan_value *out_value);
+
+/* Begin to read the elements of an array that is next and that nothing has
+ * looked at yet: so what lies in it is read once, not twice.
+ * Errors: ERR_INVALID  what is next is no array */
+MUST_CHECK enum err json_scan_open(struct json_scan *scan);
+
+/* Read the next element of an opened array.
+ *
+ * Errors: ERR_NOT_FOUND  there is none any more; what is next lies behind the
+ *                        array
+ *         ERR_INVALID    as json_scan_next(), or the array is cut
+ */
+MUST_CHECK enum err json_scan_opened(struct json_scan *scan,
+                                     struct json_scan_value *out_value);
 
 /* The text of a string value. Without escapes it borrows the scanned text;
  * else it is decoded behind what `memory` has, which must have room for it

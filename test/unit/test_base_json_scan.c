@@ -26,6 +26,104 @@ static enum err scan_whole(struct str text, struct json_scan_value *out_value)
     return json_scan_next(&scan, &more) == ERR_NOT_FOUND ? ERR_OK : ERR_INVALID;
 }
 
+/* Take the elements of an array both ways: looked at before, and not. */
+static uint32_t open_both_ways(struct str text, enum err expected)
+{
+    struct json_scan scan = json_scan_of(text);
+    struct json_scan_value array;
+    struct json_scan_value left;
+    struct json_scan_value right;
+    struct json_scan_value more;
+    uint32_t count = 0;
+    enum err err = json_scan_open(&scan);
+
+    bool whole =
+        scan_whole(text, &array) == ERR_OK && array.type == JSON_SCAN_ARRAY;
+    struct json_scan entered = json_scan_of(STR(""));
+    if (whole) {
+        entered = json_scan_enter(&array);
+    }
+    while (err == ERR_OK) {
+        err = json_scan_opened(&scan, &left);
+        if (err == ERR_OK && whole) {
+            assert_int_equal(json_scan_element(&entered, &right), ERR_OK);
+            assert_true(str_equal(left.text, right.text));
+            assert_int_equal(left.type, right.type);
+            count++;
+        }
+    }
+    if (err == ERR_NOT_FOUND) {
+        err = json_scan_next(&scan, &more) == ERR_NOT_FOUND ? ERR_OK
+                                                            : ERR_INVALID;
+    }
+    if (err != expected || whole != (expected == ERR_OK)) {
+        fail_msg("'%.*s': err=%d whole=%d", STR_ARG(text), err, whole);
+    }
+    return count;
+}
+
+static void an_array_can_be_opened_before_it_was_looked_at(void **state)
+{
+    static const char *const malformed[] = {
+        "",    " ",     "{}",   "1",          "\"[\"",      "[",
+        "[1",  "[1,",   "[,]",  "[,1]",       "[1,]",       "[1 2]",
+        "[}",  "[{]}",  "[1]]", "[1] 2",      "[]x",        "[\"",
+        "[[]", "[tru]", "[01]", "[\"\x01\"]", "[\"\xff\"]",
+    };
+    char deep[2 * JSON_SCAN_DEPTH_MAX + 2];
+
+    (void)state;
+    assert_int_equal(open_both_ways(STR("[]"), ERR_OK), 0);
+    assert_int_equal(open_both_ways(STR(" [ ] "), ERR_OK), 0);
+    assert_int_equal(
+        open_both_ways(STR("[1,\"]\",[2,{}],{\"a\":[]}]\n"), ERR_OK), 4);
+    for (size_t i = 0; i < sizeof(malformed) / sizeof(*malformed); i++) {
+        (void)open_both_ways(str_from(malformed[i]), ERR_INVALID);
+    }
+    /* What is around an element counts for its depth. */
+    for (size_t depth = JSON_SCAN_DEPTH_MAX; depth <= JSON_SCAN_DEPTH_MAX + 1;
+         depth++) {
+        memset(deep, '[', depth);
+        memset(deep + depth, ']', depth);
+        (void)open_both_ways((struct str){deep, 2 * depth},
+                             depth <= JSON_SCAN_DEPTH_MAX ? ERR_OK
+                                                          : ERR_INVALID);
+    }
+}
+
+/* Strings of all sizes around a block, with one odd byte at each place. */
+static void odd_bytes_are_seen_wherever_they_stand(void **state)
+{
+    static const struct {
+        const char *bytes;
+        enum err err;
+    } odd[] = {
+        {"\\\"", ERR_OK},     {"\\", ERR_INVALID},   {"\x1f", ERR_INVALID},
+        {"\xc3\xa9", ERR_OK}, {"\xc3", ERR_INVALID}, {"\x80", ERR_INVALID},
+        {"\"", ERR_INVALID},  {"\x7f", ERR_OK},      {"\\u00e9", ERR_OK},
+    };
+
+    (void)state;
+    for (size_t size = 0; size < 40; size++) {
+        for (size_t place = 0; place <= size; place++) {
+            for (size_t i = 0; i < sizeof(odd) / sizeof(*odd); i++) {
+                char text[64] = "\"";
+                struct json_scan_value value;
+                size_t odd_size = strlen(odd[i].bytes);
+                memset(text + 1, 'a', size + odd_size);
+                memcpy(text + 1 + place, odd[i].bytes, odd_size);
+                text[1 + size + odd_size] = '"';
+                enum err err =
+                    scan_whole((struct str){text, size + odd_size + 2}, &value);
+                if (err != odd[i].err) {
+                    fail_msg("size %zu place %zu case %zu: err=%d", size, place,
+                             i, err);
+                }
+            }
+        }
+    }
+}
+
 static void values_are_told_apart(void **state)
 {
     static const struct {
@@ -251,6 +349,8 @@ static void lone_surrogates_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_array_can_be_opened_before_it_was_looked_at),
+        cmocka_unit_test(odd_bytes_are_seen_wherever_they_stand),
         cmocka_unit_test(values_are_told_apart),
         cmocka_unit_test(what_is_not_json_is_refused),
         cmocka_unit_test(nothing_is_told_from_something_wrong),
