@@ -28,7 +28,12 @@ enum err listener_create(const struct listener_options *options,
     }
     listener->options = *options;
     push_task_pool_init(&listener->pool, options->shard, options->pending_max);
-    enum err err = recorder_create(&options->recorder, &listener->recorder);
+    listener->texts =
+        calloc(options->batch_count_max, sizeof(*listener->texts));
+    enum err err = listener->texts == NULL ? ERR_NOMEM : ERR_OK;
+    if (err == ERR_OK) {
+        err = recorder_create(&options->recorder, &listener->recorder);
+    }
     if (err != ERR_OK) {
         listener_destroy(listener);
         return err;
@@ -44,6 +49,7 @@ void listener_destroy(struct listener *listener)
     }
     push_task_pool_fini(&listener->pool);
     recorder_destroy(listener->recorder);
+    free(listener->texts);
     free(listener);
 }
 

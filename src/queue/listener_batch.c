@@ -18,10 +18,12 @@
 
 /* How one item ended: its task when it was stored, else a refusal. */
 struct batch_item {
-    struct push_task *task; /* owned; NULL: refused at once */
+    struct push_task *task; /* owned; NULL: refused; then: */
     int status;
     char detail[RECORDER_DETAIL_MAX];
 };
+
+enum { ITEM_ANSWER_LIKELY = 128 }; /* bytes, of a topic's usual name */
 
 struct batch {
     struct listener *listener;      /* borrowed */
@@ -31,58 +33,41 @@ struct batch {
     struct batch_item items[];
 };
 
-/* The values of a body, whichever of its two forms it has. */
-struct batch_scan {
-    struct json_scan scan;
-    bool array;
-};
-
-static enum err scan_begin(struct str body, struct batch_scan *out_scan)
+/* Find the items of a body, so that nothing is stored of one that is malformed:
+ * listener->texts has them then. An array is looked at to its end even when it
+ * has too many.
+ * Errors: ERR_INVALID, ERR_TOO_LARGE */
+static enum err
+find_items(struct listener *listener, struct str body, uint32_t *out_count)
 {
-    struct json_scan whole = json_scan_of(body);
-    struct json_scan_value first;
-    struct json_scan_value more;
-
-    enum err err = json_scan_next(&whole, &first);
-    if (err != ERR_OK) {
-        return err;
-    }
-    out_scan->array = first.type == JSON_SCAN_ARRAY;
-    if (!out_scan->array) {
-        out_scan->scan = json_scan_of(body);
-        return ERR_OK;
-    }
-    out_scan->scan = json_scan_enter(&first);
-    return json_scan_next(&whole, &more) == ERR_NOT_FOUND ? ERR_OK
-                                                          : ERR_INVALID;
-}
-
-static enum err scan_item(struct batch_scan *scan,
-                          struct json_scan_value *out_value)
-{
-    return scan->array ? json_scan_element(&scan->scan, out_value)
-                       : json_scan_next(&scan->scan, out_value);
-}
-
-/* Count the items, so that nothing is stored of a body that is malformed. */
-static enum err count_items(struct str body, uint32_t max, uint32_t *out_count)
-{
-    struct batch_scan scan;
+    const uint32_t max = listener->options.batch_count_max;
+    struct json_scan scan = json_scan_of(body);
     struct json_scan_value value;
-    uint32_t count = 0;
+    bool array = json_scan_open(&scan) == ERR_OK;
+    size_t count = 0;
 
-    enum err err = scan_begin(body, &scan);
-    while (err == ERR_OK) {
-        err = scan_item(&scan, &value);
-        if (err == ERR_OK && ++count > max) {
+    for (;;) {
+        enum err err = array ? json_scan_opened(&scan, &value)
+                             : json_scan_next(&scan, &value);
+        if (err == ERR_NOT_FOUND) {
+            break;
+        }
+        if (err != ERR_OK) {
+            return ERR_INVALID;
+        }
+        if (count < max) {
+            listener->texts[count] = value.text;
+        } else if (!array) {
             return ERR_TOO_LARGE;
         }
+        count++;
     }
-    if (err != ERR_NOT_FOUND || count == 0) {
+    if (count == 0 ||
+        (array && json_scan_next(&scan, &value) != ERR_NOT_FOUND)) {
         return ERR_INVALID;
     }
-    *out_count = count;
-    return ERR_OK;
+    *out_count = (uint32_t)count;
+    return count > max ? ERR_TOO_LARGE : ERR_OK;
 }
 
 static void append_problem(const struct batch_item *item, struct buf *to)
@@ -97,7 +82,11 @@ static void batch_end(struct batch *batch)
 {
     struct buf body = {0};
     bool all_stored = true;
+    size_t size_likely = (size_t)batch->item_count * ITEM_ANSWER_LIKELY;
 
+    if (buf_reserve(&body, size_likely) != ERR_OK) {
+        buf_clear(&body); /* it may grow, yet */
+    }
     for (uint32_t index = 0; index < batch->item_count; index++) {
         struct batch_item *item = &batch->items[index];
         buf_append_c(&body, index == 0 ? "[" : ",\n");
@@ -155,7 +144,16 @@ static void item_ended(struct push_task *task)
     batch_release(batch);
 }
 
-static void start_item(struct batch *batch, uint32_t index, struct str json)
+static void item_refused(struct batch *batch,
+                         struct batch_item *item,
+                         const struct push_refusal *refusal)
+{
+    batch->listener->stats.refused++;
+    item->status = refusal->status;
+    (void)snprintf(item->detail, sizeof(item->detail), "%s", refusal->detail);
+}
+
+static void start_item(struct batch *batch, uint32_t index)
 {
     struct listener *listener = batch->listener;
     struct batch_item *item = &batch->items[index];
@@ -163,14 +161,11 @@ static void start_item(struct batch *batch, uint32_t index, struct str json)
     struct push_task *task = NULL;
     struct push push;
 
-    enum err err = recorder_read_item(
-        listener->recorder, batch->exchange->head, json,
-        io_wall_ms(listener->options.shard->io), &push, &refusal);
+    item->task = NULL;
+    enum err err = recorder_read_item(listener->recorder,
+                                      listener->texts[index], &push, &refusal);
     if (err == ERR_INVALID) {
-        listener->stats.refused++;
-        item->status = refusal.status;
-        (void)snprintf(item->detail, sizeof(item->detail), "%s",
-                       refusal.detail);
+        item_refused(batch, item, &refusal);
         return;
     }
     if (err == ERR_OK) {
@@ -195,29 +190,46 @@ static void start_item(struct batch *batch, uint32_t index, struct str json)
     }
 }
 
-static void start_items(struct batch *batch, struct str body)
+/* What the head says is wrong for each item. */
+static void fail_items(struct batch *batch,
+                       enum err err,
+                       const struct push_refusal *refusal)
 {
-    struct batch_scan scan;
-    struct json_scan_value value;
-    uint32_t index = 0;
-
-    batch->pending = 1;
-    if (scan_begin(body, &scan) == ERR_OK) {
-        while (index < batch->item_count &&
-               scan_item(&scan, &value) == ERR_OK) {
-            start_item(batch, index, value.text);
-            index++;
+    for (uint32_t index = 0; index < batch->item_count; index++) {
+        struct batch_item *item = &batch->items[index];
+        item->task = NULL;
+        if (err == ERR_INVALID) {
+            item_refused(batch, item, refusal);
+        } else {
+            batch->listener->stats.failed++;
+            item_failed(item, err);
         }
     }
-    CHECK(index == batch->item_count);
+}
+
+static void start_items(struct batch *batch)
+{
+    struct listener *listener = batch->listener;
+    struct push_refusal refusal;
+
+    batch->pending = 1;
+    enum err err =
+        recorder_begin_items(listener->recorder, batch->exchange->head,
+                             io_wall_ms(listener->options.shard->io), &refusal);
+    if (err != ERR_OK) {
+        fail_items(batch, err, &refusal);
+    } else {
+        for (uint32_t index = 0; index < batch->item_count; index++) {
+            start_item(batch, index);
+        }
+    }
     batch_release(batch);
 }
 
 void listener_batch(struct listener *listener, struct http_exchange *exchange)
 {
     uint32_t count = 0;
-    enum err err =
-        count_items(exchange->body, listener->options.batch_count_max, &count);
+    enum err err = find_items(listener, exchange->body, &count);
 
     if (err != ERR_OK) {
         listener->stats.refused++;
@@ -229,7 +241,7 @@ void listener_batch(struct listener *listener, struct http_exchange *exchange)
         return;
     }
     struct batch *batch =
-        calloc(1, sizeof(*batch) + (size_t)count * sizeof(struct batch_item));
+        malloc(sizeof(*batch) + (size_t)count * sizeof(struct batch_item));
     if (batch == NULL) {
         answer_problem(exchange, 503, push_task_err_text(ERR_NOMEM), NULL);
         return;
@@ -238,5 +250,5 @@ void listener_batch(struct listener *listener, struct http_exchange *exchange)
     batch->exchange = exchange;
     batch->item_count = count;
     listener->stats.pushed_bytes += exchange->body.size;
-    start_items(batch, exchange->body);
+    start_items(batch);
 }

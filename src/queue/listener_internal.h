@@ -5,6 +5,7 @@
 #ifndef OPQ_QUEUE_LISTENER_INTERNAL_H
 #define OPQ_QUEUE_LISTENER_INTERNAL_H
 
+#include "base/str.h"
 #include "queue/listener.h"
 #include "queue/push_task.h"
 #include "queue/shard.h"
@@ -17,7 +18,8 @@ struct listener {
     struct listener_stats stats;
     struct recorder *recorder; /* owned */
     struct push_pool pool;
-    uint32_t uploads; /* bodies that are coming */
+    struct str *texts; /* owned; batch_count_max: items of a batch being read */
+    uint32_t uploads;  /* bodies that are coming */
 };
 
 /* Answer a request of the first OPQ's two calls that is refused. */

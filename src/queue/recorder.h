@@ -85,13 +85,22 @@ MUST_CHECK enum err recorder_read(struct recorder *recorder,
 /* Tell whether a push with this head is a raw one, by its type. */
 bool recorder_is_raw(const struct http_head *head);
 
-/* Read a push from one JSON object. `head` gives nothing but the defaults of
- * control values, in its Opq- headers and query.
+/* Begin to read the items of a batch. `head` gives nothing but the defaults of
+ * control values, in its Opq- headers and query. When it is refused, so is
+ * every item.
+ * Borrows: head, until the last recorder_read_item()
+ * Errors:  as recorder_read() */
+MUST_CHECK enum err recorder_begin_items(struct recorder *recorder,
+                                         const struct http_head *head,
+                                         uint64_t now_ms,
+                                         struct push_refusal *out_refusal);
+
+/* Read a push from one JSON object, after recorder_begin_items() and nothing
+ * else but other items. `json` is a value that json_scan_next() passed, from
+ * its first byte to its last.
  * Borrows and errors: as recorder_read() */
 MUST_CHECK enum err recorder_read_item(struct recorder *recorder,
-                                       const struct http_head *head,
                                        struct str json,
-                                       uint64_t now_ms,
                                        struct push *out_push,
                                        struct push_refusal *out_refusal);
 

@@ -17,6 +17,7 @@
 struct recorder {
     struct recorder_options options;
     struct push push;  /* being read */
+    struct push items; /* what each item of a batch begins with */
     uint32_t given;    /* control values that it has, a bit each */
     struct form form;  /* owned */
     struct form query; /* owned */

@@ -177,22 +177,17 @@ static enum err read_member(struct recorder *recorder,
     return err;
 }
 
-/* Read one value, which must be an object with nothing behind it, and make
- * room for all its strings, so that slices of the memory stay valid. */
-static enum err read_object(struct recorder *recorder,
-                            struct str json,
-                            struct json_scan *out_members,
-                            struct push_refusal *refusal)
+/* Enter a value that was scanned, which must be an object, and make room for
+ * all its strings, so that slices of the memory stay valid. */
+static enum err enter_object(struct recorder *recorder,
+                             struct str json,
+                             struct json_scan *out_members,
+                             struct push_refusal *refusal)
 {
-    struct json_scan scan = json_scan_of(json);
-    struct json_scan_value object;
-    struct json_scan_value more;
+    const struct json_scan_value object = {.type = JSON_SCAN_OBJECT,
+                                           .text = json};
 
-    if (json_scan_next(&scan, &object) != ERR_OK ||
-        json_scan_next(&scan, &more) != ERR_NOT_FOUND) {
-        return recorder_refuse(refusal, 400, "body", "is not valid JSON");
-    }
-    if (object.type != JSON_SCAN_OBJECT) {
+    if (json.data[0] != '{') {
         return recorder_refuse(refusal, 400, "body", "must be a JSON object");
     }
     /* Decoding never makes a string longer; base64 is decoded once more. */
@@ -201,6 +196,23 @@ static enum err read_object(struct recorder *recorder,
     }
     *out_members = json_scan_enter(&object);
     return ERR_OK;
+}
+
+/* Read one value, which must be an object with nothing behind it. */
+static enum err read_object(struct recorder *recorder,
+                            struct str json,
+                            struct json_scan *out_members,
+                            struct push_refusal *refusal)
+{
+    struct json_scan scan = json_scan_of(json);
+    struct json_scan_value value;
+    struct json_scan_value more;
+
+    if (json_scan_next(&scan, &value) != ERR_OK ||
+        json_scan_next(&scan, &more) != ERR_NOT_FOUND) {
+        return recorder_refuse(refusal, 400, "body", "is not valid JSON");
+    }
+    return enter_object(recorder, value.text, out_members, refusal);
 }
 
 /* Take the control values of head and query. The head's Content-Type is that
@@ -215,19 +227,14 @@ static enum err read_head(struct recorder *recorder,
 }
 
 static enum err read_members(struct recorder *recorder,
-                             struct str json,
+                             struct json_scan *members,
                              struct push_refusal *refusal)
 {
-    struct json_scan members;
     struct json_scan_value name;
     struct json_scan_value value;
 
-    enum err err = read_object(recorder, json, &members, refusal);
-    if (err != ERR_OK) {
-        return err;
-    }
-    while (json_scan_member(&members, &name, &value) == ERR_OK) {
-        err = read_member(recorder, &name, &value, refusal);
+    while (json_scan_member(members, &name, &value) == ERR_OK) {
+        enum err err = read_member(recorder, &name, &value, refusal);
         if (err != ERR_OK) {
             return err;
         }
@@ -243,24 +250,42 @@ enum err recorder_read_json(struct recorder *recorder,
                             struct str json,
                             struct push_refusal *refusal)
 {
+    struct json_scan members;
     enum err err = read_head(recorder, head, refusal);
 
-    return err == ERR_OK ? read_members(recorder, json, refusal) : err;
+    if (err == ERR_OK) {
+        err = read_object(recorder, json, &members, refusal);
+    }
+    return err == ERR_OK ? read_members(recorder, &members, refusal) : err;
 }
 
-enum err recorder_read_item(struct recorder *recorder,
-                            const struct http_head *head,
-                            struct str json,
-                            uint64_t now_ms,
-                            struct push *out_push,
-                            struct push_refusal *out_refusal)
+enum err recorder_begin_items(struct recorder *recorder,
+                              const struct http_head *head,
+                              uint64_t now_ms,
+                              struct push_refusal *out_refusal)
 {
     recorder_begin(recorder, now_ms);
     enum err err = read_head(recorder, head, out_refusal);
+    if (err == ERR_OK) {
+        recorder->items = recorder->push;
+    }
+    return err;
+}
+
+enum err recorder_read_item(struct recorder *recorder,
+                            struct str json,
+                            struct push *out_push,
+                            struct push_refusal *out_refusal)
+{
+    struct json_scan members;
+
+    recorder->push = recorder->items;
     /* What stands in the head is for items that do not say otherwise. */
     recorder->given = 0;
+    buf_clear(&recorder->memory);
+    enum err err = enter_object(recorder, json, &members, out_refusal);
     if (err == ERR_OK) {
-        err = read_members(recorder, json, out_refusal);
+        err = read_members(recorder, &members, out_refusal);
     }
     return err == ERR_OK ? recorder_finish(recorder, out_push, out_refusal)
                          : err;

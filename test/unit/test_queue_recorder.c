@@ -409,21 +409,42 @@ static void an_item_of_a_batch_is_a_json_push(void **state)
 
     request("POST /opq/batch HTTP/1.1\r\nHost: h\r\nOpq-Topic: t\r\n\r\n",
             &body);
-    assert_int_equal(
-        recorder_read_item(*state, &head,
-                           STR("{\"url\":\"http://h/\",\"message\":[1]}"),
-                           NOW_MS, &push, &refusal),
-        ERR_OK);
+    assert_int_equal(recorder_begin_items(*state, &head, NOW_MS, &refusal),
+                     ERR_OK);
+    assert_int_equal(recorder_read_item(
+                         *state, STR("{\"url\":\"http://h/\",\"message\":[1]}"),
+                         &push, &refusal),
+                     ERR_OK);
     expect_str(push.topic, "t");
     expect_str(push.message.body, "[1]");
 
     /* What the head says is for items that do not say otherwise. */
-    assert_int_equal(recorder_read_item(*state, &head,
+    assert_int_equal(recorder_read_item(*state,
                                         STR("{\"url\":\"http://h/\","
                                             "\"topic\":\"own\"}"),
-                                        NOW_MS, &push, &refusal),
+                                        &push, &refusal),
                      ERR_OK);
     expect_str(push.topic, "own");
+    expect_str(push.message.body, "");
+
+    /* Nor does an item say anything for the next one, refused or not. */
+    assert_int_equal(
+        recorder_read_item(*state,
+                           STR("{\"topic\":\"bad\",\"timeout\":\"5s\","
+                               "\"headers\":{\"X-A\":\"1\"},\"wrong\":1}"),
+                           &push, &refusal),
+        ERR_INVALID);
+    assert_string_equal(refusal.detail, "member wrong is not known");
+    assert_int_equal(recorder_read_item(*state, STR("{\"url\":\"http://h/\"}"),
+                                        &push, &refusal),
+                     ERR_OK);
+    expect_str(push.topic, "t");
+    assert_int_equal(push.message.timeout_ms, 0);
+    assert_int_equal(push.message.header_count, 0);
+    assert_int_equal(push.message.pushed_at_ms, NOW_MS);
+    assert_int_equal(recorder_read_item(*state, STR("[1]"), &push, &refusal),
+                     ERR_INVALID);
+    assert_string_equal(refusal.detail, "body must be a JSON object");
 }
 
 static void replay_fields_come_as_form_or_json(void **state)
