@@ -1,4 +1,4 @@
-/* The table of bytes.h.
+/* The tables of bytes.h.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,6 +6,7 @@
 
 /* Written once before main(), read by any thread after. */
 uint8_t bytes_classes[256];
+uint8_t bytes_digits[256];
 
 /* A set of bytes, as 128 bits: bit b of word w stands for byte 64 * w + b. No
  * byte above 0x7f is in any. */
@@ -27,12 +28,18 @@ static const struct set sets[] = {
      BYTES_TARGET},
 };
 
-__attribute__((constructor)) static void make_classes(void)
+__attribute__((constructor)) static void make_tables(void)
 {
     for (unsigned code = 0; code < 128; code++) {
         for (unsigned i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
             uint64_t bit = sets[i].words[code / 64] >> (code % 64) & 1;
             bytes_classes[code] |= bit != 0 ? sets[i].class : 0;
         }
+    }
+    for (uint8_t value = 0; value < 16; value++) {
+        bytes_digits[(unsigned char)"0123456789abcdef"[value]] =
+            (uint8_t)(value + 1);
+        bytes_digits[(unsigned char)"0123456789ABCDEF"[value]] =
+            (uint8_t)(value + 1);
     }
 }

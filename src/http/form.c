@@ -157,6 +157,26 @@ static enum err decode(struct form *form, size_t room, struct str *text)
     char *to = start;
     const char *end = text->data + text->size;
     for (const char *from = text->data; from < end; from++) {
+#ifdef __SSE2__
+        /* There is room for a block wherever one is left to be read, since
+         * nothing gets longer; what is not plain in it is written anew. */
+        const __m128i percents = _mm_set1_epi8('%');
+        const __m128i pluses = _mm_set1_epi8('+');
+        unsigned escapes = 0;
+        while (end - from >= 16 && escapes == 0) {
+            __m128i block = _mm_loadu_si128((const void *)from);
+            _mm_storeu_si128((void *)to, block);
+            escapes = (unsigned)_mm_movemask_epi8(
+                _mm_or_si128(_mm_cmpeq_epi8(block, percents),
+                             _mm_cmpeq_epi8(block, pluses)));
+            int plain = escapes != 0 ? __builtin_ctz(escapes) : 16;
+            from += plain;
+            to += plain;
+        }
+        if (from == end) {
+            break;
+        }
+#endif
         char byte = *from;
         if (byte == '%') {
             int high = end - from > 2 ? bytes_hex(from[1]) : -1;

@@ -307,35 +307,68 @@ static enum err note_host(struct work *work, struct str value)
     return ERR_OK;
 }
 
+/* Take note that the last field was read here. */
+static void mark_read(struct work *work)
+{
+    uint32_t index = work->head->header_count - 1;
+    if (index < 64) {
+        work->head->read |= UINT64_C(1) << index;
+    }
+}
+
+static void note_expect(struct work *work, struct str value)
+{
+    bool known = str_equal_nocase(value, STR("100-continue"));
+    work->head->expect_continue |= known;
+    work->expect = known ? work->expect : value;
+}
+
+static void note_type(struct work *work, struct str value)
+{
+    if (work->head->content_type_count == 0) {
+        work->head->content_type = value;
+    }
+    work->head->content_type_count++;
+}
+
 /* Names are told by their size first, so that most cost one branch. */
 static enum err note_field(struct work *work, struct str name, struct str value)
 {
     switch (name.size) {
     case 4:
-        if (work->is_request && bytes_name_is(name, "host")) {
+        if (work->is_request && bytes_name_is(name.data, "host", 4)) {
+            mark_read(work);
             return note_host(work, value);
         }
         break;
     case 6:
-        if (work->is_request && bytes_name_is(name, "expect")) {
-            bool known = str_equal_nocase(value, STR("100-continue"));
-            work->head->expect_continue |= known;
-            work->expect = known ? work->expect : value;
+        if (work->is_request && bytes_name_is(name.data, "expect", 6)) {
+            mark_read(work);
+            note_expect(work, value);
         }
         break;
     case 10:
-        if (bytes_name_is(name, "connection")) {
+        if (bytes_name_is(name.data, "connection", 10)) {
+            mark_read(work);
             work->close |= http_list_has(value, STR("close"));
             work->keep |= http_list_has(value, STR("keep-alive"));
         }
         break;
+    case 12:
+        if (bytes_name_is(name.data, "content-type", 12)) {
+            mark_read(work);
+            note_type(work, value);
+        }
+        break;
     case 14:
-        if (bytes_name_is(name, "content-length")) {
+        if (bytes_name_is(name.data, "content-length", 14)) {
+            mark_read(work);
             return note_length(work, value);
         }
         break;
     case 17:
-        if (bytes_name_is(name, "transfer-encoding")) {
+        if (bytes_name_is(name.data, "transfer-encoding", 17)) {
+            mark_read(work);
             return note_encoding(work, value);
         }
         break;

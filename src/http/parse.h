@@ -55,7 +55,10 @@ struct http_head {
     bool chunked;            /* transfer-encoding is chunked */
     bool keep_alive;         /* by version and Connection */
     bool expect_continue;    /* Expect: 100-continue (HTTP/1.1) */
+    struct str content_type; /* the first; borrowed; empty when not given */
+    uint32_t content_type_count;
     uint32_t header_count;
+    uint64_t read; /* see http_head_has_read() */
     struct http_header headers[HTTP_HEADERS_MAX];
 };
 
@@ -97,6 +100,15 @@ MUST_CHECK enum err http_parse_response(struct str input,
  * Returns NULL when there is none. */
 const struct http_header *http_head_find(const struct http_head *head,
                                          struct str name);
+
+/* Tell whether a field is one of those that were read with the head: Host,
+ * Expect, Connection, Content-Length, Content-Type, Transfer-Encoding. Says so
+ * of the first 64 fields only: who asks must do without. */
+static inline bool http_head_has_read(const struct http_head *head,
+                                      uint32_t index)
+{
+    return index < 64 && (head->read >> index & 1) != 0;
+}
 
 /* The value of a field, trimmed; the empty slice when there is none. */
 struct str http_head_value(const struct http_head *head, struct str name);

@@ -148,5 +148,5 @@ bool answer_wants_json(const struct http_head *head)
             return true;
         }
     }
-    return is_json(http_head_value(head, STR("Content-Type")), false);
+    return is_json(head->content_type, false);
 }

@@ -193,8 +193,10 @@ static uint32_t find_control(struct str name)
 {
     uint32_t index = 0;
 
-    while (index < CONTROL_COUNT && (controls[index].name.size != name.size ||
-                                     !same_name(controls[index].name, name))) {
+    while (index < CONTROL_COUNT &&
+           (controls[index].name.size != name.size ||
+            (!str_equal(controls[index].name, name) &&
+             !same_name(controls[index].name, name)))) {
         index++;
     }
     return index;
@@ -289,6 +291,9 @@ enum err recorder_take_head(struct recorder *recorder,
         struct str name = head->headers[index].name;
         struct str value = head->headers[index].value;
         enum err err = ERR_OK;
+        if (http_head_has_read(head, index)) {
+            continue; /* and so ends_here() */
+        }
         if (!recorder_has_prefix(name, opq_prefix)) {
             if (verbatim && !ends_here(name) && !forward_is_named(head, name)) {
                 err = add_header(recorder, name, value, refusal);
@@ -438,33 +443,28 @@ static enum err read_type(const struct http_head *head,
                           enum body_type *out_type,
                           struct push_refusal *refusal)
 {
-    uint32_t count = 0;
-
-    for (uint32_t index = 0; index < head->header_count; index++) {
-        struct str name = head->headers[index].name;
-        count += name.size == 12 && str_equal_nocase(name, STR("content-type"));
-    }
-    if (count > 1) {
+    if (head->content_type_count > 1) {
         return recorder_refuse(refusal, 400, "Content-Type", "is given twice");
     }
-    *out_type = body_type(http_head_value(head, STR("Content-Type")));
+    *out_type = body_type(head->content_type);
     return ERR_OK;
 }
 
 bool recorder_is_raw(const struct http_head *head)
 {
-    return body_type(http_head_value(head, STR("Content-Type"))) == BODY_OTHER;
+    return body_type(head->content_type) == BODY_OTHER;
 }
 
 static enum err parse_form(struct recorder *recorder,
                            const struct http_head *head,
+                           enum body_type type,
                            struct str body,
                            struct push_refusal *refusal)
 {
-    struct str type = http_head_value(head, STR("Content-Type"));
-    enum err err = body_type(type) == BODY_MULTIPART
-                       ? form_parse_multipart(&recorder->form, type, body)
-                       : form_parse_urlencoded(&recorder->form, body);
+    enum err err =
+        type == BODY_MULTIPART
+            ? form_parse_multipart(&recorder->form, head->content_type, body)
+            : form_parse_urlencoded(&recorder->form, body);
 
     if (err != ERR_OK) {
         return form_failed(err, refusal);
@@ -498,12 +498,13 @@ static enum err take_field(struct recorder *recorder,
 
 static enum err read_form(struct recorder *recorder,
                           const struct http_head *head,
+                          enum body_type type,
                           struct str body,
                           struct push_refusal *refusal)
 {
     _Static_assert((int)FORM_FIELDS_MAX <= (int)MESSAGE_PAIRS_MAX,
                    "every field of a form has a place in the message");
-    enum err err = parse_form(recorder, head, body, refusal);
+    enum err err = parse_form(recorder, head, type, body, refusal);
 
     recorder->push.message.kind = MESSAGE_KIND_FORM;
     for (uint32_t index = 0;
@@ -544,7 +545,7 @@ static enum err read_raw(struct recorder *recorder,
 
     message->kind = MESSAGE_KIND_RAW;
     message->body = body;
-    message->content_type = http_head_value(head, STR("Content-Type"));
+    message->content_type = head->content_type;
     enum err err = recorder_take_head(recorder, head, false, refusal);
     if (err != ERR_OK) {
         return err;
@@ -569,7 +570,7 @@ enum err recorder_read(struct recorder *recorder,
     switch (type) {
     case BODY_URLENCODED:
     case BODY_MULTIPART:
-        err = read_form(recorder, head, body, out_refusal);
+        err = read_form(recorder, head, type, body, out_refusal);
         break;
     case BODY_JSON:
         err = recorder_read_json(recorder, head, body, out_refusal);
@@ -653,7 +654,7 @@ enum err recorder_read_form(struct recorder *recorder,
                                "must be a form or JSON");
     }
     if (!strict) {
-        err = parse_form(recorder, head, body, out_refusal);
+        err = parse_form(recorder, head, type, body, out_refusal);
     } else {
         err = parse_query(head, form, out_refusal);
     }

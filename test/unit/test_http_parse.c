@@ -368,6 +368,63 @@ static void a_head_is_slices_of_the_input(void **state)
     assert_int_equal(http_head_value(&parsed_head, STR("X-None")).size, 0);
 }
 
+/* Parse a request with one field of this name, and tell whether its being there
+ * was taken note of. */
+static bool has_read(const char *name)
+{
+    char text[256];
+    struct http_head head;
+    struct http_refusal refusal = {0};
+    size_t scanned = 0;
+    size_t size = 0;
+
+    (void)snprintf(text, sizeof(text),
+                   "GET / HTTP/1.1\r\nHost: h\r\n%s: 100-continue\r\n\r\n",
+                   name);
+    enum err err = http_parse_request(str_from(text), &limits, &scanned, &head,
+                                      &size, &refusal);
+    assert_int_equal(err, ERR_OK);
+    assert_true(http_head_has_read(&head, 0));
+    return http_head_has_read(&head, 1);
+}
+
+static void fields_are_known_by_their_whole_name(void **state)
+{
+    static const char *const names[] = {"connection", "content-type", "expect"};
+    struct http_head head;
+    struct http_refusal refusal = {0};
+    size_t scanned = 0;
+    size_t size = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char name[32] = "";
+        memcpy(name, names[i], strlen(names[i]));
+        assert_true(has_read(name));
+        for (size_t at = 0; name[at] != '\0'; at++) {
+            char kept = name[at];
+            if (kept >= 'a') {
+                name[at] = (char)(kept - 'a' + 'A');
+                assert_true(has_read(name));
+            }
+            name[at] = '_';
+            assert_false(has_read(name));
+            name[at] = kept;
+        }
+    }
+    struct str input = STR("POST / HTTP/1.1\r\nHost: h\r\nContent-Type: a/b\r\n"
+                           "X-Y: z\r\ncontent-type: c/d\r\n\r\n");
+    assert_int_equal(
+        http_parse_request(input, &limits, &scanned, &head, &size, &refusal),
+        ERR_OK);
+    assert_true(str_equal(head.content_type, STR("a/b")));
+    assert_int_equal(head.content_type_count, 2);
+    assert_true(http_head_has_read(&head, 1));
+    assert_false(http_head_has_read(&head, 2));
+    assert_true(http_head_has_read(&head, 3));
+    assert_false(http_head_has_read(&head, 64));
+}
+
 static void methods_are_told_apart_with_regard_to_case(void **state)
 {
     (void)state;
@@ -790,6 +847,7 @@ int main(void)
         cmocka_unit_test(lengths_get_their_exact_status),
         cmocka_unit_test(encodings_get_their_exact_status),
         cmocka_unit_test(a_head_is_slices_of_the_input),
+        cmocka_unit_test(fields_are_known_by_their_whole_name),
         cmocka_unit_test(methods_are_told_apart_with_regard_to_case),
         cmocka_unit_test(targets_split_into_path_and_query),
         cmocka_unit_test(keep_alive_follows_version_and_connection),
