@@ -6,15 +6,18 @@
 
 #include "base/check.h"
 
-/* A-Z a-z 0-9 . _ - as a set of bits: asked for each byte of each push. */
-static bool name_byte_valid(char byte)
-{
-    const uint64_t low = UINT64_C(0x03ff600000000000);
-    const uint64_t high = UINT64_C(0x07fffffe87fffffe);
-    unsigned char code = (unsigned char)byte;
-    uint64_t word = code < 64 ? low : high;
+/* Which bytes a name may have: asked for each byte of each push. Written once
+ * before main(), read by any thread after. */
+static bool name_bytes[256];
 
-    return code < 128 && (word >> (code & 63) & 1) != 0;
+__attribute__((constructor)) static void make_name_bytes(void)
+{
+    static const char valid[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "abcdefghijklmnopqrstuvwxyz0123456789._-";
+
+    for (size_t i = 0; valid[i] != '\0'; i++) {
+        name_bytes[(unsigned char)valid[i]] = true;
+    }
 }
 
 bool store_topic_name_valid(struct str name)
@@ -24,7 +27,7 @@ bool store_topic_name_valid(struct str name)
         return false;
     }
     for (size_t i = 0; i < name.size; i++) {
-        if (!name_byte_valid(name.data[i])) {
+        if (!name_bytes[(unsigned char)name.data[i]]) {
             return false;
         }
     }
