@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_SIZE_MIN = 512 }; /* bytes of the first block */
+enum {
+    BLOCK_SIZE_MIN = 512, /* bytes of the first block */
+    ESCAPE_SIZE = 3,      /* bytes of "%2B" */
+};
 
 /* A piece of memory for decoded text; never moved. */
 struct form_block {
@@ -248,23 +251,112 @@ const struct form_field *form_find(const struct form *form, struct str name)
     return NULL;
 }
 
-void form_escape(struct buf *to, struct str text)
+#ifdef __SSE2__
+/* Which bytes of a block are not unreserved, a bit each. */
+static inline unsigned escaped_in(__m128i block)
+{
+    /* a <= x <= b for bytes: x - a, wrapped, is at most b - a. */
+    const __m128i letter = _mm_sub_epi8(
+        _mm_or_si128(block, _mm_set1_epi8(0x20)), _mm_set1_epi8('a'));
+    const __m128i digit = _mm_sub_epi8(block, _mm_set1_epi8('0'));
+    const __m128i mark = _mm_sub_epi8(block, _mm_set1_epi8('-'));
+    __m128i plain =
+        _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8(25)), letter);
+    plain = _mm_or_si128(
+        plain, _mm_cmpeq_epi8(_mm_min_epu8(digit, _mm_set1_epi8(9)), digit));
+    plain = _mm_or_si128(
+        plain, _mm_cmpeq_epi8(_mm_min_epu8(mark, _mm_set1_epi8(1)), mark));
+    plain = _mm_or_si128(plain, _mm_cmpeq_epi8(block, _mm_set1_epi8('_')));
+    plain = _mm_or_si128(plain, _mm_cmpeq_epi8(block, _mm_set1_epi8('~')));
+    return (unsigned)_mm_movemask_epi8(plain) ^ 0xffffU;
+}
+#endif
+
+/* Where the bytes end that may be written without growth. */
+static const char *room_end(const struct buf *buf)
+{
+    bool limited = buf->size_max > 0 && buf->size_max < buf->capacity;
+    return buf->data + (limited ? buf->size_max : buf->capacity);
+}
+
+/* Bytes that a byte takes when it is written. */
+static ptrdiff_t written_size(char byte)
+{
+    return bytes_is_unreserved(byte) || byte == ' ' ? 1 : ESCAPE_SIZE;
+}
+
+/* Write the bytes from `at` on that need an escape, up to the first that does
+ * not or that has no room. Returns where that is. */
+static size_t escape_run(struct buf *to, struct str text, size_t at)
 {
     static const char digits[] = "0123456789ABCDEF";
-    size_t start = 0; /* of the run that stays as it is */
-    for (size_t at = 0; at < text.size; at++) {
+    char *out = to->data + to->size;
+    const char *end = room_end(to);
+
+    for (; at < text.size && !bytes_is_unreserved(text.data[at]); at++) {
         unsigned char code = (unsigned char)text.data[at];
-        if (bytes_is_unreserved(text.data[at])) {
+        if (end - out < written_size(text.data[at])) {
+            break;
+        }
+        if (code == ' ') {
+            *out++ = '+';
             continue;
         }
-        char escape[3] = {'%', digits[code >> 4], digits[code & 15]};
-        buf_append(to, text.data + start, at - start);
-        if (code == ' ') {
-            buf_append_byte(to, '+');
-        } else {
-            buf_append(to, escape, sizeof(escape));
-        }
-        start = at + 1;
+        out[0] = '%';
+        out[1] = digits[code >> 4];
+        out[2] = digits[code & 15];
+        out += ESCAPE_SIZE;
     }
-    buf_append_str(to, str_cut(text, start, text.size));
+    to->size = (size_t)(out - to->data);
+    return at;
+}
+
+/* Write the unreserved bytes from `at` on, up to the first that is none or that
+ * has no room. Returns where that is. */
+static size_t copy_run(struct buf *to, struct str text, size_t at)
+{
+    char *out = to->data + to->size;
+    const char *end = room_end(to);
+#ifdef __SSE2__
+    size_t left = text.size - at;
+    size_t blocks =
+        (left < (size_t)(end - out) ? left : (size_t)(end - out)) / 16;
+    const char *from = text.data + at;
+    for (; blocks > 0; blocks--) {
+        __m128i block = _mm_loadu_si128((const void *)from);
+        unsigned escapes = escaped_in(block);
+        _mm_storeu_si128((void *)out, block);
+        if (escapes != 0) {
+            out += __builtin_ctz(escapes);
+            to->size = (size_t)(out - to->data);
+            return (size_t)(from - text.data) + (size_t)__builtin_ctz(escapes);
+        }
+        from += 16;
+        out += 16;
+    }
+    at = (size_t)(from - text.data);
+#endif
+    while (at < text.size && out < end && bytes_is_unreserved(text.data[at])) {
+        *out++ = text.data[at++];
+    }
+    to->size = (size_t)(out - to->data);
+    return at;
+}
+
+void form_escape(struct buf *to, struct str text)
+{
+    size_t at = 0;
+    while (at < text.size && !to->failed) {
+        /* A buffer with a limit may have room for no more than is needed. */
+        ptrdiff_t least = written_size(text.data[at]);
+        if (room_end(to) - (to->data + to->size) < least) {
+            size_t wanted = to->size_max == 0 ? text.size - at + ESCAPE_SIZE
+                                              : (size_t)least;
+            if (buf_reserve(to, wanted) != ERR_OK) {
+                return;
+            }
+        }
+        at = bytes_is_unreserved(text.data[at]) ? copy_run(to, text, at)
+                                                : escape_run(to, text, at);
+    }
 }

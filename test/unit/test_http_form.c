@@ -67,6 +67,49 @@ static void escapes_are_decoded(void **state)
     assert_true(str_equal(form.fields[1].value, STR("\0")));
 }
 
+/* Every byte at each place of a text longer than a block, into a buffer that is
+ * just large enough, or one byte too small. */
+static void every_byte_is_escaped_wherever_it_stands(void **state)
+{
+    static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                     "abcdefghijklmnopqrstuvwxyz0123456789-._~";
+    enum { SIZE = 35 };
+
+    (void)state;
+    for (size_t place = 0; place < SIZE; place++) {
+        for (int code = 0; code < 256; code++) {
+            char text[SIZE];
+            char expected[SIZE + 3];
+            bool plain = code != 0 && strchr(unreserved, code) != NULL;
+            memset(text, 'x', sizeof(text));
+            text[place] = (char)code;
+            char escape[4];
+            (void)snprintf(escape, sizeof(escape), "%%%02X", (unsigned)code);
+            memset(expected, 'x', sizeof(expected));
+            memcpy(expected + place, escape, 3);
+            struct str wanted = {expected, SIZE + 2};
+            if (plain || code == ' ') {
+                wanted = (struct str){text, SIZE};
+            }
+            struct buf buf = {0};
+            form_escape(&buf, (struct str){text, SIZE});
+            if (code == ' ') {
+                text[place] = '+';
+            }
+            assert_true(str_equal(buf_str(&buf), wanted));
+            buf_fini(&buf);
+            text[place] = (char)code;
+            for (size_t less = 0; less < 2; less++) {
+                buf_init(&buf, wanted.size - less);
+                form_escape(&buf, (struct str){text, SIZE});
+                assert_true(buf.failed == (less == 1));
+                assert_true(buf.size <= wanted.size - less);
+                buf_fini(&buf);
+            }
+        }
+    }
+}
+
 /* The standard's words, a byte at a time: a pair ends at '&', its name at the
  * first '='. Decodes into `to`; false when an escape is malformed. */
 static bool decode_plainly(struct str text, char *to, size_t *out_size)
@@ -455,6 +498,7 @@ int main(void)
         cmocka_unit_test(escapes_are_decoded),
         cmocka_unit_test(odd_pairs_are_read_as_the_standard_says),
         cmocka_unit_test(any_text_is_read_as_byte_by_byte),
+        cmocka_unit_test(every_byte_is_escaped_wherever_it_stands),
         cmocka_unit_test(unescaped_fields_are_slices_of_the_input),
         cmocka_unit_test(
             malformed_escapes_are_refused_and_leave_the_form_as_it_was),
