@@ -107,18 +107,42 @@ void buf_append_byte(struct buf *buf, char byte)
 
 char *put_decimal(char *to, uint64_t value)
 {
-    size_t size = 1;
-    for (uint64_t bound = 10; value >= bound; bound *= 10) {
-        size++;
-        if (size == PUT_DECIMAL_MAX) {
-            break; /* the next bound is none of 64 bits */
-        }
-    }
-    for (size_t at = size; at > 0; at--) {
-        to[at - 1] = (char)('0' + value % 10);
+    /* [d]: the first number with more than d digits; 0 needs one, too. */
+    static const uint64_t bounds[PUT_DECIMAL_MAX] = {
+        0,
+        10U,
+        100U,
+        1000U,
+        10000U,
+        100000U,
+        1000000U,
+        10000000U,
+        100000000U,
+        1000000000U,
+        10000000000U,
+        100000000000U,
+        1000000000000U,
+        10000000000000U,
+        100000000000000U,
+        1000000000000000U,
+        10000000000000000U,
+        100000000000000000U,
+        1000000000000000000U,
+        10000000000000000000U,
+    };
+    /* 1233 / 4096 is a little more than the log of 2 to the base of 10: the
+     * digits of the power of 2 below, which may be one too few. */
+    unsigned bits = 64U - (unsigned)__builtin_clzll(value | 1);
+    size_t size = bits * 1233U >> 12;
+    size += value >= bounds[size] ? 1 : 0;
+    char *end = to + size;
+    char *at = end;
+    while (value >= 10) {
+        *--at = (char)('0' + value % 10);
         value /= 10;
     }
-    return to + size;
+    *--at = (char)('0' + value);
+    return end;
 }
 
 void buf_append_u64(struct buf *buf, uint64_t value)

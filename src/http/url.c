@@ -59,23 +59,22 @@ static bool is_host_name(struct str host)
         return false;
     }
     for (size_t i = 0; i < size; i++) {
-        if (host.data[i] == '.') {
-            if (label == 0) {
-                return false;
-            }
+        if (bytes_is_unreserved(host.data[i]) && host.data[i] != '.') {
+            label++;
+        } else if (host.data[i] != '.' || label == 0) {
+            return false;
+        } else {
             label = 0;
-            continue;
         }
-        label++;
-        if (!bytes_is_unreserved(host.data[i]) || label > LABEL_SIZE_MAX) {
+        if (label > LABEL_SIZE_MAX) {
             return false;
         }
     }
     return label > 0;
 }
 
-/* Tell whether a host is an address as inet_pton(3) reads it. */
-static bool is_address(int family, struct str host)
+/* Tell whether a host is an IPv6 address as inet_pton(3) reads it. */
+static bool is_ip6(struct str host)
 {
     char text[INET6_ADDRSTRLEN];
     struct in6_addr address;
@@ -84,7 +83,32 @@ static bool is_address(int family, struct str host)
     }
     memcpy(text, host.data, host.size);
     text[host.size] = '\0';
-    return inet_pton(family, text, &address) == 1;
+    return inet_pton(AF_INET6, text, &address) == 1;
+}
+
+/* Tell whether a host is four numbers up to 255 with dots between them, none
+ * written with a zero before it: what inet_pton(3) takes for an IPv4 address,
+ * without the way there. */
+static bool is_ip4(struct str host)
+{
+    size_t at = 0;
+    for (int part = 0; part < 4; part++) {
+        if (part > 0 && (at == host.size || host.data[at++] != '.')) {
+            return false;
+        }
+        size_t start = at;
+        unsigned value = 0;
+        while (at < host.size && at - start < 4 && host.data[at] >= '0' &&
+               host.data[at] <= '9') {
+            value = value * 10 + (unsigned)(host.data[at] - '0');
+            at++;
+        }
+        bool zero_before = at - start > 1 && host.data[start] == '0';
+        if (at == start || value > 255 || zero_before) {
+            return false;
+        }
+    }
+    return at == host.size;
 }
 
 /* Tell whether some program takes a host for an IPv4 address: its last label
@@ -137,7 +161,7 @@ parse_authority(struct str text, struct url *url, const char **out_reason)
         size_t end = str_find(text, ']');
         url->host = str_cut(text, 1, end - 1);
         rest = str_cut(text, end + 1, text.size);
-        if (end == text.size || !is_address(AF_INET6, url->host)) {
+        if (end == text.size || !is_ip6(url->host)) {
             return refuse(out_reason, "malformed IPv6 address");
         }
     } else {
@@ -147,7 +171,7 @@ parse_authority(struct str text, struct url *url, const char **out_reason)
         if (!is_host_name(url->host)) {
             return refuse(out_reason, "malformed host");
         }
-        if (looks_like_ip4(url->host) && !is_address(AF_INET, url->host)) {
+        if (looks_like_ip4(url->host) && !is_ip4(url->host)) {
             return refuse(out_reason, "malformed IPv4 address");
         }
     }
@@ -170,7 +194,7 @@ url_parse(struct str text, struct url *out_url, const char **out_reason)
         return ERR_TOO_LARGE;
     }
     for (size_t i = 0; i < text.size; i++) {
-        if (text.data[i] <= 0x20 || text.data[i] > 0x7e) {
+        if (!bytes_is_target(text.data[i]) && text.data[i] != '#') {
             return refuse(out_reason,
                           "blanks, controls and bytes above 0x7e must be "
                           "percent-encoded");

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,6 +145,47 @@ static void bad_urls_are_refused_with_a_reason(void **state)
     assert_int_equal(url_parse(STR("http://a/\0"), &url, &reason), ERR_INVALID);
 }
 
+/* Whatever numbers and dots make an address for the C library do for us. */
+static void ip4_addresses_are_as_the_library_reads_them(void **state)
+{
+    static const char *const parts[] = {
+        "",    "0",   "00",  "1",   "01",  "9",   "10",   "99",   "100",
+        "249", "255", "256", "260", "300", "999", "1000", "0001", "4294967297",
+    };
+    enum { COUNT = sizeof(parts) / sizeof(parts[0]) };
+    uint32_t good = 0;
+
+    (void)state;
+    for (uint32_t i = 0; i < COUNT * COUNT * COUNT * COUNT; i++) {
+        for (int shape = 3; shape <= 5; shape++) {
+            char host[64];
+            char text[80];
+            struct in_addr address;
+            struct url url;
+            const char *reason = NULL;
+            const char *a = parts[i % COUNT];
+            const char *b = parts[i / COUNT % COUNT];
+            const char *c = parts[i / COUNT / COUNT % COUNT];
+            const char *d = parts[i / COUNT / COUNT / COUNT];
+            if (shape != 4 && i % 7 != 0) {
+                continue;
+            }
+            (void)snprintf(host, sizeof(host),
+                           shape == 3   ? "%s.%s.%s"
+                           : shape == 4 ? "%s.%s.%s.%s"
+                                        : "%s.%s.%s.%s.1",
+                           a, b, c, d);
+            (void)snprintf(text, sizeof(text), "http://%s/", host);
+            bool taken = url_parse(str_from(text), &url, &reason) == ERR_OK;
+            if (taken != (inet_pton(AF_INET, host, &address) == 1)) {
+                fail_msg("%s: %d", text, taken);
+            }
+            good += taken ? 1 : 0;
+        }
+    }
+    assert_int_equal(good, 8 * 8 * 8 * 8);
+}
+
 static void sizes_are_bounded(void **state)
 {
     (void)state;
@@ -202,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_urls_are_taken_apart),
         cmocka_unit_test(bad_urls_are_refused_with_a_reason),
+        cmocka_unit_test(ip4_addresses_are_as_the_library_reads_them),
         cmocka_unit_test(sizes_are_bounded),
         cmocka_unit_test(endpoints_are_scheme_host_and_port),
     };
