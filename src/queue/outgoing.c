@@ -17,7 +17,9 @@
 
 enum {
     FIELDS_MAX = MESSAGE_PAIRS_MAX + 2, /* with topic and url */
-    HEAD_SIZE_USUAL = 512,              /* bytes, without the headers' own */
+    /* Bytes of a head without what the message, its URL and topic and the
+     * settings have of their own: names, six numbers, an id. */
+    HEAD_SIZE_FIXED = 512,
 };
 
 /* Tell whether a Connection header of the message names a header. */
@@ -34,20 +36,22 @@ static bool named_by_connection(const struct message *message, struct str name)
     return false;
 }
 
-static void append_header(struct buf *to, const char *name, struct str value)
+/* A head is written where there is room for the largest that it can be, so that
+ * no piece of it asks again. */
+static char *put_header(char *to, struct str name, struct str value)
 {
-    buf_append_c(to, name);
-    buf_append(to, ": ", 2);
-    buf_append_str(to, value);
-    buf_append(to, "\r\n", 2);
+    to = put_text(to, name);
+    to = put_text(to, STR(": "));
+    to = put_text(to, value);
+    return put_text(to, STR("\r\n"));
 }
 
-static void append_number(struct buf *to, const char *name, uint64_t value)
+static char *put_number(char *to, struct str name, uint64_t value)
 {
-    buf_append_c(to, name);
-    buf_append(to, ": ", 2);
-    buf_append_u64(to, value);
-    buf_append(to, "\r\n", 2);
+    to = put_text(to, name);
+    to = put_text(to, STR(": "));
+    to = put_decimal(to, value);
+    return put_text(to, STR("\r\n"));
 }
 
 /* Order by name, keeping the order of equal ones. Few, and mostly in order. */
@@ -101,17 +105,16 @@ static void render_body(struct buf *to,
     }
 }
 
-static void
-render_start(struct buf *to, struct str method, const struct url *url)
+static char *put_start(char *to, struct str method, const struct url *url)
 {
-    buf_append_str(to, method);
-    buf_append_byte(to, ' ');
+    to = put_text(to, method);
+    to = put_text(to, STR(" "));
     if (url->target.size == 0 || url->target.data[0] == '?') {
-        buf_append_byte(to, '/');
+        to = put_text(to, STR("/"));
     }
-    buf_append_str(to, url->target);
-    buf_append_c(to, " HTTP/1.1\r\n");
-    append_header(to, "Host", url->authority);
+    to = put_text(to, url->target);
+    to = put_text(to, STR(" HTTP/1.1\r\n"));
+    return put_header(to, STR("Host"), url->authority);
 }
 
 /* Tell whether the message's own content type stands in for a header. */
@@ -120,8 +123,9 @@ static bool has_content_type(const struct message *message)
     return message->kind == MESSAGE_KIND_FORM || message->content_type.size > 0;
 }
 
-/* Append the message's own headers. Returns whether one is User-Agent. */
-static bool render_headers(struct buf *to, const struct message *message)
+/* Write the message's own headers. Says whether one is User-Agent. */
+static char *
+put_headers(char *to, const struct message *message, bool *out_has_agent)
 {
     bool has_agent = false;
 
@@ -137,38 +141,54 @@ static bool render_headers(struct buf *to, const struct message *message)
         }
         has_agent = has_agent || (name.size == 10 &&
                                   str_equal_nocase(name, STR("user-agent")));
-        buf_append_str(to, name);
-        buf_append(to, ": ", 2);
-        buf_append_str(to, header->value);
-        buf_append(to, "\r\n", 2);
+        to = put_header(to, name, header->value);
     }
-    return has_agent;
+    *out_has_agent = has_agent;
+    return to;
 }
 
-static void render_type(struct buf *to, const struct message *message)
+static char *put_type(char *to, const struct message *message)
 {
     if (message->content_type.size > 0 &&
         http_is_field_value(message->content_type)) {
-        append_header(to, "Content-Type", message->content_type);
-    } else if (message->kind == MESSAGE_KIND_FORM) {
-        append_header(to, "Content-Type",
-                      STR("application/x-www-form-urlencoded"));
+        return put_header(to, STR("Content-Type"), message->content_type);
     }
+    if (message->kind == MESSAGE_KIND_FORM) {
+        return put_header(to, STR("Content-Type"),
+                          STR("application/x-www-form-urlencoded"));
+    }
+    return to;
 }
 
-/* Append what OPQ says about the message. */
-static void render_place(struct buf *to, const struct outgoing_context *context)
+/* Write what OPQ says about the message. */
+static char *put_place(char *to, const struct outgoing_context *context)
 {
-    buf_append_c(to, "webhook-id: ");
-    topic_message_id(context->topic, context->sequence, to);
-    buf_append(to, "\r\n", 2);
-    append_number(to, "webhook-timestamp", context->now_s);
-    append_header(to, "Opq-Topic", context->topic->store->name_str);
-    append_number(to, "Opq-Seq", context->sequence);
+    to = put_text(to, STR("webhook-id: "));
+    to = topic_message_id_put(context->topic, context->sequence, to);
+    to = put_text(to, STR("\r\n"));
+    to = put_number(to, STR("webhook-timestamp"), context->now_s);
+    to = put_header(to, STR("Opq-Topic"), context->topic->store->name_str);
+    to = put_number(to, STR("Opq-Seq"), context->sequence);
     if (context->sequence > 0) {
-        append_number(to, "Opq-Prev-Seq", context->sequence - 1);
+        to = put_number(to, STR("Opq-Prev-Seq"), context->sequence - 1);
     }
-    append_number(to, "Opq-Attempt", context->attempt);
+    return put_number(to, STR("Opq-Attempt"), context->attempt);
+}
+
+/* The most bytes that a head can have. */
+static size_t head_size_max(const struct message *message,
+                            const struct outgoing_context *context)
+{
+    size_t size = HEAD_SIZE_FIXED + message->method.size +
+                  context->url->target.size + context->url->authority.size +
+                  context->user_agent.size + message->content_type.size +
+                  context->topic->store->name_str.size;
+
+    for (uint32_t i = 0; i < message->header_count; i++) {
+        const struct pair *header = &message->headers[i];
+        size += header->key.size + header->value.size + 4;
+    }
+    return size;
 }
 
 /* Tell whether a request without a body says so by a length (RFC 9110, 8.6):
@@ -195,24 +215,27 @@ enum err outgoing_render(struct outgoing *outgoing,
     buf_clear(head);
     buf_clear(body);
     outgoing->head_only = str_equal(method, STR("HEAD"));
-    if (buf_reserve(head, HEAD_SIZE_USUAL) != ERR_OK) {
+    size_t head_max = head_size_max(message, context);
+    if (buf_reserve(head, head_max) != ERR_OK) {
         return ERR_NOMEM;
     }
     render_body(body, message, context->topic);
-    render_start(head, method, context->url);
-    bool has_agent = render_headers(head, message);
+    bool has_agent = false;
+    char *to = put_start(head->data, method, context->url);
+    to = put_headers(to, message, &has_agent);
     if (!has_agent && context->user_agent.size > 0) {
-        append_header(head, "User-Agent", context->user_agent);
+        to = put_header(to, STR("User-Agent"), context->user_agent);
     }
-    render_type(head, message);
+    to = put_type(to, message);
     uint64_t size = message->blob.size > 0 ? message->blob.size : body->size;
     if (size > 0 || wants_length(method)) {
-        append_number(head, "Content-Length", size);
+        to = put_number(to, STR("Content-Length"), size);
     }
-    render_place(head, context);
-    buf_append(head, "\r\n", 2);
-    enum err err = buf_err(head);
-    return err != ERR_OK ? err : buf_err(body);
+    to = put_place(to, context);
+    to = put_text(to, STR("\r\n"));
+    head->size = (size_t)(to - head->data);
+    CHECK(head->size <= head_max);
+    return buf_err(body);
 }
 
 uint32_t outgoing_parts(const struct outgoing *outgoing,

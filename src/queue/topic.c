@@ -135,10 +135,19 @@ enum err topic_settings_read(struct str text,
     return ERR_OK;
 }
 
+char *
+topic_message_id_put(const struct topic *topic, uint64_t sequence, char *to)
+{
+    to = put_text(to, (struct str){topic->id_prefix, TOPIC_ID_PREFIX_SIZE});
+    return put_decimal(to, sequence);
+}
+
 void topic_message_id(const struct topic *topic,
                       uint64_t sequence,
                       struct buf *to)
 {
-    buf_append_c(to, topic->id_prefix);
-    buf_append_u64(to, sequence);
+    char id[TOPIC_ID_PREFIX_SIZE + PUT_DECIMAL_MAX];
+
+    buf_append(to, id,
+               (size_t)(topic_message_id_put(topic, sequence, id) - id));
 }

@@ -84,6 +84,11 @@ void topic_settings_write(const struct topic_settings *settings,
 MUST_CHECK enum err topic_settings_read(struct str text,
                                         struct topic_settings *out_settings);
 
+/* Write the id of a message, at most TOPIC_ID_PREFIX_SIZE + PUT_DECIMAL_MAX
+ * bytes, at `to`; returns where it ends. */
+char *
+topic_message_id_put(const struct topic *topic, uint64_t sequence, char *to);
+
 /* Append the id of a message: letters, digits, '_' and '-' only. */
 void topic_message_id(const struct topic *topic,
                       uint64_t sequence,
