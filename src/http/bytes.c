@@ -28,7 +28,8 @@ static const struct set sets[] = {
      BYTES_TARGET},
 };
 
-__attribute__((constructor)) static void make_tables(void)
+/* Early: those of form.c are made of them. */
+__attribute__((constructor(101))) static void make_tables(void)
 {
     for (unsigned code = 0; code < 128; code++) {
         for (unsigned i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {

@@ -11,6 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
 enum {
     BLOCK_SIZE_MIN = 512, /* bytes of the first block */
     ESCAPE_SIZE = 3,      /* bytes of "%2B" */
@@ -251,26 +255,78 @@ const struct form_field *form_find(const struct form *form, struct str name)
     return NULL;
 }
 
-#ifdef __SSE2__
-/* Which bytes of a block are not unreserved, a bit each. */
-static inline unsigned escaped_in(__m128i block)
+/* Copies unreserved bytes, a block at a time, up to the first block with
+ * another byte in it, whose bytes before that it copies, too. Both texts have
+ * at least `size` bytes, which may be overwritten behind what was copied.
+ * Returns how many were copied; fewer than a block may be left. */
+typedef size_t (*copy_blocks)(char *to, const char *from, size_t size);
+
+static size_t copy_none(char *to, const char *from, size_t size)
 {
-    /* a <= x <= b for bytes: x - a, wrapped, is at most b - a. */
-    const __m128i letter = _mm_sub_epi8(
-        _mm_or_si128(block, _mm_set1_epi8(0x20)), _mm_set1_epi8('a'));
-    const __m128i digit = _mm_sub_epi8(block, _mm_set1_epi8('0'));
-    const __m128i mark = _mm_sub_epi8(block, _mm_set1_epi8('-'));
-    __m128i plain =
-        _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8(25)), letter);
-    plain = _mm_or_si128(
-        plain, _mm_cmpeq_epi8(_mm_min_epu8(digit, _mm_set1_epi8(9)), digit));
-    plain = _mm_or_si128(
-        plain, _mm_cmpeq_epi8(_mm_min_epu8(mark, _mm_set1_epi8(1)), mark));
-    plain = _mm_or_si128(plain, _mm_cmpeq_epi8(block, _mm_set1_epi8('_')));
-    plain = _mm_or_si128(plain, _mm_cmpeq_epi8(block, _mm_set1_epi8('~')));
-    return (unsigned)_mm_movemask_epi8(plain) ^ 0xffffU;
+    (void)to;
+    (void)from;
+    (void)size;
+    return 0;
 }
+
+/* Written once before main(), read by any thread after. */
+static copy_blocks copy_best = copy_none;
+
+#ifdef __x86_64__
+
+/* For each low half of a byte, the high halves with which it is unreserved, a
+ * bit each: bit 0 is 0x2., bit 5 is 0x7. */
+static uint8_t low_halves[16];
+
+/* A byte is unreserved when its halves have a bit in common. */
+__attribute__((target("avx2"))) static size_t
+copy_avx2(char *to, const char *from, size_t size)
+{
+    const __m256i nibble = _mm256_set1_epi8(0x0f);
+    const __m256i low_table =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)low_halves));
+    const __m256i high_table = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 0, 1, 2, 4, 8, 16, 32, 0, 0, 0, 0, 0, 0, 0, 0));
+    size_t at = 0;
+
+    for (; size - at >= 32; at += 32) {
+        __m256i block = _mm256_loadu_si256((const void *)(from + at));
+        __m256i low = _mm256_and_si256(block, nibble);
+        __m256i high = _mm256_and_si256(_mm256_srli_epi16(block, 4), nibble);
+        __m256i common =
+            _mm256_and_si256(_mm256_shuffle_epi8(low_table, low),
+                             _mm256_shuffle_epi8(high_table, high));
+        unsigned escapes = (unsigned)_mm256_movemask_epi8(
+            _mm256_cmpeq_epi8(common, _mm256_setzero_si256()));
+        _mm256_storeu_si256((void *)(to + at), block);
+        if (escapes != 0) {
+            return at + (size_t)__builtin_ctz(escapes);
+        }
+    }
+    return at;
+}
+
+static void make_low_halves(void)
+{
+    for (unsigned code = 0x20; code < 0x80; code++) {
+        if (bytes_is_unreserved((char)code)) {
+            low_halves[code & 15] |= (uint8_t)(1U << ((code >> 4) - 2));
+        }
+    }
+}
+
 #endif
+
+/* After the tables of bytes.c. */
+__attribute__((constructor(200))) static void choose_copy(void)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2")) {
+        make_low_halves();
+        copy_best = copy_avx2;
+    }
+#endif
+}
 
 /* Where the bytes end that may be written without growth. */
 static const char *room_end(const struct buf *buf)
@@ -317,25 +373,11 @@ static size_t copy_run(struct buf *to, struct str text, size_t at)
 {
     char *out = to->data + to->size;
     const char *end = room_end(to);
-#ifdef __SSE2__
     size_t left = text.size - at;
-    size_t blocks =
-        (left < (size_t)(end - out) ? left : (size_t)(end - out)) / 16;
-    const char *from = text.data + at;
-    for (; blocks > 0; blocks--) {
-        __m128i block = _mm_loadu_si128((const void *)from);
-        unsigned escapes = escaped_in(block);
-        _mm_storeu_si128((void *)out, block);
-        if (escapes != 0) {
-            out += __builtin_ctz(escapes);
-            to->size = (size_t)(out - to->data);
-            return (size_t)(from - text.data) + (size_t)__builtin_ctz(escapes);
-        }
-        from += 16;
-        out += 16;
-    }
-    at = (size_t)(from - text.data);
-#endif
+    size_t room = (size_t)(end - out);
+    size_t copied = copy_best(out, text.data + at, left < room ? left : room);
+    at += copied;
+    out += copied;
     while (at < text.size && out < end && bytes_is_unreserved(text.data[at])) {
         *out++ = text.data[at++];
     }
