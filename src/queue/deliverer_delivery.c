@@ -541,6 +541,23 @@ static bool slot_take(struct delivery *delivery)
     return false;
 }
 
+/* Read a message's URL, if it was not read a while ago.
+ * Errors: those of url_parse() */
+static enum err read_url(struct deliverer *deliverer,
+                         struct str text,
+                         struct url *out_url,
+                         const char **out_reason)
+{
+    if (url_memo_find(&deliverer->urls, text, out_url)) {
+        return ERR_OK;
+    }
+    enum err err = url_parse(text, out_url, out_reason);
+    if (err == ERR_OK) {
+        url_memo_put(&deliverer->urls, text, out_url);
+    }
+    return err;
+}
+
 static void found(struct delivery *delivery, const struct record *record)
 {
     struct lane *lane = &delivery->lane;
@@ -554,7 +571,8 @@ static void found(struct delivery *delivery, const struct record *record)
                   record->sequence - 1, "damaged on disk");
     }
     perform(delivery, lane_found(lane, record->sequence));
-    if (url_parse(record->message.url, &url, &reason) != ERR_OK) {
+    if (read_url(delivery->deliverer, record->message.url, &url, &reason) !=
+        ERR_OK) {
         endpoint_leave(&delivery->waiter);
         deliverer_target_release(delivery->target);
         delivery->target = NULL;

@@ -24,6 +24,7 @@
 #include "queue/outgoing.h"
 #include "queue/retry.h"
 #include "queue/topic.h"
+#include "queue/url_memo.h"
 #include "store/store.h"
 #include "sys/io.h"
 
@@ -95,6 +96,7 @@ struct deliverer {
     void *drained_context;          /* borrowed */
     struct deliverer_stats stats;
     struct record record; /* scratch */
+    struct url_memo urls; /* of messages that were sent */
 };
 
 /* The deliverer's part of a topic. */

@@ -363,7 +363,7 @@ static enum err check_url(struct recorder *recorder,
         return recorder_refuse(refusal, 400, "url",
                                "points to an address that is not allowed");
     }
-    url_memo_put(&recorder->urls, text);
+    url_memo_put(&recorder->urls, text, &url);
     return ERR_OK;
 }
 
