@@ -406,12 +406,13 @@ enum err json_scan_element(struct json_scan *scan,
     return err == ERR_NOT_FOUND ? ERR_INVALID : err;
 }
 
-enum err json_scan_open(struct json_scan *scan)
+/* Open what is next, which begins with this bracket. */
+static enum err open_level(struct json_scan *scan, char bracket)
 {
     const char *end = scan->text.data + scan->text.size;
     const char *at = place_of(scan);
 
-    if (peek(at, end) != '[' || scan->depth == JSON_SCAN_DEPTH_MAX) {
+    if (peek(at, end) != bracket || scan->depth == JSON_SCAN_DEPTH_MAX) {
         return ERR_INVALID;
     }
     go_to(scan, at + 1);
@@ -420,18 +421,60 @@ enum err json_scan_open(struct json_scan *scan)
     return ERR_OK;
 }
 
-enum err json_scan_opened(struct json_scan *scan,
-                          struct json_scan_value *out_value)
+/* Step over the end of what was opened, if it is next. */
+static bool close_level(struct json_scan *scan, char bracket)
 {
     const char *end = scan->text.data + scan->text.size;
     const char *at = place_of(scan);
 
-    if (peek(at, end) == ']') {
-        go_to(scan, at + 1);
-        scan->depth--;
+    if (peek(at, end) != bracket) {
+        return false;
+    }
+    go_to(scan, at + 1);
+    scan->depth--;
+    scan->begun = true; /* it was an element itself */
+    return true;
+}
+
+enum err json_scan_open(struct json_scan *scan)
+{
+    return open_level(scan, '[');
+}
+
+enum err json_scan_open_object(struct json_scan *scan)
+{
+    return open_level(scan, '{');
+}
+
+enum err json_scan_opened_place(struct json_scan *scan)
+{
+    if (close_level(scan, ']')) {
         return ERR_NOT_FOUND;
     }
-    enum err err = json_scan_element(scan, out_value);
+    enum err err = next_place(scan);
+    return err == ERR_NOT_FOUND ? ERR_INVALID : err;
+}
+
+enum err json_scan_opened(struct json_scan *scan,
+                          struct json_scan_value *out_value)
+{
+    enum err err = json_scan_opened_place(scan);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = json_scan_next(scan, out_value);
+    return err == ERR_NOT_FOUND ? ERR_INVALID : err;
+}
+
+enum err json_scan_opened_member(struct json_scan *scan,
+                                 struct json_scan_value *out_name,
+                                 struct json_scan_value *out_value)
+{
+    if (close_level(scan, '}')) {
+        return ERR_NOT_FOUND;
+    }
+    enum err err = json_scan_member(scan, out_name, out_value);
     return err == ERR_NOT_FOUND ? ERR_INVALID : err;
 }
 
@@ -546,16 +589,12 @@ static char plain_escape(char kind)
     }
 }
 
-enum err json_scan_string(const struct json_scan_value *value,
+enum err json_scan_decode(const struct json_scan_value *value,
                           struct buf *memory,
                           struct str *out_text)
 {
     struct str text = str_cut(value->text, 1, value->text.size - 2);
 
-    if (!value->escaped) {
-        *out_text = text;
-        return ERR_OK;
-    }
     if (memory->capacity - memory->size < text.size) {
         return ERR_NOMEM;
     }

@@ -91,6 +91,32 @@ MUST_CHECK enum err json_scan_open(struct json_scan *scan);
 MUST_CHECK enum err json_scan_opened(struct json_scan *scan,
                                      struct json_scan_value *out_value);
 
+/* Go to the next element of an opened array, which then is read by
+ * json_scan_next() or json_scan_open_object().
+ * Errors: as json_scan_opened() */
+MUST_CHECK enum err json_scan_opened_place(struct json_scan *scan);
+
+/* Begin to read the members of an object that is next and that nothing has
+ * looked at yet.
+ * Errors: ERR_INVALID  what is next is no object; the scan is where it was */
+MUST_CHECK enum err json_scan_open_object(struct json_scan *scan);
+
+/* Read the next member of an opened object.
+ *
+ * Errors: ERR_NOT_FOUND  there is none any more; what is next lies behind the
+ *                        object
+ *         ERR_INVALID    as json_scan_next(), or the object is cut
+ */
+MUST_CHECK enum err json_scan_opened_member(struct json_scan *scan,
+                                            struct json_scan_value *out_name,
+                                            struct json_scan_value *out_value);
+
+/* Decode a string value that has escapes, as json_scan_string() does.
+ * Errors: as json_scan_string() */
+MUST_CHECK enum err json_scan_decode(const struct json_scan_value *value,
+                                     struct buf *memory,
+                                     struct str *out_text);
+
 /* The text of a string value. Without escapes it borrows the scanned text;
  * else it is decoded behind what `memory` has, which must have room for it
  * (value->text.size bytes) and not move while the slice is used.
@@ -98,8 +124,16 @@ MUST_CHECK enum err json_scan_opened(struct json_scan *scan,
  * Errors: ERR_INVALID  a lone surrogate
  *         ERR_NOMEM    no room
  */
-MUST_CHECK enum err json_scan_string(const struct json_scan_value *value,
-                                     struct buf *memory,
-                                     struct str *out_text);
+MUST_CHECK static inline enum err
+json_scan_string(const struct json_scan_value *value,
+                 struct buf *memory,
+                 struct str *out_text)
+{
+    if (value->escaped) {
+        return json_scan_decode(value, memory, out_text);
+    }
+    *out_text = (struct str){value->text.data + 1, value->text.size - 2};
+    return ERR_OK;
+}
 
 #endif

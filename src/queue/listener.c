@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { BATCH_MEMBERS_USUAL = 4 }; /* of an item; more are scanned again */
+
 enum err listener_create(const struct listener_options *options,
                          struct listener **out)
 {
@@ -28,9 +30,13 @@ enum err listener_create(const struct listener_options *options,
     }
     listener->options = *options;
     push_task_pool_init(&listener->pool, options->shard, options->pending_max);
-    listener->texts =
-        calloc(options->batch_count_max, sizeof(*listener->texts));
-    enum err err = listener->texts == NULL ? ERR_NOMEM : ERR_OK;
+    listener->member_max = options->batch_count_max * BATCH_MEMBERS_USUAL;
+    listener->items =
+        calloc(options->batch_count_max, sizeof(*listener->items));
+    listener->members =
+        calloc(listener->member_max, sizeof(*listener->members));
+    bool good = listener->items != NULL && listener->members != NULL;
+    enum err err = good ? ERR_OK : ERR_NOMEM;
     if (err == ERR_OK) {
         err = recorder_create(&options->recorder, &listener->recorder);
     }
@@ -49,7 +55,8 @@ void listener_destroy(struct listener *listener)
     }
     push_task_pool_fini(&listener->pool);
     recorder_destroy(listener->recorder);
-    free(listener->texts);
+    free(listener->items);
+    free(listener->members);
     free(listener);
 }
 

@@ -33,8 +33,49 @@ struct batch {
     struct batch_item items[];
 };
 
+/* Look at one item, keeping its members where there is room for them.
+ * Errors: ERR_NOT_FOUND (nothing but blanks is left), ERR_INVALID */
+static enum err look_at_item(struct listener *listener,
+                             struct json_scan *scan,
+                             uint32_t *member_count,
+                             struct recorder_item *out_item)
+{
+    struct json_scan_value value;
+    struct recorder_member member;
+    uint32_t first = *member_count;
+    uint32_t count = 0;
+
+    if (json_scan_open_object(scan) != ERR_OK) {
+        enum err err = json_scan_next(scan, &value);
+        if (err == ERR_OK) {
+            *out_item = (struct recorder_item){.json = value.text};
+        }
+        return err;
+    }
+    size_t start = scan->position - 1;
+    enum err err = json_scan_opened_member(scan, &member.name, &member.value);
+    while (err == ERR_OK) {
+        if (count < listener->member_max - first) {
+            listener->members[first + count] = member;
+        }
+        count++;
+        err = json_scan_opened_member(scan, &member.name, &member.value);
+    }
+    if (err != ERR_NOT_FOUND) {
+        return ERR_INVALID;
+    }
+    bool kept = count <= listener->member_max - first;
+    *out_item = (struct recorder_item){
+        .json = str_cut(scan->text, start, scan->position - start),
+        .members = kept ? listener->members + first : NULL,
+        .member_count = kept ? count : 0,
+    };
+    *member_count += kept ? count : 0;
+    return ERR_OK;
+}
+
 /* Find the items of a body, so that nothing is stored of one that is malformed:
- * listener->texts has them then. An array is looked at to its end even when it
+ * listener->items has them then. An array is looked at to its end even when it
  * has too many.
  * Errors: ERR_INVALID, ERR_TOO_LARGE */
 static enum err
@@ -42,28 +83,35 @@ find_items(struct listener *listener, struct str body, uint32_t *out_count)
 {
     const uint32_t max = listener->options.batch_count_max;
     struct json_scan scan = json_scan_of(body);
-    struct json_scan_value value;
+    struct json_scan_value more;
     bool array = json_scan_open(&scan) == ERR_OK;
+    uint32_t member_count = 0;
     size_t count = 0;
 
     for (;;) {
-        enum err err = array ? json_scan_opened(&scan, &value)
-                             : json_scan_next(&scan, &value);
+        struct recorder_item item;
+        enum err err = array ? json_scan_opened_place(&scan) : ERR_OK;
         if (err == ERR_NOT_FOUND) {
+            break;
+        }
+        if (err == ERR_OK) {
+            err = look_at_item(listener, &scan, &member_count, &item);
+        }
+        if (err == ERR_NOT_FOUND && !array) {
             break;
         }
         if (err != ERR_OK) {
             return ERR_INVALID;
         }
         if (count < max) {
-            listener->texts[count] = value.text;
+            listener->items[count] = item;
         } else if (!array) {
             return ERR_TOO_LARGE;
         }
         count++;
     }
     if (count == 0 ||
-        (array && json_scan_next(&scan, &value) != ERR_NOT_FOUND)) {
+        (array && json_scan_next(&scan, &more) != ERR_NOT_FOUND)) {
         return ERR_INVALID;
     }
     *out_count = (uint32_t)count;
@@ -163,7 +211,7 @@ static void start_item(struct batch *batch, uint32_t index)
 
     item->task = NULL;
     enum err err = recorder_read_item(listener->recorder,
-                                      listener->texts[index], &push, &refusal);
+                                      &listener->items[index], &push, &refusal);
     if (err == ERR_INVALID) {
         item_refused(batch, item, &refusal);
         return;

@@ -5,7 +5,6 @@
 #ifndef OPQ_QUEUE_LISTENER_INTERNAL_H
 #define OPQ_QUEUE_LISTENER_INTERNAL_H
 
-#include "base/str.h"
 #include "queue/listener.h"
 #include "queue/push_task.h"
 #include "queue/shard.h"
@@ -18,8 +17,11 @@ struct listener {
     struct listener_stats stats;
     struct recorder *recorder; /* owned */
     struct push_pool pool;
-    struct str *texts; /* owned; batch_count_max: items of a batch being read */
-    uint32_t uploads;  /* bodies that are coming */
+    /* Of a batch that is being read. */
+    struct recorder_item *items;     /* owned; batch_count_max of them */
+    struct recorder_member *members; /* owned; member_max of them */
+    uint32_t member_max;
+    uint32_t uploads; /* bodies that are coming */
 };
 
 /* Answer a request of the first OPQ's two calls that is refused. */

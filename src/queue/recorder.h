@@ -25,6 +25,7 @@
 #define OPQ_QUEUE_RECORDER_H
 
 #include "base/err.h"
+#include "base/json_scan.h"
 #include "base/str.h"
 #include "http/form.h"
 #include "http/parse.h"
@@ -85,6 +86,20 @@ MUST_CHECK enum err recorder_read(struct recorder *recorder,
 /* Tell whether a push with this head is a raw one, by its type. */
 bool recorder_is_raw(const struct http_head *head);
 
+/* An item of a batch, looked at and well formed. Borrowed. */
+struct recorder_item {
+    struct str json; /* one value, from its first byte to its last */
+    /* Its members when it is an object and they were kept; NULL: they are read
+     * from `json`. */
+    const struct recorder_member *members;
+    uint32_t member_count;
+};
+
+struct recorder_member {
+    struct json_scan_value name;
+    struct json_scan_value value;
+};
+
 /* Begin to read the items of a batch. `head` gives nothing but the defaults of
  * control values, in its Opq- headers and query. When it is refused, so is
  * every item.
@@ -96,11 +111,10 @@ MUST_CHECK enum err recorder_begin_items(struct recorder *recorder,
                                          struct push_refusal *out_refusal);
 
 /* Read a push from one JSON object, after recorder_begin_items() and nothing
- * else but other items. `json` is a value that json_scan_next() passed, from
- * its first byte to its last.
+ * else but other items.
  * Borrows and errors: as recorder_read() */
 MUST_CHECK enum err recorder_read_item(struct recorder *recorder,
-                                       struct str json,
+                                       const struct recorder_item *item,
                                        struct push *out_push,
                                        struct push_refusal *out_refusal);
 

@@ -226,6 +226,14 @@ static enum err read_head(struct recorder *recorder,
     return err == ERR_OK ? recorder_take_query(recorder, head, refusal) : err;
 }
 
+/* A push without a message has an empty one. */
+static void have_body(struct recorder *recorder)
+{
+    if (recorder->push.message.body.data == NULL) {
+        recorder->push.message.body = STR("");
+    }
+}
+
 static enum err read_members(struct recorder *recorder,
                              struct json_scan *members,
                              struct push_refusal *refusal)
@@ -239,9 +247,24 @@ static enum err read_members(struct recorder *recorder,
             return err;
         }
     }
-    if (recorder->push.message.body.data == NULL) {
-        recorder->push.message.body = STR("");
+    have_body(recorder);
+    return ERR_OK;
+}
+
+/* The same, of members that were kept. */
+static enum err read_kept(struct recorder *recorder,
+                          const struct recorder_item *item,
+                          struct push_refusal *refusal)
+{
+    for (uint32_t index = 0; index < item->member_count; index++) {
+        const struct recorder_member *member = &item->members[index];
+        enum err err =
+            read_member(recorder, &member->name, &member->value, refusal);
+        if (err != ERR_OK) {
+            return err;
+        }
     }
+    have_body(recorder);
     return ERR_OK;
 }
 
@@ -273,7 +296,7 @@ enum err recorder_begin_items(struct recorder *recorder,
 }
 
 enum err recorder_read_item(struct recorder *recorder,
-                            struct str json,
+                            const struct recorder_item *item,
                             struct push *out_push,
                             struct push_refusal *out_refusal)
 {
@@ -283,9 +306,11 @@ enum err recorder_read_item(struct recorder *recorder,
     /* What stands in the head is for items that do not say otherwise. */
     recorder->given = 0;
     buf_clear(&recorder->memory);
-    enum err err = enter_object(recorder, json, &members, out_refusal);
+    enum err err = enter_object(recorder, item->json, &members, out_refusal);
     if (err == ERR_OK) {
-        err = read_members(recorder, &members, out_refusal);
+        err = item->members != NULL
+                  ? read_kept(recorder, item, out_refusal)
+                  : read_members(recorder, &members, out_refusal);
     }
     return err == ERR_OK ? recorder_finish(recorder, out_push, out_refusal)
                          : err;

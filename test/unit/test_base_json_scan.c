@@ -91,6 +91,68 @@ static void an_array_can_be_opened_before_it_was_looked_at(void **state)
     }
 }
 
+/* Take the members of an object both ways. Gives how many there are. */
+static uint32_t
+open_object_both_ways(struct str text, bool good, size_t *out_end)
+{
+    struct json_scan scan = json_scan_of(text);
+    struct json_scan first = scan;
+    struct json_scan_value object;
+    struct json_scan_value names[2];
+    struct json_scan_value values[2];
+    uint32_t count = 0;
+    bool whole = json_scan_next(&first, &object) == ERR_OK &&
+                 object.type == JSON_SCAN_OBJECT;
+    struct json_scan entered = json_scan_of(STR(""));
+
+    if (whole) {
+        entered = json_scan_enter(&object);
+    }
+    enum err err = json_scan_open_object(&scan);
+    while (err == ERR_OK) {
+        err = json_scan_opened_member(&scan, &names[0], &values[0]);
+        if (err == ERR_OK && whole) {
+            assert_int_equal(json_scan_member(&entered, &names[1], &values[1]),
+                             ERR_OK);
+            assert_true(str_equal(names[0].text, names[1].text));
+            assert_true(str_equal(values[0].text, values[1].text));
+            count++;
+        }
+    }
+    if (whole != good || (err == ERR_NOT_FOUND) != good) {
+        fail_msg("'%.*s': err=%d whole=%d", STR_ARG(text), err, whole);
+    }
+    if (good) {
+        assert_int_equal(scan.position, first.position);
+        assert_int_equal(json_scan_member(&entered, &names[1], &values[1]),
+                         ERR_NOT_FOUND);
+    }
+    *out_end = scan.position;
+    return count;
+}
+
+static void an_object_can_be_opened_before_it_was_looked_at(void **state)
+{
+    static const char *const malformed[] = {
+        "",          " ",          "[]",           "1",
+        "{",         "{\"a\"",     "{\"a\":",      "{\"a\":1",
+        "{\"a\":1,", "{\"a\":1,}", "{,}",          "{,\"a\":1}",
+        "{\"a\" 1}", "{a:1}",      "{1:1}",        "{\"a\":1 \"b\":2}",
+        "{\"a\":1]", "{\"a\":[}",  "{\"\xff\":1}", "{\"a\":tru}",
+    };
+    size_t end = 0;
+
+    (void)state;
+    assert_int_equal(open_object_both_ways(STR(" {} {}"), true, &end), 0);
+    assert_int_equal(end, 3);
+    assert_int_equal(open_object_both_ways(
+                         STR("{ \"a\" : 1 , \"}\" : {\"b\":[]} }"), true, &end),
+                     2);
+    for (size_t i = 0; i < sizeof(malformed) / sizeof(*malformed); i++) {
+        (void)open_object_both_ways(str_from(malformed[i]), false, &end);
+    }
+}
+
 /* Strings of all sizes around a block, with one odd byte at each place. */
 static void odd_bytes_are_seen_wherever_they_stand(void **state)
 {
@@ -350,6 +412,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_array_can_be_opened_before_it_was_looked_at),
+        cmocka_unit_test(an_object_can_be_opened_before_it_was_looked_at),
         cmocka_unit_test(odd_bytes_are_seen_wherever_they_stand),
         cmocka_unit_test(values_are_told_apart),
         cmocka_unit_test(what_is_not_json_is_refused),
