@@ -31,6 +31,8 @@ enum {
     BENCH_TOPICS_MAX = 100000,
 };
 
+#define BENCH_BOUNDARY "opq-bench-boundary" /* of multipart bodies */
+
 /* A request rendered `pipeline` times in a row. */
 struct load {
     char *data;  /* owned */
@@ -253,33 +255,87 @@ static const struct io_socket_ops socket_ops = {
 
 /* --- requests ------------------------------------------------------------- */
 
-static void
-render_form(const struct bench *bench, uint32_t topic, struct buf *body)
+static void render_message(uint64_t size, struct buf *body)
 {
-    const struct bench_options *options = bench->options;
-
-    buf_append_format(body, "topic=%s-%u&url=", options->topic, topic);
-    form_escape(body, str_from(options->target));
-    buf_append_c(body, "&message=");
-    for (uint64_t index = 0; index < options->size; index++) {
+    for (uint64_t index = 0; index < size; index++) {
         buf_append_byte(body, (char)('a' + index % 26));
     }
 }
 
-static void
-render_batch(const struct bench *bench, uint32_t topic, struct buf *body)
+static void render_urlencoded(const struct bench_options *options,
+                              uint32_t topic,
+                              struct buf *body)
 {
-    const struct bench_options *options = bench->options;
+    buf_append_format(body, "topic=%s-%u&url=", options->topic, topic);
+    form_escape(body, str_from(options->target));
+    buf_append_c(body, "&message=");
+    render_message(options->size, body);
+}
 
-    for (uint32_t item = 0; item < options->batch; item++) {
-        buf_append_format(body, "{\"topic\":\"%s-%u\",\"url\":\"",
-                          options->topic, topic);
-        buf_append_json(body, str_from(options->target));
-        buf_append_c(body, "\",\"message\":\"");
-        for (uint64_t index = 0; index < options->size; index++) {
-            buf_append_byte(body, (char)('a' + index % 26));
+static void render_part(struct buf *body, const char *name)
+{
+    buf_append_format(body,
+                      "--" BENCH_BOUNDARY "\r\nContent-Disposition: form-data; "
+                      "name=\"%s\"\r\n\r\n",
+                      name);
+}
+
+static void render_multipart(const struct bench_options *options,
+                             uint32_t topic,
+                             struct buf *body)
+{
+    render_part(body, "topic");
+    buf_append_format(body, "%s-%u\r\n", options->topic, topic);
+    render_part(body, "url");
+    buf_append_format(body, "%s\r\n", options->target);
+    render_part(body, "message");
+    render_message(options->size, body);
+    buf_append_c(body, "\r\n--" BENCH_BOUNDARY "--\r\n");
+}
+
+static void render_json(const struct bench_options *options,
+                        uint32_t topic,
+                        struct buf *body)
+{
+    buf_append_format(body, "{\"topic\":\"%s-%u\",\"url\":\"", options->topic,
+                      topic);
+    buf_append_json(body, str_from(options->target));
+    buf_append_c(body, "\",\"message\":\"");
+    render_message(options->size, body);
+    buf_append_c(body, "\"}");
+}
+
+/* Write the body into `body`, and where it goes into `path`.
+ * Returns the media type. */
+static const char *render_body(const struct bench_options *options,
+                               uint32_t topic,
+                               struct buf *path,
+                               struct buf *body)
+{
+    buf_append_c(path, options->batch > 0 ? "/opq/batch" : "/opq/push");
+    if (options->batch > 0) {
+        for (uint32_t item = 0; item < options->batch; item++) {
+            render_json(options, topic, body);
+            buf_append_byte(body, '\n');
         }
-        buf_append_c(body, "\"}\n");
+        return "application/x-ndjson";
+    }
+    switch (options->form) {
+    case BENCH_FORM_MULTIPART:
+        render_multipart(options, topic, body);
+        return "multipart/form-data; boundary=" BENCH_BOUNDARY;
+    case BENCH_FORM_JSON:
+        render_json(options, topic, body);
+        return "application/json";
+    case BENCH_FORM_RAW:
+        buf_append_format(path, "?topic=%s-%u&url=", options->topic, topic);
+        form_escape(path, str_from(options->target));
+        render_message(options->size, body);
+        return "application/octet-stream";
+    default:
+        CHECK(options->form == BENCH_FORM_URLENCODED);
+        render_urlencoded(options, topic, body);
+        return "application/x-www-form-urlencoded";
     }
 }
 
@@ -289,32 +345,29 @@ static enum err render_load(const struct bench *bench,
                             struct load *out_load)
 {
     const struct bench_options *options = bench->options;
+    struct buf path = {0};
     struct buf body = {0};
     struct buf request = {0};
-    bool batch = options->batch > 0;
 
     CHECK(options->pipeline > 0);
 
-    if (batch) {
-        render_batch(bench, topic, &body);
-    } else {
-        render_form(bench, topic, &body);
-    }
+    const char *type = render_body(options, topic, &path, &body);
     for (uint32_t copy = 0; copy < options->pipeline; copy++) {
         buf_append_format(&request,
-                          "POST %s HTTP/1.1\r\nHost: %.*s\r\n"
+                          "POST %.*s HTTP/1.1\r\nHost: %.*s\r\n"
                           "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n",
-                          batch ? "/opq/batch" : "/opq/push",
-                          STR_ARG(url->authority),
-                          batch ? "application/x-ndjson"
-                                : "application/x-www-form-urlencoded",
-                          body.size);
+                          STR_ARG(buf_str(&path)), STR_ARG(url->authority),
+                          type, body.size);
         buf_append_str(&request, buf_str(&body));
     }
     enum err err = buf_err(&request);
     if (err == ERR_OK) {
         err = buf_err(&body);
     }
+    if (err == ERR_OK) {
+        err = buf_err(&path);
+    }
+    buf_fini(&path);
     buf_fini(&body);
     if (err != ERR_OK) {
         buf_fini(&request);

@@ -11,11 +11,20 @@
 
 #include <stdint.h>
 
+/* How a single push says what it is; a batch is lines of JSON. */
+enum bench_form {
+    BENCH_FORM_URLENCODED,
+    BENCH_FORM_MULTIPART,
+    BENCH_FORM_JSON,
+    BENCH_FORM_RAW, /* the message is the body, the rest is in the query */
+};
+
 struct bench_options {
     const char *url;    /* "http://127.0.0.1:8999": a numeric host */
     const char *target; /* URL in each push */
     const char *topic;  /* prefix of the topics' names: "bench" gives bench-0 */
     enum io_backend backend;
+    enum bench_form form; /* of single pushes */
     uint32_t connections; /* 1 or more */
     uint32_t pipeline;    /* requests under way on each; 1 to 256 */
     uint32_t topics;      /* 1 to 100,000 */

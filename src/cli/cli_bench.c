@@ -57,6 +57,36 @@ static int read_numbers(const struct cli_call *call, struct number *numbers)
     return CLI_EXIT_OK;
 }
 
+/* Read --form, which single pushes have. */
+static int read_form(const struct cli_call *call,
+                     const char *text,
+                     struct bench_options *options)
+{
+    static const char *const names[] = {
+        [BENCH_FORM_URLENCODED] = "urlencoded",
+        [BENCH_FORM_MULTIPART] = "multipart",
+        [BENCH_FORM_JSON] = "json",
+        [BENCH_FORM_RAW] = "raw",
+    };
+
+    if (text == NULL) {
+        return CLI_EXIT_OK;
+    }
+    if (options->batch > 0) {
+        return cli_complain(call, CLI_EXIT_USAGE,
+                            "--form is for single pushes; a --batch is JSON");
+    }
+    for (uint32_t index = 0; index < sizeof(names) / sizeof(names[0]);
+         index++) {
+        if (strcmp(text, names[index]) == 0) {
+            options->form = (enum bench_form)index;
+            return CLI_EXIT_OK;
+        }
+    }
+    return cli_complain(call, CLI_EXIT_USAGE,
+                        "--form must be urlencoded, multipart, json or raw");
+}
+
 static double percentile_us(const struct bench_result *result, double fraction)
 {
     return (double)histogram_percentile(&result->latency_ns, fraction) / 1e3;
@@ -72,17 +102,20 @@ static int print_result(const struct cli_call *call,
     const char *format =
         call->json
             ? "{\"rate\":%.1f,\"answers\":%llu,\"seconds\":%.3f,"
-              "\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,"
+              "\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,"
+              "\"p999_us\":%.1f,\"p9999_us\":%.1f,"
               "\"refused\":%llu,\"last_status\":%d,\"broken\":%llu}\n"
             : "%.0f answers/s (%llu in %.2f s)\n"
-              "latency: p50 %.0f us, p99 %.0f us, p99.9 %.0f us\n"
+              "latency: p50 %.0f us, p90 %.0f us, p99 %.0f us, p99.9 %.0f us, "
+              "p99.99 %.0f us\n"
               "refused: %llu (last status %d), broken connections: %llu\n";
 
-    buf_append_format(&text, format, rate, (unsigned long long)result->answers,
-                      seconds, percentile_us(result, 0.5),
-                      percentile_us(result, 0.99), percentile_us(result, 0.999),
-                      (unsigned long long)result->refused, result->last_status,
-                      (unsigned long long)result->broken);
+    buf_append_format(
+        &text, format, rate, (unsigned long long)result->answers, seconds,
+        percentile_us(result, 0.5), percentile_us(result, 0.9),
+        percentile_us(result, 0.99), percentile_us(result, 0.999),
+        percentile_us(result, 0.9999), (unsigned long long)result->refused,
+        result->last_status, (unsigned long long)result->broken);
     if (!call->json && options->batch > 0) {
         buf_append_format(&text, "messages: %.0f/s\n",
                           rate * (double)options->batch);
@@ -108,20 +141,23 @@ int cli_bench(int argument_count, char *const *arguments)
     struct number numbers[NUMBER_COUNT];
     struct bench_options options = {.target = "http://127.0.0.1:9000/in",
                                     .topic = "bench"};
-    struct cli_option table[NUMBER_COUNT + 3] = {
+    const char *form = NULL;
+    struct cli_option table[NUMBER_COUNT + 4] = {
         {"target", &options.target, NULL, NULL},
         {"topic", &options.topic, NULL, NULL},
+        {"form", &form, NULL, NULL},
     };
     struct cli_call call = {
         .command = "bench",
         .usage = "push [--connections 64] [--pipeline 1] [--topics 1] "
                  "[--batch 0] [--size 1k] [--duration 5s] [--warmup 500ms] "
-                 "[--topic bench] [--target URL]",
+                 "[--topic bench] [--target URL] "
+                 "[--form urlencoded|multipart|json|raw]",
     };
 
     memcpy(numbers, defaults, sizeof(numbers));
     for (uint32_t index = 0; index < NUMBER_COUNT; index++) {
-        table[index + 2] = (struct cli_option){
+        table[index + 3] = (struct cli_option){
             numbers[index].name, &numbers[index].text, NULL, NULL};
     }
     int code = cli_parse(&call, argument_count, arguments, table, 1, 1);
@@ -144,6 +180,9 @@ int cli_bench(int argument_count, char *const *arguments)
         options.size = numbers[NUMBER_SIZE].value;
         options.warmup_ms = (uint32_t)numbers[NUMBER_WARMUP].value;
         options.duration_ms = (uint32_t)numbers[NUMBER_DURATION].value;
+        code = read_form(&call, form, &options);
+    }
+    if (code == CLI_EXIT_OK) {
         code = run(&call, &options);
     }
     cli_call_fini(&call);

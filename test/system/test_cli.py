@@ -237,3 +237,37 @@ def test_sink_refuses_rules_that_make_no_sense():
     done = run_cli('sink', '--fail', 'teapot')
     assert done.returncode == 64
     assert 'teapot' in done.stderr
+
+
+@pytest.mark.parametrize('form, content', [
+    ('urlencoded', 'fields'), ('multipart', 'fields'),
+    ('json', 'text/plain'), ('raw', 'application/octet-stream')])
+def test_bench_pushes_each_form(opq, form, content):
+    """Other words for the same message; --target names where it goes."""
+    assert opq.request('PUT', '/opq/topics/load-0?paused=yes').status == 201
+    done = opq.run('bench', 'push', '--form', form, '--topic', 'load',
+                   '--target', 'http://127.0.0.1:1/a?b=c%26', '--size', '30',
+                   '--connections', '2', '--duration', '50ms',
+                   '--warmup', '0ms', '--json')
+    assert done.returncode == 0, done
+    figures = json.loads(done.stdout)
+    assert figures['answers'] > 0
+    assert figures['refused'] == figures['broken'] == 0
+    page = opq.get('/opq/topics/load-0/messages?limit=1').json()
+    message = page['messages'][0]
+    text = 'abcdefghijklmnopqrstuvwxyzabcd'
+    assert message['url'] == 'http://127.0.0.1:1/a?b=c%26'
+    if content == 'fields':
+        assert message['fields'] == [{'name': 'message', 'value': text}]
+    else:
+        assert message['content_type'].startswith(content)
+        assert message['body'] == text
+
+
+def test_bench_refuses_a_form_it_does_not_know(opq):
+    done = opq.run('bench', 'push', '--form', 'xml')
+    assert done.returncode == 64
+    assert 'urlencoded, multipart, json or raw' in done.stderr
+    done = opq.run('bench', 'push', '--form', 'json', '--batch', '2')
+    assert done.returncode == 64
+    assert '--batch' in done.stderr
