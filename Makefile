@@ -27,7 +27,8 @@ help:
 	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS (60);'
 	@echo '               FUZZ_ONLY=url for one of them'
 	@echo 'make torture   the long form of the crash tests (as root, an hour)'
-	@echo 'make bench     the table of figures'
+	@echo 'make bench     the table of figures, a quarter of an hour;'
+	@echo '               bench/run build/opq --quick for a look'
 	@echo 'make cover     lines run by unit and system tests, by file'
 	@echo
 	@echo 'make lint      clang-format and clang-tidy, nothing is changed'
@@ -106,7 +107,8 @@ torture: build
 
 .PHONY: bench
 bench: build
-	@bench/run build/opq
+	@$(NINJA) -C build bench/bare_loop bench/bare_write bench/opq_slow
+	@$(PYTHON) bench/run build/opq
 
 build-cover/build.ninja:
 	$(MESON) setup build-cover -Db_coverage=true --optimization 0
