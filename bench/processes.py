@@ -400,12 +400,13 @@ class Opq:
                 topic=prefix, topics=topics, **options)
             rate = figures['rate'] * batch
 
-    def drain(self, names):
+    def drain(self, names, seconds=None):
         """Let paused topics with a backlog go for a while: deliveries a
         second. They must not run dry meanwhile."""
+        seconds = self.bench.settings.drain_s if seconds is None else seconds
         self.resume(names)
         begun, before = time.monotonic(), self.delivered()
-        time.sleep(self.bench.settings.drain_s)
+        time.sleep(seconds)
         count, ended = self.delivered() - before, time.monotonic()
         self.pause(names)
         if not self.waiting(names):

@@ -172,10 +172,11 @@ def slow(bench, report):
             server.prime(topic='push', connections=256)
             names[name] = server.make_topics('drain', 64)
             server.fill('drain', 64, bench.settings.slow_backlog, size=KB,
-                        connections=256, pipeline=16)
+                        connections=256, pipeline=4)
         slow_pushes(bench, report, servers)
         outcome = contest(bench.settings.rounds, **{
-            name: lambda name=name, server=server: server.drain(names[name])
+            name: lambda name=name, server=server: server.drain(
+                names[name], bench.settings.glance_s)
             for name, server in servers.items()})
         for delay in SLOW_MS:
             report.add('delivery of a backlog, 64 topics, 1 KB, each sync '
