@@ -99,6 +99,14 @@ enum err http_server_create(const struct http_server_options *options,
     list_init(&server->spare_exchanges);
     server->task.run = run_task;
     server->hook.turn = turn;
+    if (options->certificate_file != NULL) {
+        enum err err = tls_context_create_server(
+            options->certificate_file, options->key_file, &server->tls);
+        if (err != ERR_OK) {
+            free(server);
+            return err;
+        }
+    }
     server_deadline_init(server);
     io_hook_add(server->io, &server->hook);
     *out = server;
@@ -122,6 +130,7 @@ static void free_connection(struct http_connection *connection)
     if (connection->state != SERVER_CLOSED) {
         file_close(connection->socket.fd);
     }
+    tls_destroy(connection->tls);
     buf_fini(&connection->input);
     buf_fini(&connection->request);
     buf_fini(&connection->output);
@@ -163,6 +172,7 @@ void http_server_destroy(struct http_server *server)
     io_timer_stop(server->io, &server->sweep);
     free_exchanges(server, &server->orphans);
     server_free_pools(server);
+    tls_context_destroy(server->tls);
     free(server);
 }
 
@@ -179,15 +189,16 @@ static void accepted(struct io_listener *io_listener, enum err err, int fd)
     }
     uint64_t open = server->stats.connections_open;
     uint64_t open_max = server->options.connections_max;
-    if (open >= open_max + SERVER_REFUSED_MAX) {
+    if (open >= open_max + SERVER_REFUSED_MAX ||
+        (listener->secure && open >= open_max)) {
         server->stats.connections_refused++;
         file_close(fd);
         return;
     }
-    server_open(server, fd, open >= open_max);
+    server_open(server, fd, listener->secure, open >= open_max);
 }
 
-enum err http_server_listen(struct http_server *server, int fd)
+static enum err listen_to(struct http_server *server, int fd, bool secure)
 {
     struct server_listener *listener = calloc(1, sizeof(*listener));
     CHECK(!server->draining);
@@ -195,11 +206,23 @@ enum err http_server_listen(struct http_server *server, int fd)
         return ERR_NOMEM;
     }
     listener->server = server;
+    listener->secure = secure;
     listener->listener.fd = fd;
     listener->listener.accepted = accepted;
     list_append(&server->listeners, &listener->link);
     io_listener_start(server->io, &listener->listener);
     return ERR_OK;
+}
+
+enum err http_server_listen(struct http_server *server, int fd)
+{
+    return listen_to(server, fd, false);
+}
+
+enum err http_server_listen_tls(struct http_server *server, int fd)
+{
+    CHECK(server->tls != NULL);
+    return listen_to(server, fd, true);
 }
 
 /* --- the end ------------------------------------------------------------- */

@@ -20,8 +20,8 @@
  * owner instead, as it comes: the exchange is handed over with its end. Then
  * 100 Continue is sent only once the sink is open.
  *
- * An idle connection holds no buffers. A connection whose client does not read
- * its answers is not read from either.
+ * An idle connection holds no buffers, but for those of TLS (about 50 KB). A
+ * connection whose client does not read its answers is not read from either.
  *
  * Threads: the loop's.
  *
@@ -112,7 +112,11 @@ struct http_server_options {
                                  after its beginning; 0: none; 408 */
     uint32_t idle_timeout_ms; /* between requests: closed silently */
     uint32_t send_timeout_ms; /* an answer not taken: closed */
-    const char *server_name;  /* for the Server field; NULL: none */
+    /* The server's chain and key in PEM, for http_server_listen_tls(); NULL:
+     * plain connections only. Read by http_server_create(). */
+    const char *certificate_file;
+    const char *key_file;
+    const char *server_name; /* for the Server field; NULL: none */
     /* A whole request is there. Answer it now or later. */
     void (*handle)(void *context, struct http_exchange *exchange);
     /* The head of a request is there whose body is large: say where that is to
@@ -136,7 +140,7 @@ struct http_server_stats {
 /* Make a server without listeners.
  *
  * Gives:  `*out`, for http_server_destroy().
- * Errors: ERR_NOMEM
+ * Errors: ERR_NOMEM; with a certificate, those of tls_context_create_server()
  */
 MUST_CHECK enum err
 http_server_create(const struct http_server_options *options,
@@ -151,6 +155,16 @@ void http_server_destroy(struct http_server *server);
  * Errors: ERR_NOMEM
  */
 MUST_CHECK enum err http_server_listen(struct http_server *server, int fd);
+
+/* The same for connections that speak TLS: the options name a certificate.
+ * The handshake has head_timeout_ms from the beginning of the connection. Plain
+ * HTTP is answered 400, plainly; past connections_max they are cut. ALPN gives
+ * "http/1.1" to who asks.
+ *
+ * Takes:  fd, closed when the server stops.
+ * Errors: ERR_NOMEM
+ */
+MUST_CHECK enum err http_server_listen_tls(struct http_server *server, int fd);
 
 /* Stop in order: close the listeners, close idle connections, let running
  * requests be answered (with Connection: close); `drained` is called from the

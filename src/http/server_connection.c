@@ -437,17 +437,14 @@ static void take_input(struct http_connection *connection)
     }
 }
 
-static void received(struct io_socket *socket, const char *data, size_t size)
+void server_take_bytes(struct http_connection *connection, struct str bytes)
 {
-    struct http_connection *connection =
-        CONTAINER_OF(socket, struct http_connection, socket);
-    struct str bytes = {data, size};
     server_unawait(connection);
     if (connection->state == SERVER_LINGER) {
         return;
     }
     if (connection->input.size == 0) {
-        bytes = str_cut(bytes, take(connection, bytes), size);
+        bytes = str_cut(bytes, take(connection, bytes), bytes.size);
         if (bytes.size > 0 && connection->state != SERVER_CLOSED) {
             (void)keep(connection, &connection->input, bytes);
         }
@@ -455,6 +452,13 @@ static void received(struct io_socket *socket, const char *data, size_t size)
         take_input(connection);
     }
     settle_input(connection);
+}
+
+static void received(struct io_socket *socket, const char *data, size_t size)
+{
+    struct http_connection *connection =
+        CONTAINER_OF(socket, struct http_connection, socket);
+    server_take_bytes(connection, (struct str){data, size});
 }
 
 void server_resume(struct http_connection *connection)
@@ -470,14 +474,11 @@ void server_resume(struct http_connection *connection)
     }
 }
 
-/* The client ended its side, or the connection broke. */
-static void ended(struct io_socket *socket, enum err err)
+void server_take_end(struct http_connection *connection)
 {
-    struct http_connection *connection =
-        CONTAINER_OF(socket, struct http_connection, socket);
     bool body = connection->state == SERVER_LENGTH ||
                 connection->state == SERVER_CHUNKED;
-    if (err != ERR_CLOSED || connection->state == SERVER_LINGER) {
+    if (connection->state == SERVER_LINGER) {
         server_close(connection);
         return;
     }
@@ -492,13 +493,26 @@ static void ended(struct io_socket *socket, enum err err)
     }
 }
 
-static void closed(struct io_socket *socket)
+/* The client ended its side, or the connection broke. */
+static void ended(struct io_socket *socket, enum err err)
+{
+    struct http_connection *connection =
+        CONTAINER_OF(socket, struct http_connection, socket);
+    if (err != ERR_CLOSED) {
+        server_close(connection);
+        return;
+    }
+    server_take_end(connection);
+}
+
+void server_closed(struct io_socket *socket)
 {
     struct http_connection *connection =
         CONTAINER_OF(socket, struct http_connection, socket);
     struct http_server *server = connection->server;
     CHECK(list_empty(&connection->exchanges));
     server->unsent_size -= connection->unsent_size;
+    tls_destroy(connection->tls);
     drop_input(connection);
     server_drop_request(connection);
     server_give_buf(server, &connection->output);
@@ -515,10 +529,10 @@ static const struct io_socket_ops socket_ops = {
     .received = received,
     .ended = ended,
     .sent = server_sent,
-    .closed = closed,
+    .closed = server_closed,
 };
 
-void server_open(struct http_server *server, int fd, bool refuse)
+void server_open(struct http_server *server, int fd, bool secure, bool refuse)
 {
     struct http_connection *connection = server_take_connection(server);
     if (connection == NULL) {
@@ -534,7 +548,9 @@ void server_open(struct http_server *server, int fd, bool refuse)
     connection->send_due_ms = SERVER_NEVER;
     server->stats.connections_open++;
     server->stats.connections_total++;
-    io_socket_init(server->io, &connection->socket, fd, &socket_ops);
+    connection->secure = secure;
+    io_socket_init(server->io, &connection->socket, fd,
+                   secure ? &server_tls_ops : &socket_ops);
     io_receive_start(&connection->socket);
     if (refuse) {
         server->stats.connections_refused++;
@@ -542,7 +558,8 @@ void server_open(struct http_server *server, int fd, bool refuse)
         return;
     }
     server_deadline_set(server, &connection->receive_due_ms,
-                        server->options.idle_timeout_ms);
+                        secure ? server->options.head_timeout_ms
+                               : server->options.idle_timeout_ms);
 }
 
 void server_close(struct http_connection *connection)

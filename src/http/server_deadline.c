@@ -50,6 +50,11 @@ static void expire(struct http_connection *connection, uint64_t now_ms)
         return;
     }
     connection->receive_due_ms = SERVER_NEVER;
+    if (server_is_shaking(connection)) {
+        server->stats.timeouts++;
+        server_close(connection);
+        return;
+    }
     bool body = connection->state == SERVER_LENGTH ||
                 connection->state == SERVER_CHUNKED;
     if (body || connection->head_started) {
@@ -57,6 +62,11 @@ static void expire(struct http_connection *connection, uint64_t now_ms)
         server_refuse(connection, 408,
                       body ? "the body did not come in time"
                            : "the head did not come in time");
+        return;
+    }
+    if (connection->tls != NULL && connection->state == SERVER_HEAD) {
+        server_stop_taking(connection); /* its end is said first */
+        server_mark_dirty(connection);
         return;
     }
     server_close(connection);

@@ -6,6 +6,7 @@
  *     server_answer.c      answers and streams, in the order of the requests
  *     server_output.c      bytes out: sending, pausing, closing
  *     server_deadline.c    one timer for all deadlines
+ *     server_tls.c         the same by TLS, between these and the socket
  *     server_pool.c        exchanges and buffers that are used again
  *
  * A connection's way:
@@ -30,6 +31,7 @@
 #include "base/list.h"
 #include "http/parse.h"
 #include "http/server.h"
+#include "http/tls.h"
 #include "sys/io.h"
 
 #include <stdbool.h>
@@ -50,6 +52,7 @@ enum {
                                              is received */
     SERVER_STREAM_SIZE_MAX = 1024 * 1024, /* bytes unsent of a stream */
     SERVER_LINGER_MS = 5000,              /* from our end to the client's */
+    SERVER_PLAIN_SIZE = 16 * 1024,        /* a record of TLS */
 };
 
 #define SERVER_NEVER UINT64_MAX
@@ -67,6 +70,7 @@ struct server_listener {
     struct io_listener listener;
     struct list link;           /* in http_server.listeners */
     struct http_server *server; /* borrowed */
+    bool secure;                /* its connections speak TLS */
     bool stopped;
 };
 
@@ -85,6 +89,13 @@ struct http_connection {
     bool head_started;  /* receive_due_ms is that of a head */
     bool known_address; /* is_local is known */
     bool is_local;
+    /* TLS. */
+    bool secure;        /* it is spoken */
+    bool shaken;        /* the handshake is over */
+    bool tls_over;      /* nothing more is read from it */
+    bool tls_ended;     /* close_notify was written */
+    struct tls *tls;    /* owned; NULL: plain, or nothing has come */
+    size_t cipher_size; /* bytes of its output in the running send */
     /* In. */
     struct buf input;   /* received, not taken: a part of a head, or what
                            came while paused */
@@ -119,7 +130,8 @@ struct http_connection {
 struct http_server {
     struct http_server_options options;
     struct http_server_stats stats;
-    struct io *io; /* borrowed */
+    struct io *io;           /* borrowed */
+    struct tls_context *tls; /* owned; NULL: plain connections only */
     struct io_hook hook;
     struct io_task task; /* resumes connections; calls drained() */
     bool task_posted;
@@ -141,6 +153,7 @@ struct http_server {
     struct http_head head;
     uint64_t held_size;   /* bytes of requests that are not whole */
     uint64_t unsent_size; /* bytes of answers that clients have not taken */
+    char plain[SERVER_PLAIN_SIZE]; /* what was decrypted, until it is taken */
     /* Fields that every answer has, made once a second. */
     uint64_t common_s;
     size_t common_size;
@@ -164,8 +177,17 @@ void server_post(struct http_server *server);
 /* --- server_connection.c ------------------------------------------------- */
 
 /* Serve a connection. Takes: fd. `refuse`: only to say that it is one too
- * many. */
-void server_open(struct http_server *server, int fd, bool refuse);
+ * many; not for `secure` ones, those that speak TLS. */
+void server_open(struct http_server *server, int fd, bool secure, bool refuse);
+
+/* Take bytes of requests. */
+void server_take_bytes(struct http_connection *connection, struct str bytes);
+
+/* The client ended its side in order: answer what it asked for, then close. */
+void server_take_end(struct http_connection *connection);
+
+/* The socket is closed: let go of the connection. */
+void server_closed(struct io_socket *socket);
 
 /* Close at once, whatever runs: exchanges lose their client. Idempotent. */
 void server_close(struct http_connection *connection);
@@ -249,6 +271,23 @@ void server_sent(struct io_socket *socket, enum err err);
 
 /* Tell whether requests may be taken, or the client must wait. */
 bool server_has_room(const struct http_connection *connection);
+
+/* --- server_tls.c -------------------------------------------------------- */
+
+/* What happens on sockets that speak TLS. */
+extern const struct io_socket_ops server_tls_ops;
+
+/* Tell whether requests cannot come yet. */
+bool server_is_shaking(const struct http_connection *connection);
+
+/* Send what TLS has for the network, with as much of `sending` as there is
+ * room for. Returns whether that is under way, or the connection closed: the
+ * caller has nothing more to do. False for plain ones. No send is running. */
+bool server_tls_send(struct http_connection *connection);
+
+/* Say once that nothing more will come (close_notify). Returns as
+ * server_tls_send(). */
+bool server_tls_end(struct http_connection *connection);
 
 /* --- server_deadline.c --------------------------------------------------- */
 

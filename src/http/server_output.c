@@ -83,6 +83,9 @@ void server_unawait(struct http_connection *connection)
 static void send_slice(struct http_connection *connection)
 {
     struct http_server *server = connection->server;
+    if (connection->tls != NULL && server_tls_send(connection)) {
+        return;
+    }
     size_t left = connection->sending.size - connection->sent_size;
     size_t size = left < SERVER_SEND_SIZE_MAX ? left : SERVER_SEND_SIZE_MAX;
     struct iovec part = {
@@ -103,11 +106,19 @@ static void settle(struct http_connection *connection)
                 connection->state == SERVER_CHUNKED;
     server_give_buf(server, &connection->output);
     server_give_buf(server, &connection->sending);
+    bool deaf = connection->state == SERVER_DEAF;
+    if (connection->secure && server_is_shaking(connection) && !deaf &&
+        !server->draining) {
+        return;
+    }
+    if ((connection->ended || deaf) && server_tls_end(connection)) {
+        return; /* it comes back here */
+    }
     if (connection->ended) {
         server_close(connection);
         return;
     }
-    if (connection->state == SERVER_DEAF) {
+    if (deaf) {
         connection->state = SERVER_LINGER;
         io_shutdown(&connection->socket);
         server_deadline_set(server, &connection->receive_due_ms,
@@ -119,7 +130,9 @@ static void settle(struct http_connection *connection)
         return;
     }
     if (server->draining) {
-        server_close(connection);
+        if (!server_tls_end(connection)) {
+            server_close(connection);
+        }
         return;
     }
     server_deadline_set(server, &connection->receive_due_ms,
@@ -143,6 +156,10 @@ void server_flush(struct http_connection *connection)
     }
     resume_later(connection);
     if (io_sending(&connection->socket)) {
+        return;
+    }
+    if (connection->tls != NULL && connection->output.size == 0 &&
+        server_tls_send(connection)) {
         return;
     }
     if (connection->output.size > 0) {

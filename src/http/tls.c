@@ -158,6 +158,8 @@ enum err tls_context_create_server(const char *certificate_file,
         return file_err();
     }
     SSL_CTX_set_alpn_select_cb(context->ssl, choose_protocol, NULL);
+    /* Clients keep what resumes a session; here nothing is to grow. */
+    (void)SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_OFF);
     *out = context;
     return ERR_OK;
 }

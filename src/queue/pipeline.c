@@ -210,9 +210,10 @@ enum err pipeline_open(struct pipeline *pipeline)
     return shard_attach_topics(&pipeline->shard);
 }
 
-enum err pipeline_listen(struct pipeline *pipeline, int fd)
+enum err pipeline_listen(struct pipeline *pipeline, int fd, bool secure)
 {
-    return http_server_listen(pipeline->server, fd);
+    return secure ? http_server_listen_tls(pipeline->server, fd)
+                  : http_server_listen(pipeline->server, fd);
 }
 
 struct deliver_walk {

@@ -66,9 +66,11 @@ void pipeline_destroy(struct pipeline *pipeline);
  * Errors: those of store_open(); of http_client_create(); ERR_NOMEM */
 MUST_CHECK enum err pipeline_open(struct pipeline *pipeline);
 
-/* Serve the connections of a listening socket. Takes: fd.
+/* Serve the connections of a listening socket, with TLS if they are `secure`.
+ * Takes: fd.
  * Errors: ERR_NOMEM */
-MUST_CHECK enum err pipeline_listen(struct pipeline *pipeline, int fd);
+MUST_CHECK enum err
+pipeline_listen(struct pipeline *pipeline, int fd, bool secure);
 
 /* Begin delivering what is there. */
 MUST_CHECK enum err pipeline_deliver(struct pipeline *pipeline);

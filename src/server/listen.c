@@ -21,11 +21,12 @@ complain(struct buf *errors, struct str address, const char *why, enum err err)
 
 static void note_bound(struct listen_set *set, const struct net_address *bound)
 {
+    const char *scheme = set->secure[set->count] ? "https://" : "http://";
     char text[NET_TEXT_MAX];
 
     net_format(bound, text);
     buf_append_format(&set->text, "%s%s\n",
-                      bound->any.sa_family == AF_UNIX ? "" : "http://", text);
+                      bound->any.sa_family == AF_UNIX ? "" : scheme, text);
 }
 
 /* The port to bind next: the one asked for, or the one the kernel gave. */
@@ -158,6 +159,7 @@ static enum err bind_list(const struct config *config,
     uint16_t port = (uint16_t)config->port;
 
     while (next_address(&list, &text)) {
+        set->secure[set->count] = config->tls_cert[0] != '\0';
         enum err err = bind_address(set, text, &port, shard_count, errors);
         if (err == ERR_UNSUPPORTED) {
             DIAG_WARN("address_missing",
@@ -181,6 +183,7 @@ static enum err bind_local(const struct config *config,
     if (config->unix[0] == '\0') {
         return ERR_OK;
     }
+    set->secure[set->count] = false;
     buf_append_format(&text, "unix:%s", config->unix);
     enum err err = buf_err(&text);
     if (err == ERR_OK) {

@@ -14,6 +14,7 @@
 #include "queue/shard.h"
 #include "server/config.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { LISTEN_ADDRESSES_MAX = 16 };
@@ -22,6 +23,7 @@ struct listen_set {
     uint32_t count;                            /* of sockets of each shard */
     int fds[SHARDS_MAX][LISTEN_ADDRESSES_MAX]; /* owned; -1: handed over, or
                                                   none for this shard */
+    bool secure[LISTEN_ADDRESSES_MAX];         /* TLS is spoken there */
     struct buf text; /* owned: "http://127.0.0.1:8999", a line each */
 };
 

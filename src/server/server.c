@@ -182,6 +182,9 @@ static struct http_server_options http_options(const struct config *config)
         .body_rate_min = (uint32_t)config->body_rate_min,
         .idle_timeout_ms = (uint32_t)config->idle_timeout,
         .send_timeout_ms = (uint32_t)config->send_timeout,
+        .certificate_file =
+            config->tls_cert[0] != '\0' ? config->tls_cert : NULL,
+        .key_file = config->tls_key,
         .server_name = "OPQ/" OPQ_VERSION,
     };
 }
@@ -278,7 +281,8 @@ static enum err begin_serving(struct worker *worker)
          index++) {
         int *fd = &server->listen.fds[worker->index][index];
         if (*fd >= 0) {
-            err = pipeline_listen(worker->pipeline, *fd);
+            err = pipeline_listen(worker->pipeline, *fd,
+                                  server->listen.secure[index]);
             *fd = err == ERR_OK ? -1 : *fd;
         }
     }
@@ -542,6 +546,44 @@ static enum err check_authorities(const struct config *config,
     return ERR_INVALID;
 }
 
+/* The server's own certificate; each shard reads it once more. */
+static enum err check_certificate(const struct config *config,
+                                  struct buf *errors)
+{
+    struct tls_context *context = NULL;
+    bool has_certificate = config->tls_cert[0] != '\0';
+    bool has_key = config->tls_key[0] != '\0';
+
+    if (has_certificate != has_key) {
+        buf_append_format(errors, "%s needs %s\n",
+                          has_key ? "tls_key" : "tls_cert",
+                          has_key ? "tls_cert" : "tls_key");
+        return ERR_INVALID;
+    }
+    if (!has_key) {
+        return ERR_OK;
+    }
+    enum err err =
+        tls_context_create_server(config->tls_cert, config->tls_key, &context);
+    tls_context_destroy(context);
+    if (err == ERR_NOMEM) {
+        return err;
+    }
+    if (err != ERR_OK) {
+        buf_append_format(errors,
+                          "tls_cert, tls_key: %s and %s are no certificate "
+                          "and its key in PEM that can be read: %s\n",
+                          config->tls_cert, config->tls_key, err_text(err));
+        return ERR_INVALID;
+    }
+    if (dir_file_is_public(config->tls_key)) {
+        DIAG_WARN("key_open_to_others",
+                  "path=%s; others than its owner can read it",
+                  config->tls_key);
+    }
+    return ERR_OK;
+}
+
 enum err server_check(const struct config *config, struct buf *errors)
 {
     struct guard *guard = NULL;
@@ -550,8 +592,10 @@ enum err server_check(const struct config *config, struct buf *errors)
     guard_destroy(guard);
     enum err listen_err = listen_check(config, errors);
     enum err authorities_err = check_authorities(config, errors);
+    enum err certificate_err = check_certificate(config, errors);
     err = err == ERR_OK ? listen_err : err;
-    return err == ERR_OK ? authorities_err : err;
+    err = err == ERR_OK ? authorities_err : err;
+    return err == ERR_OK ? certificate_err : err;
 }
 
 /* All that can fail before there are threads. */

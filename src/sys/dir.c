@@ -256,3 +256,9 @@ enum err dir_join(char *path, const char *directory, const char *name)
     memcpy(path + directory_size + 1, name, name_size + 1);
     return ERR_OK;
 }
+
+bool dir_file_is_public(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && (status.st_mode & S_IROTH) != 0;
+}

@@ -69,4 +69,7 @@ dir_space(const char *path, uint64_t *out_free, uint64_t *out_total);
 MUST_CHECK enum err
 dir_join(char *path, const char *directory, const char *name);
 
+/* Tell whether users other than its owner and group may read a file. */
+bool dir_file_is_public(const char *path);
+
 #endif

@@ -66,9 +66,12 @@ class Response:
 class RawConnection:
     """A connection to a server, byte for byte."""
 
-    def __init__(self, port, host='127.0.0.1', patience_s=PATIENCE_S):
+    def __init__(self, port, host='127.0.0.1', patience_s=PATIENCE_S,
+                 tls=None):
         self.socket = socket.create_connection((host, port), patience_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         self.file = self.socket.makefile('rb')
 
     def __enter__(self):
@@ -158,11 +161,13 @@ class Server:
 
     runs = []  # (server, process, reader) of each start, see crashes()
 
-    def __init__(self, data, *arguments, environment=None, command=()):
+    def __init__(self, data, *arguments, environment=None, command=(),
+                 tls=None):
         self.data = pathlib.Path(data)
         self.arguments = list(arguments)
         self.environment = dict(environment or {})
         self.command = list(command)  # to run it under something
+        self.tls = tls  # an ssl.SSLContext, of its clients
         self.process = None
         self.port = None
         self.urls = []
@@ -201,7 +206,7 @@ class Server:
             match = re.search(r'listening on (\S+)', text)
             if match:
                 self.urls.append(match.group(1))
-                found = re.match(r'http://127\.0\.0\.1:(\d+)', match.group(1))
+                found = re.match(r'https?://127\.0\.0\.1:(\d+)', match.group(1))
                 if found:
                     self.port = int(found.group(1))
                     self.listening.set()
@@ -224,7 +229,7 @@ class Server:
 
     @property
     def url(self):
-        return f'http://127.0.0.1:{self.port}'
+        return f'{"https" if self.tls else "http"}://127.0.0.1:{self.port}'
 
     @property
     def pid(self):
@@ -273,6 +278,7 @@ class Server:
         return self.wait()
 
     def connect(self, **options):
+        options.setdefault('tls', self.tls)
         return RawConnection(self.port, **options)
 
     def exchange(self, data):
@@ -287,8 +293,12 @@ class Server:
         if isinstance(body, (dict, list)):
             body = json.dumps(body)
             headers.setdefault('Content-Type', 'application/json')
-        connection = http.client.HTTPConnection('127.0.0.1', self.port,
-                                                timeout=patience_s)
+        if self.tls:
+            connection = http.client.HTTPSConnection(
+                '127.0.0.1', self.port, timeout=patience_s, context=self.tls)
+        else:
+            connection = http.client.HTTPConnection('127.0.0.1', self.port,
+                                                    timeout=patience_s)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
