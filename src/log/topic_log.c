@@ -44,6 +44,7 @@ static struct topic_log *create(const struct topic_log_options *options)
     topic_writer_init(&log->writer, log->directory);
     log->writer.size_max = options->segment_size_max;
     log->writer.count_max = options->segment_count_max;
+    log->writer.direct = options->direct;
     log->writer.folder_new = true;
     return log;
 }

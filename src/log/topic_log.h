@@ -49,6 +49,7 @@ struct topic_log_options {
      * record gets a segment of its own. 1 to TOPIC_SEGMENT_..._MAX. */
     uint64_t segment_size_max;  /* bytes */
     uint64_t segment_count_max; /* messages */
+    bool direct; /* write past the page cache where that is possible */
 };
 
 struct topic_log_stats {

@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/diag.h"
+#include "log/bulk.h"
 #include "sys/clock.h"
 #include "sys/dir.h"
 #include "sys/file.h"
@@ -279,12 +280,12 @@ static enum err prepare(struct topic_writer *writer,
  * last page waits, since more is coming to it. */
 static void write_back(struct topic_writer *writer)
 {
+    uint64_t from = writer->written_back - writer->written_back % PAGE_SIZE;
     uint64_t whole = writer->size - writer->size % PAGE_SIZE;
-    if (whole < writer->written_back + WRITE_BACK_STEP) {
+    if (whole < from + WRITE_BACK_STEP) {
         return;
     }
-    file_write_back(writer->fd, writer->written_back,
-                    whole - writer->written_back);
+    file_write_back(writer->fd, from, whole - from);
     writer->written_back = whole;
 }
 
@@ -297,8 +298,13 @@ static enum err commit(struct topic_writer *writer,
         return ERR_OK;
     }
     writer->dirty = true;
-    enum err err = file_write_parts(writer->fd, batch->parts, batch->part_count,
-                                    writer->size, false);
+    bool direct = false;
+    enum err err =
+        writer->direct
+            ? bulk_write(writer->fd, batch->parts, batch->part_count,
+                         writer->size, batch->bytes, &direct)
+            : file_write_parts(writer->fd, batch->parts, batch->part_count,
+                               writer->size, false);
     if (err == ERR_OK && batch->entry_count > 0) {
         err = file_write_at(writer->index_fd, batch->entries,
                             (size_t)batch->entry_count * INDEX_ENTRY_SIZE,
@@ -314,7 +320,11 @@ static enum err commit(struct topic_writer *writer,
     writer->beside += batch->beside;
     writer->end = batch->end;
     writer->position = batch->end;
-    write_back(writer);
+    if (direct) {
+        writer->written_back = writer->size;
+    } else {
+        write_back(writer);
+    }
     watch->grown(watch->context, writer);
     return ERR_OK;
 }

@@ -32,6 +32,7 @@ struct topic_writer {
     const char *directory; /* borrowed */
     uint64_t size_max;     /* of a segment, bodies that lie beside included */
     uint64_t count_max;
+    bool direct;       /* large writes go past the page cache */
     uint64_t position; /* records below it are written */
 
     bool open;        /* there is a segment to append to: */

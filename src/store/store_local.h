@@ -37,7 +37,7 @@ struct store_local_options {
     uint32_t cursor_interval_ms; /* to a commit of cursors alone */
     uint32_t sync_inline_max_us; /* commits slower than this (running mean)
                                     are made asynchronously */
-    bool direct;                 /* try O_DIRECT for the journal */
+    bool direct;                 /* try O_DIRECT for journal and segments */
     /* Called once when the shard cannot go on safely (a failed sync of
      * segments): the process must stop, without a checkpoint. */
     void (*fatal)(void *context, enum err err);

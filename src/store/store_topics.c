@@ -123,6 +123,7 @@ static enum err log_open(struct local_topic *topic)
         .fresh = topic->folder == FOLDER_NONE,
         .segment_size_max = store->options->segment_size_max,
         .segment_count_max = store->options->segment_count_max,
+        .direct = store->options->direct,
     };
     struct topic_cursor cursor;
     enum err err = topic_log_open(&options, &topic->log, &cursor);

@@ -199,6 +199,16 @@ enum err file_write_at(
     return file_write_parts(fd, &part, 1, offset, durable);
 }
 
+bool file_set_direct(int fd, bool direct)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0) {
+        return false;
+    }
+    flags = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+    return fcntl(fd, F_SETFL, flags) == 0;
+}
+
 static enum err read_parts(int fd,
                            struct iovec *parts,
                            uint32_t part_count,

@@ -103,6 +103,10 @@ MUST_CHECK enum err file_read_parts(int fd,
                                     uint64_t offset,
                                     size_t *out_size);
 
+/* Have writes and reads of a descriptor go past the page cache from now on, or
+ * through it. False when the file system has no such way. */
+bool file_set_direct(int fd, bool direct);
+
 /* Read up to `size` bytes; fewer only at the file's end.
  *
  * Errors: ERR_IO

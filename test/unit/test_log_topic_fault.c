@@ -43,6 +43,16 @@ static int setup(void **state)
     return 0;
 }
 
+/* Records so large that flushes go past the page cache. */
+static int setup_large(void **state)
+{
+    (void)setup(state);
+    struct log_fixture *fixture = *state;
+    fixture->options.direct = true;
+    fixture->payload_size = 1000;
+    return 0;
+}
+
 static int teardown(void **state)
 {
     fault_remove();
@@ -461,6 +471,10 @@ static void a_full_disk_does_not_keep_anybody_from_reading(void **state)
 int main(void)
 {
 #define FACT(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define LARGE(name)                                                            \
+    {                                                                          \
+#name "[large]", name, setup_large, teardown, NULL                     \
+    }
     const struct CMUnitTest tests[] = {
         FACT(a_flush_that_failed_can_be_run_again),
         FACT(a_flush_that_failed_can_be_ended_and_begun_anew),
@@ -472,6 +486,11 @@ int main(void)
         FACT(recovery_without_cmd_can_be_made_again),
         FACT(reading_that_failed_can_be_made_again),
         FACT(a_full_disk_does_not_keep_anybody_from_reading),
+        LARGE(a_flush_that_failed_can_be_run_again),
+        LARGE(a_flush_that_failed_can_be_ended_and_begun_anew),
+        LARGE(a_crash_after_a_flush_that_failed_costs_nothing),
+        LARGE(a_purge_between_two_tries_of_a_flush_is_kept),
+        LARGE(a_full_disk_does_not_keep_anybody_from_reading),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

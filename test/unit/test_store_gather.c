@@ -4,16 +4,14 @@
  * SPDX-License-Identifier: MIT
  */
 #include "base/check.h"
+#include "lib/fault.h"
 #include "lib/loop.h"
 #include "lib/store_place.h"
-#include "sys/file.h"
 
-#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 #include <cmocka.h>
 
@@ -21,17 +19,6 @@ enum {
     WRITE_MS = 4,
     ROUNDS = 20,
 };
-
-static struct file_calls slow;
-
-static ssize_t
-slow_pwritev2(int fd, const struct iovec *parts, int count, off_t at, int flags)
-{
-    if ((flags & RWF_DSYNC) != 0) {
-        (void)poll(NULL, 0, WRITE_MS); /* a slow device */
-    }
-    return file_kernel_calls()->pwritev2(fd, parts, count, at, flags);
-}
 
 static uint32_t say(void *context, uint64_t within_ns)
 {
@@ -50,9 +37,8 @@ struct world {
 static void world_make(struct world *world, struct io *io)
 {
     *world = (struct world){.expected = 0};
-    slow = *file_kernel_calls();
-    slow.pwritev2 = slow_pwritev2;
-    file_set_calls(&slow);
+    fault_install();
+    fault_slow_sync(WRITE_MS * 1000);
     store_place_create(&world->place);
     world->place.options.sync_inline_max_us = 1000000;
     assert_int_equal(store_place_open(&world->place, io), ERR_OK);
@@ -69,7 +55,7 @@ static void world_end(struct world *world, struct io *io)
     store_place_expect(io, world->topic, 0, world->next, 100);
     store_place_close(&world->place);
     store_place_destroy(&world->place);
-    file_set_calls(NULL);
+    fault_remove();
 }
 
 static void append(struct world *world, struct store_wait *wait)
@@ -173,7 +159,7 @@ static void closing_does_not_wait(void **state)
     assert_int_equal(wait.done_count, 1);
     assert_int_equal(wait.err, ERR_OK);
     store_place_destroy(&world.place);
-    file_set_calls(NULL);
+    fault_remove();
 }
 
 int main(void)
