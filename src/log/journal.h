@@ -154,8 +154,8 @@ bool journal_committing(const struct journal *journal);
 enum journal_how {
     JOURNAL_WRITTEN, /* it survives the process, not the machine */
     JOURNAL_DURABLE,
-    JOURNAL_DURABLE_BEHIND, /* likewise; nobody waits for it, so the loop goes
-                               on meanwhile, however fast the disk is */
+    JOURNAL_DURABLE_BEHIND, /* likewise; the loop has other things to do, and
+                               goes on meanwhile however fast the disk is */
 };
 
 /* Write the batch and, unless JOURNAL_WRITTEN, make it durable; then call

@@ -591,7 +591,8 @@ static void commit(struct local_store *store)
     }
     enum journal_how how = JOURNAL_WRITTEN;
     if (batch->durable) {
-        how = alone ? JOURNAL_DURABLE_BEHIND : JOURNAL_DURABLE;
+        bool behind = alone || store_gather_crowded(store);
+        how = behind ? JOURNAL_DURABLE_BEHIND : JOURNAL_DURABLE;
     }
     store->gathering = 1 - store->gathering;
     store->commit_started_ns = clock_monotonic_ns();

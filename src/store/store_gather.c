@@ -11,6 +11,8 @@
  *     an answer comes at most half a sync later than it would have.
  *   - Only clients count that were answered in the last two syncs and
  *     GATHER_RETURN_NS.
+ *   - In a crowd nobody is waited for: its commits are made behind the loop,
+ *     which has the others to attend to, and so take turns.
  *   - Where fewer than half of those expected come, waiting is soon given up,
  *     and tried again now and then.
  *
@@ -28,6 +30,8 @@ enum {
     GATHER_RETURN_NS = 500 * 1000, /* from an answer to the next push */
     GATHER_WORTH_START = 2,
     GATHER_WORTH_MAX = 8,
+    GATHER_CROWD = 128,      /* changes, gathered and to come, that are worth a
+                                commit beside which the loop goes on */
     GATHER_UNTRIED_MAX = 64, /* commits between tries while it is no use */
 };
 
@@ -51,6 +55,9 @@ static void judge(struct gather *gather, uint32_t count)
 /* How many are still to come. */
 static uint32_t expected(const struct local_store *store)
 {
+    if (store->base.expected == NULL) {
+        return 0;
+    }
     uint64_t sync_ns = journal_stats(store->journal)->sync_mean_ns;
     return store->base.expected(store->base.expected_context,
                                 2 * sync_ns + GATHER_RETURN_NS);
@@ -61,7 +68,7 @@ static bool begin(struct local_store *store, uint32_t count)
 {
     struct gather *gather = &store->gather;
     uint64_t wait_ns = journal_stats(store->journal)->sync_mean_ns / 2;
-    if (wait_ns < GATHER_WAIT_MIN_NS || store->base.expected == NULL) {
+    if (wait_ns < GATHER_WAIT_MIN_NS) {
         return false;
     }
     if (gather->worth == 0 && gather->untried < GATHER_UNTRIED_MAX) {
@@ -69,7 +76,7 @@ static bool begin(struct local_store *store, uint32_t count)
         return false;
     }
     uint32_t to_come = expected(store);
-    if (to_come == 0) {
+    if (to_come == 0 || count + to_come >= GATHER_CROWD) {
         return false;
     }
     wait_ns = wait_ns < GATHER_WAIT_MAX_NS ? wait_ns : GATHER_WAIT_MAX_NS;
@@ -109,4 +116,10 @@ bool store_gather_waits(struct local_store *store)
     }
     return gather->waiting ? go_on(store, batch->count)
                            : begin(store, batch->count);
+}
+
+bool store_gather_crowded(const struct local_store *store)
+{
+    uint32_t count = store->batches[store->gathering].count;
+    return count >= GATHER_CROWD || count + expected(store) >= GATHER_CROWD;
 }

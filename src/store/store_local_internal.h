@@ -575,6 +575,10 @@ void store_gather_init(struct gather *gather);
  * wait; the loop then waits for more. */
 bool store_gather_waits(struct local_store *store);
 
+/* Tell whether the loop has so much to do that it had better go on while the
+ * gathered batch is committed, even on a fast disk. */
+bool store_gather_crowded(const struct local_store *store);
+
 /* Make a copy of what a topic is now. NULL: no memory. */
 struct undo *store_append_undo(const struct local_topic *topic);
 
