@@ -49,6 +49,7 @@ PORTS = ('sink', 'nginx', 'proxy', 'tls', 'redis', 'bare')
 START_S = 60    # for a process to listen
 PIPELINED = 64  # requests that change topics
 FILL_S = 10     # of one run of the generator that fills a backlog
+PATIENCE_S = 60  # with a server that says 503: it is busy
 LISTEN_S = 0.002
 
 
@@ -291,14 +292,19 @@ class Opq:
                     raise
 
     def ask(self, method, path, body=None):
-        """A request that must succeed; its answer's JSON."""
+        """A request that must succeed, in time; its answer's JSON."""
+        until = time.monotonic() + PATIENCE_S
         status, answer = self.request(method, path, body)
+        while status == 503 and time.monotonic() < until:
+            time.sleep(0.1)
+            status, answer = self.request(method, path, body)
         if not 200 <= status < 300:
             raise SystemExit(f'{method} {path}: {status} {answer[:200]!r}')
         return json.loads(answer) if answer[:1] in (b'{', b'[') else None
 
     def ask_all(self, method, paths):
         """As ask(), many without a body, pipelined; nothing of the answers."""
+        again = []
         with socket.create_connection(('127.0.0.1', self.port), 60) as peer, \
                 peer.makefile('rb') as answers:
             for begin in range(0, len(paths), PIPELINED):
@@ -310,8 +316,12 @@ class Opq:
                     status = int(answers.readline().split()[1])
                     fields = http.client.parse_headers(answers)
                     answers.read(int(fields.get('Content-Length', 0)))
-                    if not 200 <= status < 300:
+                    if status == 503:
+                        again.append(path)
+                    elif not 200 <= status < 300:
                         raise SystemExit(f'{method} {path}: {status}')
+        for path in again:
+            self.ask(method, path)
 
     def push(self, topic, url):
         self.ask('POST', '/opq/push',

@@ -81,8 +81,7 @@ def isolation(bench, report):
     count = 998
     with silent, bench.opq() as server:
         names = server.make_topics('well', count)
-        server.fill('well', count, bench.settings.backlog, size=KB,
-                    pipeline=16)
+        server.fill('well', count, bench.settings.backlog, size=KB)
 
         def beside():
             for index, url in enumerate(targets):

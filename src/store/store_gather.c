@@ -7,12 +7,13 @@
  *
  * What bounds it:
  *   - Nobody expected, no wait: a lone client's push is committed at once.
- *   - At most half of what a sync takes in the mean, and GATHER_WAIT_MAX_NS:
+ *   - At most half of what a sync takes in the mean, and GATHER_WAIT_MAX_NS, so
  *     an answer comes at most half a sync later than it would have.
  *   - Only clients count that were answered in the last two syncs and
  *     GATHER_RETURN_NS.
- *   - In a crowd nobody is waited for: its commits are made behind the loop,
- *     which has the others to attend to, and so take turns.
+ *   - In a crowd, so many that attending to them takes as long as two syncs,
+ *     nobody is waited for: its commits are made behind the loop, which has the
+ *     others to attend to, and so take turns.
  *   - Where fewer than half of those expected come, waiting is soon given up,
  *     and tried again now and then.
  *
@@ -26,12 +27,12 @@
 
 enum {
     GATHER_WAIT_MIN_NS = 20 * 1000, /* less is not worth the call */
-    GATHER_WAIT_MAX_NS = 1000 * 1000,
+    GATHER_WAIT_MAX_NS = 3000 * 1000,
     GATHER_RETURN_NS = 500 * 1000, /* from an answer to the next push */
     GATHER_WORTH_START = 2,
     GATHER_WORTH_MAX = 8,
-    GATHER_CROWD = 128,      /* changes, gathered and to come, that are worth a
-                                commit beside which the loop goes on */
+    GATHER_CROWD = 128,      /* changes, gathered and to come, at the least */
+    GATHER_CHANGE_NS = 8000, /* of the loop's time, for a change */
     GATHER_UNTRIED_MAX = 64, /* commits between tries while it is no use */
 };
 
@@ -63,6 +64,12 @@ static uint32_t expected(const struct local_store *store)
                                 2 * sync_ns + GATHER_RETURN_NS);
 }
 
+static bool is_crowd(const struct local_store *store, uint64_t count)
+{
+    uint64_t sync_ns = journal_stats(store->journal)->sync_mean_ns;
+    return count >= GATHER_CROWD && count * GATHER_CHANGE_NS >= 2 * sync_ns;
+}
+
 /* Begin to wait, if that is worth while. */
 static bool begin(struct local_store *store, uint32_t count)
 {
@@ -76,7 +83,7 @@ static bool begin(struct local_store *store, uint32_t count)
         return false;
     }
     uint32_t to_come = expected(store);
-    if (to_come == 0 || count + to_come >= GATHER_CROWD) {
+    if (to_come == 0 || is_crowd(store, (uint64_t)count + to_come)) {
         return false;
     }
     wait_ns = wait_ns < GATHER_WAIT_MAX_NS ? wait_ns : GATHER_WAIT_MAX_NS;
@@ -121,5 +128,6 @@ bool store_gather_waits(struct local_store *store)
 bool store_gather_crowded(const struct local_store *store)
 {
     uint32_t count = store->batches[store->gathering].count;
-    return count >= GATHER_CROWD || count + expected(store) >= GATHER_CROWD;
+    return is_crowd(store, count) ||
+           is_crowd(store, (uint64_t)count + expected(store));
 }
