@@ -247,25 +247,59 @@ static void resolve(struct http_channel *channel)
 
 /* --- sending ------------------------------------------------------------- */
 
+/* What is to be encrypted next: small parts together, in `memory` of
+ * CLIENT_PLAIN_SIZE bytes, since each piece costs a record; or a large one from
+ * where it lies. */
+static struct str next_plain(const struct http_channel *channel, char *memory)
+{
+    size_t used = 0;
+    size_t skip = channel->part_offset;
+    for (uint32_t i = channel->part_index; i < channel->part_count; i++) {
+        const struct iovec *part = &channel->parts[i];
+        struct str rest = {(const char *)part->iov_base + skip,
+                           part->iov_len - skip};
+        bool last = i + 1 == channel->part_count;
+        if (used == 0 && (last || rest.size >= CLIENT_PLAIN_SIZE)) {
+            return rest;
+        }
+        if (rest.size > CLIENT_PLAIN_SIZE - used) {
+            break;
+        }
+        memcpy(memory + used, rest.data, rest.size);
+        used += rest.size;
+        skip = 0;
+    }
+    return (struct str){memory, used};
+}
+
+/* Step over bytes that were encrypted. */
+static void plain_taken(struct http_channel *channel, size_t size)
+{
+    while (channel->part_index < channel->part_count) {
+        size_t left =
+            channel->parts[channel->part_index].iov_len - channel->part_offset;
+        if (size < left) {
+            channel->part_offset += size;
+            return;
+        }
+        size -= left;
+        channel->part_index++;
+        channel->part_offset = 0;
+    }
+}
+
 /* Encrypt as much of the request as there is room for. */
 static enum err encrypt(struct http_channel *channel)
 {
+    char memory[CLIENT_PLAIN_SIZE];
     while (channel->call != NULL && channel->part_index < channel->part_count) {
-        const struct iovec *part = &channel->parts[channel->part_index];
-        struct str rest = {
-            (const char *)part->iov_base + channel->part_offset,
-            part->iov_len - channel->part_offset,
-        };
         size_t size = 0;
-        enum err err = tls_write(channel->tls, rest, &size);
+        struct str plain = next_plain(channel, memory);
+        enum err err = tls_write(channel->tls, plain, &size);
         if (err != ERR_OK) {
             return err == ERR_AGAIN ? ERR_OK : err;
         }
-        channel->part_offset += size;
-        if (size == rest.size) {
-            channel->part_index++;
-            channel->part_offset = 0;
-        }
+        plain_taken(channel, size);
     }
     return ERR_OK;
 }
