@@ -469,8 +469,13 @@ void server_resume(struct http_connection *connection)
     connection->paused = false;
     take_input(connection);
     settle_input(connection);
-    if (connection->state != SERVER_CLOSED && !connection->paused) {
-        io_receive_start(&connection->socket);
+    if (connection->state == SERVER_CLOSED || connection->paused) {
+        return;
+    }
+    io_receive_start(&connection->socket);
+    if (connection->end_due) {
+        connection->end_due = false;
+        server_take_end(connection);
     }
 }
 

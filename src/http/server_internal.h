@@ -94,6 +94,7 @@ struct http_connection {
     bool shaken;        /* the handshake is over */
     bool tls_over;      /* nothing more is read from it */
     bool tls_ended;     /* close_notify was written */
+    bool end_due;       /* close_notify came while receiving was held back */
     struct tls *tls;    /* owned; NULL: plain, or nothing has come */
     size_t cipher_size; /* bytes of its output in the running send */
     /* In. */

@@ -14,7 +14,8 @@
  * - It does not end in time (head_timeout_ms from the beginning): closed.
  * - The stream breaks later: likewise with an alert; what was asked is lost.
  * - The client ends its side with or without close_notify: as with plain
- *   ones, since HTTP knows where its messages end.
+ *   ones, since HTTP knows where its messages end. While it must wait, the end
+ *   waits with what came before it.
  *
  * A session is made with the first byte, not before, and its rings do not
  * grow: a connection costs the same whatever its client sends.
@@ -79,7 +80,10 @@ static void decrypt(struct http_connection *connection)
         }
         if (err == ERR_CLOSED) {
             connection->tls_over = true;
-            server_take_end(connection);
+            connection->end_due = connection->paused;
+            if (!connection->paused) {
+                server_take_end(connection);
+            }
             return;
         }
         if (err != ERR_OK) {

@@ -201,6 +201,33 @@ static void a_client_that_asks_too_much_waits_and_goes_on(void **state)
     scene_end(&scene);
 }
 
+/* What was asked before the end is answered, though it had to wait. */
+static void an_end_behind_requests_that_wait_is_no_early_end(void **state)
+{
+    struct world *world = WORLD(state);
+    struct scene scene = {0};
+    const uint32_t count = HTTP_PIPELINE_MAX + 3;
+    world->mode = MODE_HOLD;
+    scene_start(&scene, world);
+    struct session session = session_open(&scene);
+    PUMP_UNTIL(&session, session.shaken);
+    for (uint32_t i = 0; i < count; i++) {
+        size_t size = 0;
+        assert_int_equal(tls_write(session.tls, STR(GET("/a")), &size), ERR_OK);
+    }
+    tls_end(session.tls); /* it comes with them */
+    PUMP_UNTIL(&session, world->held_count == HTTP_PIPELINE_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        PUMP_UNTIL(&session, world->held_count > i);
+        world_answer_held(world, i);
+    }
+    PUMP_UNTIL(&session, session.noted && session.client.ended);
+    assert_int_equal(count_of(&session, "HTTP/1.1 200"), count);
+    assert_int_equal(count_of(&session, "HTTP/1.1 400"), 0);
+    session_close(&session);
+    scene_end(&scene);
+}
+
 static void an_answer_larger_than_all_rings_is_whole(void **state)
 {
     struct world *world = WORLD(state);
@@ -318,6 +345,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         WORLD_TEST(answers_leave_in_the_order_of_requests),
         WORLD_TEST(a_client_that_asks_too_much_waits_and_goes_on),
+        WORLD_TEST(an_end_behind_requests_that_wait_is_no_early_end),
         WORLD_TEST(an_answer_larger_than_all_rings_is_whole),
         WORLD_TEST(both_ends_are_said),
         WORLD_TEST(a_handshake_that_does_not_end_is_cut),
