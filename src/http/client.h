@@ -101,7 +101,8 @@ struct http_call {
     struct http_source *source;
     uint32_t timeout_ms; /* from start to the whole response, or, with a
                             source, from each piece that was sent to the next,
-                            and from the last one; ERR_TIMEOUT */
+                            and from the last one; begun again when the peer has
+                            taken of them meanwhile; ERR_TIMEOUT */
     bool head_only;      /* the request is HEAD: no body comes */
     /* Private, as all below. */
     struct http_channel *channel;

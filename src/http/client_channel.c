@@ -361,6 +361,7 @@ void client_channel_send(struct http_channel *channel, struct http_call *call)
     }
     channel->source_open = call->source != NULL;
     channel->pulling = false;
+    channel->untaken = 0;
     if (call->source != NULL) {
         call->source->call = call;
         call->source->start(call->source);
@@ -388,6 +389,20 @@ static void pull(struct http_channel *channel)
     }
 }
 
+/* Tell whether the peer has taken some of a body since this was asked, or the
+ * last piece given. The kernel has megabytes of it, and a third of them must go
+ * before it takes the next piece, which can be long for a slow peer. */
+static bool takes_more(struct http_channel *channel)
+{
+    if (channel->stage != CHANNEL_BUSY || channel->call->source == NULL ||
+        channel->untaken == 0) {
+        return false;
+    }
+    size_t before = channel->untaken;
+    channel->untaken = net_untaken(channel->socket.fd);
+    return channel->untaken < before;
+}
+
 /* The channel that waits for a piece of this source; NULL: none does, since
  * its connection broke meanwhile and the call waits for another. */
 static struct http_channel *pulling(const struct http_source *source)
@@ -406,6 +421,7 @@ void http_source_give(struct http_source *source, struct str piece, bool last)
     channel->pulling = false;
     channel->source_open = !last;
     channel->piece = (struct iovec){(void *)piece.data, piece.size};
+    channel->untaken = net_untaken(channel->socket.fd) + piece.size;
     send_parts(channel, &channel->piece, 1);
 }
 
@@ -718,6 +734,11 @@ static void timer_expired(struct io_timer *timer)
 
 void client_channel_timeout(struct http_channel *channel)
 {
+    struct http_call *call = channel->call;
+    if (takes_more(channel)) {
+        io_timer_start(channel->client->io, &call->deadline, call->timeout_ms);
+        return;
+    }
     channel_fail(channel, ERR_TIMEOUT, timeout_text(channel));
 }
 

@@ -91,6 +91,7 @@ struct http_channel {
     struct iovec piece;    /* of the call's source; then `parts` */
     bool source_open;      /* the source has more */
     bool pulling;          /* it is asked for the next piece */
+    size_t untaken;        /* bytes, when last looked at: see sys/net.h */
     struct list link;      /* in endpoint->channels */
     struct list idle;      /* in endpoint->idle */
     struct list idle_all;  /* in client->idle */
@@ -168,7 +169,8 @@ void client_channel_close(struct http_channel *channel);
 /* Free the channels that were closed without a socket. */
 void client_channel_bury(struct http_client *client);
 
-/* Its call's deadline has passed: end both. */
+/* Its call's deadline has passed: end both, or go on if the peer has taken
+ * more of a body that comes by pieces. */
 void client_channel_timeout(struct http_channel *channel);
 
 #endif

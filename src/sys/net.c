@@ -8,9 +8,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -254,6 +256,12 @@ enum err net_peer(int fd, struct net_address *out_address)
     }
     *out_address = address;
     return ERR_OK;
+}
+
+size_t net_untaken(int fd)
+{
+    int size = 0;
+    return ioctl(fd, SIOCOUTQ, &size) == 0 && size > 0 ? (size_t)size : 0;
 }
 
 enum err net_socket(int family, int *out_fd)

@@ -67,6 +67,10 @@ MUST_CHECK enum err net_bound(int fd, struct net_address *out_address);
  * Errors: ERR_IO  among others, when the peer has gone */
 MUST_CHECK enum err net_peer(int fd, struct net_address *out_address);
 
+/* How many bytes that were sent on a TCP socket the other end has not taken;
+ * 0 where that cannot be known. */
+size_t net_untaken(int fd);
+
 /* Make a stream socket for connecting: close-on-exec, non-blocking,
  * TCP_NODELAY. Gives:  `*out_fd`. Errors: ERR_BUSY (descriptors),
  * ERR_UNSUPPORTED, ERR_IO */
