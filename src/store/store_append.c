@@ -581,7 +581,9 @@ static void commit(struct local_store *store)
         /* Power must not take them. */
         store_cursor_ride(store, UINT32_MAX);
         batch->durable = true;
-        store->cursors_due = batch->count > 0;
+        /* Those that move meanwhile have an interval of their own. */
+        store->cursors_due =
+            batch->count > 0 && !list_empty(&store->cursors_dirty);
     } else if (batch->durable) {
         store_cursor_ride(store, STORE_CURSORS_RIDING_MAX);
     }

@@ -710,6 +710,33 @@ static void discarding_the_old_moves_the_cursor(void **state)
     place_end(&place);
 }
 
+/* --- cursors alone -------------------------------------------------------- */
+
+static void
+cursors_that_move_all_the_time_are_committed_now_and_then(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    const uint64_t count = 300;
+    store_place_create(&place);
+    place.options.cursor_interval_ms = 20;
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    struct store_topic *topic = store_place_topic(place.store, "a");
+    append_all(io, topic, 0, count);
+    const struct store_stats *stats = store_stats(place.store);
+    uint64_t commits = stats->commits;
+    uint64_t start_ms = io_now_ms(io);
+    for (uint64_t next = 1; next <= count; next++) {
+        deliver(topic, next);
+        io_run_turn(io, 1);
+    }
+    uint64_t intervals = (io_now_ms(io) - start_ms) / 20;
+    assert_true(stats->commits - commits <= intervals + 1);
+    commits = stats->commits;
+    LOOP_UNTIL(io, stats->commits > commits); /* the last ones, too */
+    place_end(&place);
+}
+
 /* --- idleness ------------------------------------------------------------- */
 
 static void an_idle_store_has_no_timers(void **state)
@@ -762,6 +789,7 @@ int main(void)
         LOOP_TEST(topics_have_a_bound),
         LOOP_TEST(limits_drop_what_was_delivered),
         LOOP_TEST(discarding_the_old_moves_the_cursor),
+        LOOP_TEST(cursors_that_move_all_the_time_are_committed_now_and_then),
         LOOP_TEST(an_idle_store_has_no_timers),
     };
     return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
