@@ -8,20 +8,27 @@
  *
  * One thread, one loop: it is to be measured beside what it measures.
  *
+ * Over TLS the requests of a send are encrypted as the session has room; what
+ * is left waits in `plain` for sent(). Each connection makes a handshake of its
+ * own. When one fails the run ends, since the others would fail likewise.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "cli/bench.h"
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/histogram.h"
+#include "cli/remote_tls.h"
 #include "http/form.h"
 #include "http/parse.h"
+#include "http/tls.h"
 #include "http/url.h"
 #include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/io.h"
 #include "sys/net.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +36,7 @@ enum {
     BENCH_PIPELINE_MAX = 256,
     BENCH_ANSWER_MAX = 1 << 20, /* bytes of one answer */
     BENCH_TOPICS_MAX = 100000,
+    BENCH_PLAIN_SIZE = 16 * 1024, /* decrypted at a time: a record */
 };
 
 #define BENCH_BOUNDARY "opq-bench-boundary" /* of multipart bodies */
@@ -43,6 +51,8 @@ struct bench {
     const struct bench_options *options;
     struct io *io;                        /* owned */
     struct net_address address;           /* of the server */
+    struct str host;                      /* borrowed; that address as text */
+    struct tls_context *tls;              /* owned; NULL: plain HTTP */
     struct load *loads;                   /* owned; one for each topic */
     struct bench_connection *connections; /* owned */
     struct bench_result *result;          /* borrowed */
@@ -50,6 +60,7 @@ struct bench {
     uint32_t open;                        /* connections not yet closed */
     bool measuring;
     bool stopping;
+    enum err err; /* ended the run before its time */
     uint64_t started_ns;
 };
 
@@ -57,8 +68,13 @@ struct bench {
 struct bench_connection {
     struct io_socket socket;
     struct bench *bench; /* borrowed */
+    bool over;           /* io_close() was called */
     bool closed;
-    uint32_t topic; /* next one */
+    struct tls *tls;    /* owned; NULL: plain HTTP */
+    bool shaken;        /* the handshake is over */
+    struct str plain;   /* borrowed; requests not yet encrypted */
+    size_t cipher_size; /* bytes of the running send, if over TLS */
+    uint32_t topic;     /* next one */
     uint32_t under_way;
     uint32_t first; /* oldest in the ring */
     uint32_t owed;  /* requests to send when the running send ends */
@@ -68,18 +84,75 @@ struct bench_connection {
     uint64_t sent_ns[BENCH_PIPELINE_MAX];
 };
 
+/* --- ending --------------------------------------------------------------- */
+
+static void end_connection(struct bench_connection *connection)
+{
+    connection->over = true;
+    io_close(&connection->socket);
+}
+
+static void break_off(struct bench_connection *connection)
+{
+    if (!connection->over) {
+        connection->bench->result->broken++;
+    }
+    end_connection(connection);
+}
+
+static void tls_failed(struct bench_connection *connection)
+{
+    struct bench *bench = connection->bench;
+    char *detail = bench->result->detail;
+
+    (void)snprintf(detail, REMOTE_DETAIL_SIZE, "%s",
+                   tls_detail(connection->tls));
+    if (!connection->shaken) {
+        bench->err = ERR_TLS;
+        io_stop(bench->io);
+    }
+    break_off(connection);
+}
+
 /* --- sending -------------------------------------------------------------- */
+
+/* Encrypt what there is room for, and send what TLS has for the network. */
+static void tls_pump(struct bench_connection *connection)
+{
+    if (connection->over || io_sending(&connection->socket)) {
+        return; /* sent() comes back here */
+    }
+    while (connection->plain.size > 0) {
+        size_t size = 0;
+        enum err err = tls_write(connection->tls, connection->plain, &size);
+        if (err == ERR_AGAIN) {
+            break;
+        }
+        if (err != ERR_OK) {
+            tls_failed(connection);
+            return;
+        }
+        connection->plain =
+            str_cut(connection->plain, size, connection->plain.size);
+    }
+    struct str output = tls_output(connection->tls);
+    if (output.size > 0) {
+        struct iovec part = {(void *)output.data, output.size};
+        connection->cipher_size = output.size;
+        io_send(&connection->socket, &part, 1);
+    }
+}
 
 static void send_requests(struct bench_connection *connection, uint32_t count)
 {
     struct bench *bench = connection->bench;
 
-    if (io_sending(&connection->socket)) {
+    if (io_sending(&connection->socket) || connection->plain.size > 0) {
         connection->owed += count;
         return;
     }
     struct load *load = &bench->loads[connection->topic];
-    struct iovec part = {load->data, load->size * count};
+    struct str requests = {load->data, load->size * count};
     uint64_t now_ns = clock_monotonic_ns();
     for (uint32_t index = 0; index < count; index++) {
         uint32_t slot =
@@ -88,7 +161,25 @@ static void send_requests(struct bench_connection *connection, uint32_t count)
         connection->under_way++;
     }
     connection->topic = (connection->topic + 1) % bench->options->topics;
+    if (connection->tls != NULL) {
+        connection->plain = requests;
+        tls_pump(connection);
+        return;
+    }
+    struct iovec part = {(void *)requests.data, requests.size};
     io_send(&connection->socket, &part, 1);
+}
+
+static void tls_shake(struct bench_connection *connection)
+{
+    enum err err = tls_handshake(connection->tls);
+
+    if (err == ERR_OK) {
+        connection->shaken = true;
+        send_requests(connection, connection->bench->options->pipeline);
+    } else if (err != ERR_AGAIN) {
+        tls_failed(connection);
+    }
 }
 
 static void on_connected(struct io_socket *socket, enum err err)
@@ -97,11 +188,15 @@ static void on_connected(struct io_socket *socket, enum err err)
         CONTAINER_OF(socket, struct bench_connection, socket);
 
     if (err != ERR_OK) {
-        connection->bench->result->broken++;
-        io_close(socket);
+        break_off(connection);
         return;
     }
     io_receive_start(socket);
+    if (connection->tls != NULL) {
+        tls_shake(connection);
+        tls_pump(connection);
+        return;
+    }
     send_requests(connection, connection->bench->options->pipeline);
 }
 
@@ -111,11 +206,14 @@ static void on_sent(struct io_socket *socket, enum err err)
         CONTAINER_OF(socket, struct bench_connection, socket);
 
     if (err != ERR_OK) {
-        connection->bench->result->broken++;
-        io_close(socket);
+        break_off(connection);
         return;
     }
-    if (connection->owed > 0) {
+    if (connection->tls != NULL) {
+        tls_output_sent(connection->tls, connection->cipher_size);
+        tls_pump(connection);
+    }
+    if (connection->owed > 0 && !connection->over) {
         uint32_t owed = connection->owed;
         connection->owed = 0;
         send_requests(connection, owed);
@@ -186,48 +284,102 @@ static size_t take_answers(struct bench_connection *connection,
     return used;
 }
 
-static void on_received(struct io_socket *socket, const char *data, size_t size)
+/* Take what the server says. */
+static void take_input(struct bench_connection *connection, struct str text)
 {
-    struct bench_connection *connection =
-        CONTAINER_OF(socket, struct bench_connection, socket);
     struct buf *input = &connection->input;
-    struct str text = {data, size};
+    struct str all = text;
     uint32_t count = 0;
 
     if (input->size > 0) {
-        buf_append(input, data, size);
-        text = buf_str(input);
+        buf_append_str(input, text);
+        all = buf_str(input);
     }
-    size_t used = take_answers(connection, text, &count);
-    if (used == SIZE_MAX || text.size - used > BENCH_ANSWER_MAX) {
-        connection->bench->result->broken++;
-        io_close(socket);
+    size_t used = take_answers(connection, all, &count);
+    if (used == SIZE_MAX || all.size - used > BENCH_ANSWER_MAX) {
+        break_off(connection);
         return;
     }
     if (input->size > 0) {
         buf_consume(input, used);
-    } else if (used < size) {
-        buf_append(input, data + used, size - used);
+    } else {
+        buf_append_str(input, str_cut(text, used, text.size));
     }
     if (connection->bench->stopping) {
         if (connection->under_way == 0) {
-            io_close(socket);
+            end_connection(connection);
         }
     } else if (count > 0) {
         send_requests(connection, count);
     }
 }
 
-static void on_ended(struct io_socket *socket, enum err err)
+/* The server says no more. */
+static void take_end(struct bench_connection *connection)
+{
+    if (!connection->bench->stopping || connection->under_way > 0) {
+        break_off(connection);
+    }
+    end_connection(connection);
+}
+
+/* Take what TLS has decrypted. */
+static void tls_drain(struct bench_connection *connection)
+{
+    static char plain[BENCH_PLAIN_SIZE]; /* one thread, one loop */
+
+    while (!connection->over) {
+        size_t size = 0;
+        enum err err = tls_read(connection->tls, plain, sizeof(plain), &size);
+        if (err == ERR_AGAIN) {
+            return;
+        }
+        if (err == ERR_OK) {
+            take_input(connection, (struct str){plain, size});
+        } else if (err == ERR_CLOSED) {
+            take_end(connection);
+        } else {
+            tls_failed(connection);
+        }
+    }
+}
+
+static void tls_received(struct bench_connection *connection, struct str input)
+{
+    while (input.size > 0 && !connection->over) {
+        size_t taken = tls_feed(connection->tls, input);
+        if (taken == 0) {
+            break_off(connection); /* it asks TLS, and takes no answers */
+            return;
+        }
+        input = str_cut(input, taken, input.size);
+        if (!connection->shaken) {
+            tls_shake(connection);
+        }
+        if (connection->shaken) {
+            tls_drain(connection);
+        }
+    }
+    tls_pump(connection);
+}
+
+static void on_received(struct io_socket *socket, const char *data, size_t size)
 {
     struct bench_connection *connection =
         CONTAINER_OF(socket, struct bench_connection, socket);
+    struct str input = {data, size};
 
-    (void)err;
-    if (!connection->bench->stopping || connection->under_way > 0) {
-        connection->bench->result->broken++;
+    if (connection->tls != NULL) {
+        tls_received(connection, input);
+    } else {
+        take_input(connection, input);
     }
-    io_close(socket);
+}
+
+static void on_ended(struct io_socket *socket, enum err err)
+{
+    (void)err;
+    take_end(CONTAINER_OF(socket, struct bench_connection, socket));
 }
 
 static void on_closed(struct io_socket *socket)
@@ -237,6 +389,7 @@ static void on_closed(struct io_socket *socket)
     struct bench *bench = connection->bench;
 
     connection->closed = true;
+    tls_destroy(connection->tls);
     buf_fini(&connection->input);
     bench->open--;
     if (bench->open == 0) {
@@ -419,6 +572,14 @@ static enum err connect_all(struct bench *bench)
             return err;
         }
         connection->bench = bench;
+        if (bench->tls != NULL) {
+            err = tls_create_client(bench->tls, bench->host, NULL,
+                                    &connection->tls);
+            if (err != ERR_OK) {
+                file_close(fd);
+                return err;
+            }
+        }
         /* Apart, so that a short run reaches all of many topics. */
         connection->topic =
             (uint32_t)((uint64_t)index * bench->options->topics / count);
@@ -438,10 +599,15 @@ static enum err prepare(struct bench *bench)
     struct url url;
 
     enum err err = url_parse(str_from(options->url), &url, &reason);
-    if (err != ERR_OK || url.secure) {
+    if (err != ERR_OK) {
         return ERR_INVALID;
     }
+    bench->host = url.host;
     err = net_parse(url.host, url.port, &bench->address);
+    if (err == ERR_OK && url.secure) {
+        err = remote_tls_context(options->ca_file, &bench->tls,
+                                 bench->result->detail);
+    }
     if (err == ERR_OK) {
         err = io_create(&io_options, &bench->io);
     }
@@ -469,6 +635,7 @@ static void bench_fini(struct bench *bench)
     }
     free(bench->loads);
     free(bench->connections);
+    tls_context_destroy(bench->tls);
     io_destroy(bench->io);
 }
 
@@ -497,6 +664,7 @@ enum err bench_run(const struct bench_options *options,
         while (bench.open > 0) {
             io_run_turn(bench.io, 100);
         }
+        err = bench.err;
     }
     bench_fini(&bench);
     return err;

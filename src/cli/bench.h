@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/histogram.h"
+#include "cli/remote_tls.h"
 #include "sys/io.h"
 
 #include <stdint.h>
@@ -20,9 +21,10 @@ enum bench_form {
 };
 
 struct bench_options {
-    const char *url;    /* "http://127.0.0.1:8999": a numeric host */
-    const char *target; /* URL in each push */
-    const char *topic;  /* prefix of the topics' names: "bench" gives bench-0 */
+    const char *url;     /* "http://127.0.0.1:8999": a numeric host; or https */
+    const char *ca_file; /* PEM, for https; NULL: the system's */
+    const char *target;  /* URL in each push */
+    const char *topic; /* prefix of the topics' names: "bench" gives bench-0 */
     enum io_backend backend;
     enum bench_form form; /* of single pushes */
     uint32_t connections; /* 1 or more */
@@ -40,13 +42,15 @@ struct bench_result {
     uint64_t refused; /* answers that are not 2xx, warm-up included */
     uint64_t broken;  /* connections that broke */
     int last_status;  /* of those refused */
+    char detail[REMOTE_DETAIL_SIZE]; /* the last failure of TLS; "": none */
     struct histogram latency_ns;
 };
 
 /* Run a load to its end.
  * Blocks: for warm-up and duration.
  * Errors: ERR_INVALID (the URL), ERR_UNSUPPORTED (the back end), ERR_NOMEM,
- *         ERR_BUSY, ERR_IO */
+ *         ERR_BUSY, ERR_IO; ERR_TLS (a handshake, or the file of authorities:
+ *         out_result->detail) */
 MUST_CHECK enum err bench_run(const struct bench_options *options,
                               struct bench_result *out_result);
 

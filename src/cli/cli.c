@@ -145,6 +145,7 @@ static int take_argument(struct cli_call *call,
 {
     const struct cli_option common[] = {
         {"url", &call->url, NULL, NULL},
+        {"ca-file", &call->ca_file, NULL, NULL},
         {"json", NULL, &call->json, NULL},
         {"help", NULL, &call->help, NULL},
         {NULL, NULL, NULL, NULL},
@@ -166,6 +167,14 @@ static int take_argument(struct cli_call *call,
                        argument_count, arguments, index);
 }
 
+/* A variable of the environment; `otherwise` when it is not set, or empty. */
+static const char *from_environment(const char *name, const char *otherwise)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && value[0] != '\0' ? value : otherwise;
+}
+
 int cli_parse(struct cli_call *call,
               int argument_count,
               char *const *arguments,
@@ -173,12 +182,10 @@ int cli_parse(struct cli_call *call,
               uint32_t word_min,
               uint32_t word_max)
 {
-    const char *from_environment = getenv("OPQ_URL");
     bool words_only = false;
 
-    call->url = from_environment != NULL && from_environment[0] != '\0'
-                    ? from_environment
-                    : default_url;
+    call->url = from_environment("OPQ_URL", default_url);
+    call->ca_file = from_environment("OPQ_CA_FILE", NULL);
     for (int index = 0; index < argument_count; index++) {
         int code = CLI_EXIT_OK;
         if (!words_only && strcmp(arguments[index], "--") == 0) {
@@ -218,12 +225,13 @@ static int complain_remote(const struct cli_call *call, enum err err)
 {
     if (err == ERR_INVALID) {
         return cli_complain(call, CLI_EXIT_USAGE,
-                            "not an address: %s (http://HOST:PORT or "
-                            "unix:PATH)",
+                            "not an address: %s (http://HOST:PORT, "
+                            "https://HOST:PORT or unix:PATH)",
                             call->url);
     }
     return cli_complain(call, CLI_EXIT_UNREACHABLE, "%s: %s", call->url,
-                        err_text(err));
+                        err == ERR_TLS ? remote_detail(call->remote)
+                                       : err_text(err));
 }
 
 /* Say what an answer that is no success says. */
@@ -246,7 +254,7 @@ int cli_request(struct cli_call *call, const struct remote_request *request)
     enum err err = ERR_OK;
 
     if (call->remote == NULL) {
-        err = remote_open(call->url, &call->remote);
+        err = remote_open(call->url, call->ca_file, &call->remote);
     }
     if (err == ERR_OK) {
         err = remote_send(call->remote, request, &call->response);

@@ -131,7 +131,7 @@ static int run(const struct cli_call *call, struct bench_options *options)
     enum err err = bench_run(options, &result);
     if (err != ERR_OK) {
         return cli_complain(call, CLI_EXIT_UNREACHABLE, "%s: %s", options->url,
-                            err_text(err));
+                            err == ERR_TLS ? result.detail : err_text(err));
     }
     return print_result(call, options, &result);
 }
@@ -173,6 +173,7 @@ int cli_bench(int argument_count, char *const *arguments)
     }
     if (code == CLI_EXIT_OK) {
         options.url = call.url;
+        options.ca_file = call.ca_file;
         options.connections = (uint32_t)numbers[NUMBER_CONNECTIONS].value;
         options.pipeline = (uint32_t)numbers[NUMBER_PIPELINE].value;
         options.topics = (uint32_t)numbers[NUMBER_TOPICS].value;

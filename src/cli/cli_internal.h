@@ -35,10 +35,11 @@ struct cli_repeats {
 /* A subcommand's command line, taken apart. */
 struct cli_call {
     const char *command;
-    const char *usage; /* what stands behind the command's name */
-    const char *url;   /* --url, OPQ_URL, or the default */
-    bool json;         /* --json */
-    bool help;         /* --help: was printed */
+    const char *usage;   /* what stands behind the command's name */
+    const char *url;     /* --url, OPQ_URL, or the default */
+    const char *ca_file; /* --ca-file, OPQ_CA_FILE, or NULL: the system's */
+    bool json;           /* --json */
+    bool help;           /* --help: was printed */
     uint32_t word_count;
     const char *words[CLI_WORDS_MAX];
     struct remote *remote;           /* owned; NULL until the first request */
@@ -46,9 +47,9 @@ struct cli_call {
 };
 
 /* Take a command line apart: `options` (ended by a NULL name) and --url,
- * --json, --help. Between `word_min` and `word_max` words must be left. What is
- * wrong is said on standard error.
- * Returns CLI_EXIT_OK, or what to exit with. */
+ * --ca-file, --json, --help. Between `word_min` and `word_max` words must be
+ * left. What is wrong is said on standard error. Returns CLI_EXIT_OK, or what
+ * to exit with. */
 int cli_parse(struct cli_call *call,
               int argument_count,
               char *const *arguments,

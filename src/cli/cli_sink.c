@@ -37,6 +37,8 @@ struct sink_options {
     const char *seed;
     const char *io;
     const char *until;
+    const char *tls_cert; /* NULL: plain HTTP */
+    const char *tls_key;
     bool print;
     bool rate;
     bool json;
@@ -352,7 +354,9 @@ static enum err listen_on(struct sink *sink, char text[NET_TEXT_MAX])
         return err;
     }
     net_format(&address, text);
-    err = http_server_listen(sink->server, fd);
+    err = sink->options->tls_cert != NULL
+              ? http_server_listen_tls(sink->server, fd)
+              : http_server_listen(sink->server, fd);
     if (err != ERR_OK) {
         file_close(fd);
     }
@@ -373,6 +377,8 @@ static enum err open_sink(struct sink *sink, char text[NET_TEXT_MAX])
         .body_size_max = REMOTE_BODY_MAX,
         .body_memory_max = (uint64_t)REMOTE_BODY_MAX * 2,
         .connections_max = CONNECTIONS_MAX,
+        .certificate_file = sink->options->tls_cert,
+        .key_file = sink->options->tls_key,
         .handle = handle,
         .context = sink,
     };
@@ -384,6 +390,10 @@ static enum err open_sink(struct sink *sink, char text[NET_TEXT_MAX])
     if (err == ERR_OK) {
         options.io = sink->io;
         err = http_server_create(&options, &sink->server);
+        if (options.certificate_file != NULL &&
+            (err == ERR_NOT_FOUND || err == ERR_INVALID)) {
+            err = ERR_TLS;
+        }
     }
     return err == ERR_OK ? listen_on(sink, text) : err;
 }
@@ -430,12 +440,20 @@ static int serve(struct cli_call *call, struct sink *sink)
     enum err err = open_sink(sink, text);
     if (err == ERR_OK) {
         bool local = str_starts(str_from(text), STR("unix:"));
-        (void)printf("sink listening on %s%s\n", local ? "" : "http://", text);
+        const char *scheme =
+            sink->options->tls_cert != NULL ? "https://" : "http://";
+        (void)printf("sink listening on %s%s\n", local ? "" : scheme, text);
         (void)fflush(stdout);
         if (sink->options->rate) {
             io_timer_start(sink->io, &sink->rate_timer, RATE_MS);
         }
         err = process_thread_start(run_loop, sink, &thread);
+    }
+    if (err == ERR_TLS) {
+        close_sink(sink);
+        return cli_complain(call, CLI_EXIT_FAILED,
+                            "%s and %s are no certificate and its key in PEM",
+                            sink->options->tls_cert, sink->options->tls_key);
     }
     if (err != ERR_OK) {
         close_sink(sink);
@@ -455,13 +473,17 @@ static int serve(struct cli_call *call, struct sink *sink)
     return cli_print(&summary);
 }
 
-static int read_plan(struct cli_call *call, struct sink *sink)
+static int read_options(struct cli_call *call, struct sink *sink)
 {
     const struct sink_options *options = sink->options;
     struct buf detail = {0};
     uint64_t seed = 1;
     int code = CLI_EXIT_OK;
 
+    if ((options->tls_cert == NULL) != (options->tls_key == NULL)) {
+        return cli_complain(call, CLI_EXIT_USAGE,
+                            "--tls-cert and --tls-key need each other");
+    }
     if (str_to_u64(str_from(options->seed), &seed) != ERR_OK) {
         return cli_complain(call, CLI_EXIT_USAGE, "--seed takes a number");
     }
@@ -484,7 +506,7 @@ int cli_sink(int argument_count, char *const *arguments)
         .command = "sink",
         .usage = "[--port 9000] [--listen 127.0.0.1] [--fail RULES] [--seed N]"
                  "\n    [--until COUNT] [--print] [--rate] [--io epoll|uring] "
-                 "[--json]\n"
+                 "[--json]\n    [--tls-cert FILE --tls-key FILE]\n"
                  "RULES: 503:10%,slow:2s,410:seq=7,hang:topic=a:attempt=1",
     };
     struct sink_options sink_options = {.port = "9000",
@@ -499,6 +521,8 @@ int cli_sink(int argument_count, char *const *arguments)
         {"seed", &sink_options.seed, NULL, NULL},
         {"until", &sink_options.until, NULL, NULL},
         {"io", &sink_options.io, NULL, NULL},
+        {"tls-cert", &sink_options.tls_cert, NULL, NULL},
+        {"tls-key", &sink_options.tls_key, NULL, NULL},
         {"print", NULL, &sink_options.print, NULL},
         {"rate", NULL, &sink_options.rate, NULL},
         {NULL, NULL, NULL, NULL},
@@ -513,7 +537,7 @@ int cli_sink(int argument_count, char *const *arguments)
         sink.rate_timer.expired = rate_expired;
         process_block_signals();
         (void)process_raise_files();
-        code = read_plan(&call, &sink);
+        code = read_options(&call, &sink);
         code = code == CLI_EXIT_OK ? serve(&call, &sink) : code;
     }
     cli_call_fini(&call);

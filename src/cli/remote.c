@@ -9,7 +9,9 @@
  */
 #include "cli/remote.h"
 
+#include "cli/remote_tls.h"
 #include "http/parse.h"
+#include "http/tls.h"
 #include "http/url.h"
 #include "sys/net.h"
 
@@ -33,11 +35,16 @@ enum {
 struct remote {
     int fd; /* owned; -1: not connected */
     bool local;
-    struct net_address address; /* of a Unix socket */
+    bool secure;
+    const char *ca_file;         /* borrowed; NULL: the system's */
+    struct tls_context *context; /* owned; made when it is needed */
+    struct remote_tls *tls;      /* owned; NULL: not connected, or plain */
+    struct net_address address;  /* of a Unix socket */
     char host[HOST_MAX];
     char port[8];
     char authority[HOST_MAX + 16];
     struct buf input; /* received, not used yet */
+    char detail[REMOTE_DETAIL_SIZE];
 };
 
 static enum err set_url(struct remote *remote, struct str text)
@@ -45,10 +52,11 @@ static enum err set_url(struct remote *remote, struct str text)
     struct url url;
     const char *reason = NULL;
 
-    if (url_parse(text, &url, &reason) != ERR_OK || url.secure ||
+    if (url_parse(text, &url, &reason) != ERR_OK ||
         url.host.size >= sizeof(remote->host)) {
         return ERR_INVALID;
     }
+    remote->secure = url.secure;
     memcpy(remote->host, url.host.data, url.host.size);
     (void)snprintf(remote->port, sizeof(remote->port), "%u",
                    (unsigned)url.port);
@@ -69,7 +77,8 @@ static enum err set_address(struct remote *remote, const char *address)
         return net_parse(text, 0, &remote->address) == ERR_OK ? ERR_OK
                                                               : ERR_INVALID;
     }
-    if (!str_starts(text, STR("http://"))) {
+    if (!str_starts(text, STR("http://")) &&
+        !str_starts(text, STR("https://"))) {
         buf_append_c(&url, "http://");
     }
     buf_append_str(&url, text);
@@ -78,7 +87,8 @@ static enum err set_address(struct remote *remote, const char *address)
     return err;
 }
 
-enum err remote_open(const char *address, struct remote **out)
+enum err
+remote_open(const char *address, const char *ca_file, struct remote **out)
 {
     struct remote *remote = calloc(1, sizeof(*remote));
 
@@ -86,6 +96,7 @@ enum err remote_open(const char *address, struct remote **out)
         return ERR_NOMEM;
     }
     remote->fd = -1;
+    remote->ca_file = ca_file;
     enum err err = set_address(remote, address);
     if (err != ERR_OK) {
         free(remote);
@@ -97,6 +108,8 @@ enum err remote_open(const char *address, struct remote **out)
 
 static void disconnect(struct remote *remote)
 {
+    remote_tls_end(remote->tls);
+    remote->tls = NULL;
     if (remote->fd >= 0) {
         (void)close(remote->fd);
     }
@@ -110,6 +123,7 @@ void remote_close(struct remote *remote)
         return;
     }
     disconnect(remote);
+    tls_context_destroy(remote->context);
     buf_fini(&remote->input);
     free(remote);
 }
@@ -158,21 +172,52 @@ static enum err connect_by_name(struct remote *remote)
     return err;
 }
 
-/* Connect, unless a kept connection is still open. */
-static enum err ensure_connected(struct remote *remote)
+/* Make the session of a connection. */
+static enum err start_tls(struct remote *remote)
+{
+    enum err err = ERR_OK;
+
+    if (remote->context == NULL) {
+        err = remote_tls_context(remote->ca_file, &remote->context,
+                                 remote->detail);
+    }
+    if (err == ERR_OK) {
+        err = remote_tls_start(remote->context, remote->fd,
+                               str_from(remote->host), &remote->tls,
+                               remote->detail);
+    }
+    if (err != ERR_OK) {
+        disconnect(remote);
+    }
+    return err;
+}
+
+/* Tell whether a kept connection is open, and nothing came unasked. */
+static bool is_open(struct remote *remote)
 {
     char byte;
 
+    if (remote->tls != NULL) {
+        return remote_tls_is_quiet(remote->tls);
+    }
+    return recv(remote->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           errno == EAGAIN;
+}
+
+/* Connect, unless a kept connection is still open. */
+static enum err ensure_connected(struct remote *remote)
+{
     if (remote->fd >= 0) {
-        ssize_t size = recv(remote->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        if (size < 0 && errno == EAGAIN) {
+        if (is_open(remote)) {
             return ERR_OK;
         }
         disconnect(remote);
     }
-    return remote->local
-               ? connect_to(remote, &remote->address.any, remote->address.size)
-               : connect_by_name(remote);
+    if (remote->local) {
+        return connect_to(remote, &remote->address.any, remote->address.size);
+    }
+    enum err err = connect_by_name(remote);
+    return err == ERR_OK && remote->secure ? start_tls(remote) : err;
 }
 
 /* --- a request ------------------------------------------------------------ */
@@ -182,8 +227,21 @@ static enum err socket_err(void)
     return errno == EAGAIN ? ERR_TIMEOUT : err_from_errno(errno);
 }
 
+/* Note why TLS failed. Returns `err`. */
+static enum err note_tls(struct remote *remote, enum err err)
+{
+    if (err == ERR_TLS) {
+        (void)snprintf(remote->detail, sizeof(remote->detail), "%s",
+                       remote_tls_detail(remote->tls));
+    }
+    return err;
+}
+
 static enum err send_all(struct remote *remote, struct str data)
 {
+    if (remote->tls != NULL) {
+        return note_tls(remote, remote_tls_send(remote->tls, data));
+    }
     while (data.size > 0) {
         ssize_t size = send(remote->fd, data.data, data.size, MSG_NOSIGNAL);
         if (size < 0 && errno != EINTR) {
@@ -226,9 +284,15 @@ static enum err receive(struct remote *remote)
     if (buf_reserve(&remote->input, RECEIVE_SIZE) != ERR_OK) {
         return ERR_NOMEM;
     }
+    char *to = remote->input.data + remote->input.size;
+    if (remote->tls != NULL) {
+        size_t size = 0;
+        enum err err = remote_tls_receive(remote->tls, to, RECEIVE_SIZE, &size);
+        remote->input.size += size;
+        return note_tls(remote, err);
+    }
     for (;;) {
-        ssize_t size = recv(remote->fd, remote->input.data + remote->input.size,
-                            RECEIVE_SIZE, 0);
+        ssize_t size = recv(remote->fd, to, RECEIVE_SIZE, 0);
         if (size > 0) {
             remote->input.size += (size_t)size;
             return ERR_OK;
@@ -378,6 +442,11 @@ enum err remote_send(struct remote *remote,
     }
     response->status = answer.status;
     return err;
+}
+
+const char *remote_detail(const struct remote *remote)
+{
+    return remote->detail;
 }
 
 void remote_response_fini(struct remote_response *response)

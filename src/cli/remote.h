@@ -36,13 +36,16 @@ struct remote_response {
     struct buf body; /* owned */
 };
 
-/* Make a remote of "http://host:port", "host:port" or "unix:PATH"; it connects
- * with its first request.
+/* Make a remote of "http://host:port", "https://host:port", "host:port" (which
+ * is http) or "unix:PATH"; it connects with its first request. An https server
+ * is verified by the authorities of `ca_file` (PEM; NULL: the system's).
  *
- * Gives:  `*out`, for remote_close().
- * Errors: ERR_INVALID (the address), ERR_NOMEM
+ * Gives:   `*out`, for remote_close().
+ * Borrows: ca_file, until then.
+ * Errors:  ERR_INVALID (the address), ERR_NOMEM
  */
-MUST_CHECK enum err remote_open(const char *address, struct remote **out);
+MUST_CHECK enum err
+remote_open(const char *address, const char *ca_file, struct remote **out);
 
 /* Close and free it. Accepts NULL. */
 void remote_close(struct remote *remote);
@@ -53,11 +56,15 @@ void remote_close(struct remote *remote);
  * Gives:  the body, for remote_response_fini().
  * Blocks: at most REMOTE_WAIT_S without progress.
  * Errors: ERR_REFUSED, ERR_DNS, ERR_RESET, ERR_CLOSED, ERR_TIMEOUT,
- *         ERR_PROTOCOL, ERR_TOO_LARGE, ERR_NOMEM, ERR_IO
+ *         ERR_PROTOCOL, ERR_TOO_LARGE, ERR_NOMEM, ERR_IO,
+ *         ERR_TLS (remote_detail())
  */
 MUST_CHECK enum err remote_send(struct remote *remote,
                                 const struct remote_request *request,
                                 struct remote_response *response);
+
+/* Why remote_send() gave ERR_TLS; borrowed from the remote. */
+const char *remote_detail(const struct remote *remote);
 
 /* Free an answer. */
 void remote_response_fini(struct remote_response *response);

@@ -352,6 +352,38 @@ def run_cli(*arguments, patience_s=PATIENCE_S, **options):
                           **options)
 
 
+class Sink:
+    """`opq sink` on a free port."""
+
+    def __init__(self, *arguments, tls=None):
+        self.tls = tls  # an ssl.SSLContext, of its clients
+        self.process = subprocess.Popen(
+            [BINARY, 'sink', '--port', '0', *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        line = self.process.stdout.readline()
+        self.url = re.fullmatch(r'sink listening on (https?://\S+)\n',
+                                line).group(1)
+
+    def stats(self):
+        host = self.url.partition('://')[2]
+        connection = (
+            http.client.HTTPConnection(host, timeout=PATIENCE_S)
+            if self.tls is None else
+            http.client.HTTPSConnection(host, timeout=PATIENCE_S,
+                                        context=self.tls))
+        connection.request('GET', '/sink/stats')
+        stats = json.loads(connection.getresponse().read())
+        connection.close()
+        return stats
+
+    def stop(self):
+        """SIGINT; return (exit code, what it printed)."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        text, _ = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, text
+
+
 class Answer:
     """How a receiver answers a request."""
 

@@ -3,7 +3,6 @@
 SPDX-License-Identifier: MIT
 """
 
-import http.client
 import json
 import os
 import re
@@ -11,34 +10,7 @@ import signal
 import subprocess
 
 import pytest
-from harness import BINARY, PATIENCE_S, run_cli, wait_until
-
-
-class Sink:
-    """`opq sink` on a free port."""
-
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen(
-            [BINARY, 'sink', '--port', '0', *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        line = self.process.stdout.readline()
-        self.url = re.fullmatch(r'sink listening on (http://\S+)\n',
-                                line).group(1)
-
-    def stats(self):
-        connection = http.client.HTTPConnection(self.url[7:],
-                                                timeout=PATIENCE_S)
-        connection.request('GET', '/sink/stats')
-        stats = json.loads(connection.getresponse().read())
-        connection.close()
-        return stats
-
-    def stop(self):
-        """SIGINT; return (exit code, what it printed)."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        text, _ = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, text
+from harness import BINARY, PATIENCE_S, Sink, run_cli, wait_until
 
 
 @pytest.fixture

@@ -4,14 +4,16 @@ SPDX-License-Identifier: MIT
 """
 
 import http.client
+import json
 import os
 import socket
 import ssl
+import subprocess
 import time
 
 import pytest
 from certificates import Authority
-from harness import RawConnection, run_cli
+from harness import BINARY, RawConnection, Sink, run_cli
 
 PUSH = ('POST /opq/push?topic=t&url={url} HTTP/1.1\r\n'
         'Host: localhost\r\nContent-Type: text/plain\r\n'
@@ -23,7 +25,14 @@ def authority(tmp_path_factory):
     made = Authority(tmp_path_factory.mktemp('https') / 'tls')
     made.server('good', 'DNS:localhost,IP:127.0.0.1')
     made.server('other', 'DNS:localhost,IP:127.0.0.1')
+    made.server('away', 'DNS:elsewhere.example')
     return made
+
+
+@pytest.fixture(scope='module')
+def stranger(tmp_path_factory):
+    """The file of an authority that vouches for none of them."""
+    return str(Authority(tmp_path_factory.mktemp('https') / 'strange').file)
 
 
 @pytest.fixture
@@ -286,3 +295,136 @@ def test_a_key_that_all_can_read_is_warned_of(serve, authority, context, mode):
     opq = serve(*files(authority), tls=context)
     assert ('key_open_to_others' in opq.log()) == (mode == 0o644)
     path.chmod(0o600)
+
+
+# --- our own programs ---------------------------------------------------------
+
+def run(opq, authority, command, *arguments, **options):
+    return opq.run(command, '--ca-file', str(authority.file), *arguments,
+                   **options)
+
+
+def bench(*arguments):
+    return ('bench', 'push', '--topic', 'load', '--size', '30', '--connections',
+            '4', '--duration', '100ms', '--warmup', '50ms', '--json',
+            *arguments)
+
+
+@pytest.mark.parametrize('pipeline, size', [(1, 30), (256, 3000)])
+def test_bench_pushes_over_tls(secure, authority, pipeline, size):
+    opq = secure()
+    assert opq.request('PUT', '/opq/topics/load-0?paused=yes').status == 201
+    done = run(opq, authority, *bench('--pipeline', str(pipeline),
+                                      '--size', str(size)))
+    assert done.returncode == 0, done
+    figures = json.loads(done.stdout)
+    assert figures['answers'] > 0
+    assert figures['refused'] == figures['broken'] == 0
+    assert opq.topic('load-0')['end'] >= figures['answers']
+    listed = opq.get('/opq/topics/load-0/messages?limit=1').json()
+    assert len(listed['messages'][0]['fields'][0]['value']) == size
+
+
+def test_bench_ends_at_once_when_the_authority_is_wrong(secure, stranger):
+    opq = secure()
+    done = opq.run(*bench('--ca-file', stranger, '--duration', '1h'))
+    assert done.returncode == 2, done
+    assert opq.url in done.stderr and 'certificate' in done.stderr
+    assert done.stdout == ''
+    assert opq.get('/opq/topics').json()['topics'] == []
+
+
+@pytest.mark.parametrize('command', [
+    ('bench', 'push', '--duration', '1h'), ('topics',),
+    ('push', 't', 'http://127.0.0.1:1/', 'x')], ids=lambda words: words[0])
+def test_who_cannot_be_verified_gets_nothing(serve, authority, context,
+                                             stranger, tmp_path, command):
+    def said(*arguments):
+        done = run_cli(*command, '--url', url, *arguments)
+        assert done.returncode == 2, done
+        return done.stderr
+
+    opq = serve(*files(authority), tls=context)
+    url = opq.url
+    assert 'certificate' in said('--ca-file', stranger)
+    assert 'certificate' in said()  # the system's do not know it either
+    assert 'no such file' in said('--ca-file', str(tmp_path / 'none.pem'))
+    assert 'no certificates' in said('--ca-file',
+                                     f'{authority.folder}/good.key')
+    assert opq.get('/opq/topics').json()['topics'] == []
+    away = serve(*files(authority, 'away', 'away'), name='away', ready=False,
+                 tls=context)
+    assert away.listening.wait(10), away.explain()
+    url = away.url
+    assert 'mismatch' in said('--ca-file', str(authority.file))
+
+
+def test_subcommands_speak_tls(secure, authority, receiver, tmp_path):
+    opq = secure('--body-size-max=8m')
+    body = os.urandom(3_000_000)  # more than a session and its socket hold
+    (tmp_path / 'body').write_bytes(body)
+    done = run(opq, authority, 'push', 't', receiver.url(), '--file',
+               str(tmp_path / 'body'), '--type', 'image/png', '--sync', 'disk')
+    assert done.returncode == 0, done
+    assert receiver.wait(1)[0].body == body
+    lines = ''.join(json.dumps({'topic': 'many', 'url': receiver.url(),
+                                'message': 'm' * 900}) + '\n'
+                    for _ in range(3000))
+    done = run(opq, authority, 'batch', input=lines)
+    assert done.returncode == 0, done
+    # Several requests of one kept connection, and answers of many records.
+    done = run(opq, authority, 'tail', 'many', '-n', '3000', '--json')
+    assert done.returncode == 0, done
+    assert len(done.stdout.splitlines()) == 3000
+
+
+def test_the_file_of_authorities_comes_from_the_environment(
+        serve, authority, context):
+    opq = serve(*files(authority), tls=context)
+    assert opq.request('PUT', '/opq/topics/here').status == 201
+    done = subprocess.run([BINARY, 'topics'], text=True, capture_output=True,
+                          check=False,
+                          env={**os.environ, 'OPQ_URL': opq.url,
+                               'OPQ_CA_FILE': str(authority.file)})
+    assert done.returncode == 0 and 'here' in done.stdout, done
+
+
+def test_plain_and_tls_at_the_wrong_port_are_told(serve, secure, authority):
+    opq = secure()
+    done = run_cli('topics', '--url', opq.url.replace('https', 'http'))
+    assert done.returncode == 1 and 'https' in done.stderr, done
+    plain = serve(name='plain')
+    for command in (('topics',), ('bench', 'push', '--duration', '1h')):
+        done = run_cli(*command, '--ca-file', str(authority.file), '--url',
+                       plain.url.replace('http', 'https'))
+        assert done.returncode == 2 and done.stderr, done
+
+
+@pytest.mark.parametrize('back_end', ['epoll', 'uring'])
+def test_the_sink_takes_deliveries_over_tls(serve, authority, context,
+                                            back_end):
+    opq = serve(f'--ca-file={authority.file}', f'--io={back_end}')
+    sink = Sink('--io', back_end, '--until', '20', *files(authority),
+                tls=context)
+    try:
+        assert sink.url.startswith('https://')
+        for number in range(19):
+            opq.push('t', f'{sink.url}/in', str(number))
+        opq.wait_delivered('t', 19)
+        assert sink.stats()['topics'][0]['topic'] == 't'
+        opq.push('t', f'{sink.url}/in', 'last')
+        assert sink.process.wait(30) == 0
+    finally:
+        code, text = sink.stop()
+    assert code == 0 and '20 messages accepted, 0 twice' in text, text
+
+
+@pytest.mark.parametrize('arguments, code, said', [
+    (('--tls-cert', 'good.pem'), 64, 'need each other'),
+    (('--tls-key', 'good.key'), 64, 'need each other'),
+    (('--tls-cert', 'good.pem', '--tls-key', 'other.key'), 1, 'good.pem'),
+    (('--tls-cert', 'none.pem', '--tls-key', 'good.key'), 1, 'none.pem')])
+def test_the_sink_refuses_files_that_do_not_fit(authority, arguments, code,
+                                                said):
+    done = run_cli('sink', '--port', '0', *arguments, cwd=authority.folder)
+    assert done.returncode == code and said in done.stderr, done
