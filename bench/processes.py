@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -87,6 +88,7 @@ class Bench:
         self.settings = settings
         self.flags = list(flags)  # of every OPQ
         self.certificate = os.path.join(folder, 'sink.pem')
+        self.key = os.path.join(folder, 'sink.key')
         self.processes = []
         self.port = {name: free_port() for name in PORTS}
         self.redis = None
@@ -118,16 +120,15 @@ class Bench:
         return code
 
     def start_references(self):
-        key = os.path.join(self.folder, 'sink.key')
         subprocess.run(
             ['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt',
              'ec_paramgen_curve:prime256v1', '-nodes', '-days', '3', '-subj',
              '/CN=sink', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout',
-             key, '-out', self.certificate],
+             self.key, '-out', self.certificate],
             check=True, stderr=subprocess.DEVNULL)
         config = os.path.join(self.folder, 'nginx.conf')
         with open(config, 'w', encoding='utf-8') as file:
-            file.write(NGINX.format(dir=self.folder, key=key,
+            file.write(NGINX.format(dir=self.folder, key=self.key,
                                     certificate=self.certificate, **self.port))
         self.start_sink(self.port['sink'])
         self.start('/usr/sbin/nginx', '-c', config, '-p', self.folder)
@@ -146,10 +147,12 @@ class Bench:
         return sink
 
     @contextlib.contextmanager
-    def opq(self, *flags, binary=None, **environment):
+    def opq(self, *flags, binary=None, secure=False, **environment):
         """A server with an empty directory, which goes with it. It is killed:
         a stop in order would write what is removed the next moment."""
-        server = Opq(self, binary or self.binary, flags, environment)
+        if secure:
+            flags += ('--tls-cert', self.certificate, '--tls-key', self.key)
+        server = Opq(self, binary or self.binary, flags, environment, secure)
         try:
             server.start()
             yield server
@@ -168,6 +171,8 @@ class Bench:
         command = [self.binary, 'bench', 'push', '--json', '--url', url,
                    '--duration', f'{int(seconds * 1000)}ms',
                    '--warmup', f'{int(warmup_s * 1000)}ms']
+        if url.startswith('https:'):
+            command += ['--ca-file', self.certificate]
         options = {'target': self.url('sink') + '/in', **options}
         for name, value in options.items():
             command += ['--' + name, str(value)]
@@ -228,13 +233,15 @@ class Bench:
 class Opq:
     """A server that is measured."""
 
-    def __init__(self, bench, binary, flags, environment):
+    def __init__(self, bench, binary, flags, environment, secure=False):
         self.bench = bench
         self.binary = binary
         self.flags = flags
         self.environment = environment
         self.port = free_port()
         self.data = tempfile.mkdtemp(prefix='data-', dir=bench.folder)
+        self.tls = ssl.create_default_context(
+            cafile=bench.certificate) if secure else None
         self.process = None
         self.connection = None
 
@@ -269,15 +276,22 @@ class Opq:
 
     @property
     def url(self):
-        return f'http://127.0.0.1:{self.port}'
+        scheme = 'https' if self.tls else 'http'
+        return f'{scheme}://127.0.0.1:{self.port}'
+
+    def connect(self):
+        """A connection for requests one after the other."""
+        if self.tls:
+            return http.client.HTTPSConnection('127.0.0.1', self.port,
+                                               timeout=60, context=self.tls)
+        return http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
 
     def request(self, method, path, body=None):
         """One request, with a form or without a body, on a connection that
         is kept; (status, body)."""
         for attempt in range(2):
             if self.connection is None:
-                self.connection = http.client.HTTPConnection(
-                    '127.0.0.1', self.port, timeout=60)
+                self.connection = self.connect()
             try:
                 self.connection.request(
                     method, path, body,
@@ -305,8 +319,9 @@ class Opq:
     def ask_all(self, method, paths):
         """As ask(), many without a body, pipelined; nothing of the answers."""
         again = []
-        with socket.create_connection(('127.0.0.1', self.port), 60) as peer, \
-                peer.makefile('rb') as answers:
+        with contextlib.closing(self.connect()) as connection:
+            connection.connect()
+            peer, answers = connection.sock, connection.sock.makefile('rb')
             for begin in range(0, len(paths), PIPELINED):
                 some = paths[begin:begin + PIPELINED]
                 peer.sendall(b''.join(
