@@ -313,9 +313,28 @@ static enum err outcome_err(struct tls *tls, int rc)
     }
 }
 
+/* OpenSSL wants the queue of errors empty before each call. To look is much
+ * cheaper than to clear it. */
+static void clear_errors(void)
+{
+    if (ERR_peek_error() != 0) {
+        ERR_clear_error();
+    }
+}
+
+/* Tell whether reading cannot give anything: the peer has sent no more, and
+ * nothing is under way inside, such as an answer to a new key that waits for
+ * room. OpenSSL would take and free a buffer of a record to find that out. */
+static bool has_no_input(struct tls *tls)
+{
+    return BIO_ctrl_wpending(tls->network) == 0 && !SSL_has_pending(tls->ssl) &&
+           SSL_is_init_finished(tls->ssl) && !SSL_want_write(tls->ssl) &&
+           SSL_get_shutdown(tls->ssl) == 0;
+}
+
 enum err tls_handshake(struct tls *tls)
 {
-    ERR_clear_error();
+    clear_errors();
     int rc = SSL_do_handshake(tls->ssl);
     if (rc == 1) {
         return ERR_OK;
@@ -331,7 +350,10 @@ enum err tls_handshake(struct tls *tls)
 
 enum err tls_read(struct tls *tls, char *to, size_t size, size_t *out_size)
 {
-    ERR_clear_error();
+    if (has_no_input(tls)) {
+        return ERR_AGAIN;
+    }
+    clear_errors();
     size_t count = 0;
     int rc = SSL_read_ex(tls->ssl, to, size, &count);
     if (rc == 1) {
@@ -347,7 +369,7 @@ enum err tls_write(struct tls *tls, struct str data, size_t *out_size)
         *out_size = 0;
         return ERR_OK;
     }
-    ERR_clear_error();
+    clear_errors();
     size_t count = 0;
     int rc = SSL_write_ex(tls->ssl, data.data, data.size, &count);
     if (rc == 1) {
@@ -360,9 +382,9 @@ enum err tls_write(struct tls *tls, struct str data, size_t *out_size)
 
 void tls_end(struct tls *tls)
 {
-    ERR_clear_error();
+    clear_errors();
     (void)SSL_shutdown(tls->ssl); /* before the end of a handshake: nothing */
-    ERR_clear_error();
+    clear_errors();
 }
 
 struct str tls_output(struct tls *tls)
