@@ -256,6 +256,24 @@ static void join_refuses_what_does_not_fit(void **state)
     assert_string_equal(joined, "a/b");
 }
 
+static void a_file_is_public_when_all_may_read_it(void **state)
+{
+    static const struct {
+        mode_t mode;
+        bool is_public;
+    } cases[] = {{0600, false}, {0640, false}, {0660, false}, {0643, false},
+                 {0644, true},  {0604, true},  {0004, true}};
+    (void)state;
+    make_file("key");
+    assert_int_equal(symlink("key", under("link")), 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(chmod(under("key"), cases[i].mode), 0);
+        assert_int_equal(dir_file_is_public(under("key")), cases[i].is_public);
+        assert_int_equal(dir_file_is_public(under("link")), cases[i].is_public);
+    }
+    assert_false(dir_file_is_public(under("none")));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -275,6 +293,7 @@ int main(void)
         TEST(a_lock_ends_with_its_process),
         TEST(space_is_told),
         TEST(join_refuses_what_does_not_fit),
+        TEST(a_file_is_public_when_all_may_read_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
