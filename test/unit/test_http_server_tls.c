@@ -11,6 +11,31 @@
 
 enum { PIECE_SIZE = 4096 };
 
+/* The n-th allocation of the server from now on fails; 0: none. OpenSSL's own
+ * are not counted, since it is a shared library. */
+static int fail_at;
+static bool in_server;
+
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+
+static bool fails_now(void)
+{
+    return in_server && fail_at > 0 && --fail_at == 0;
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails_now() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+    return fails_now() ? NULL : __real_realloc(memory, size);
+}
+
 /* Files of a certificate, and a server that has them. */
 struct scene {
     struct world *world;
@@ -112,7 +137,9 @@ static void session_pump(struct session *session)
         tls_output_sent(session->tls,
                         client_try_write(&session->client, output));
     }
+    in_server = true;
     world_run_turn(session->client.world);
+    in_server = false;
 }
 
 #define PUMP_UNTIL(session, condition)                                         \
@@ -340,6 +367,75 @@ static void files_that_do_not_fit_make_no_server(void **state)
     scene_end(&scene);
 }
 
+/* Send a piece of the request each time, once there is a session. Returns
+ * whether it was answered, or the connection ended. */
+static bool ask_by_pieces(struct session *session, struct str *request)
+{
+    if (session->shaken && request->size > 0) {
+        size_t size = 0;
+        enum err err = tls_write(session->tls, str_cut(*request, 0, 30), &size);
+        assert_true(err == ERR_OK || err == ERR_AGAIN);
+        *request = str_cut(*request, size, request->size);
+    }
+    return session->client.ended || session->client.reset ||
+           count_of(session, "\r\n\r\n") > 0;
+}
+
+static void a_failed_allocation_costs_one_connection_at_most(void **state)
+{
+    struct world *world = WORLD(state);
+    struct scene scene = {0};
+    const struct str request = STR("POST / HTTP/1.1\r\nHost: a\r\n"
+                                   "Transfer-Encoding: chunked\r\n\r\n"
+                                   "5\r\nhello\r\n0\r\n\r\n");
+    int failed = 0;
+    bool all_done = false;
+    world->mode = MODE_EMPTY;
+    scene_start(&scene, world);
+    for (int i = 1; i < 100 && !all_done; i++) {
+        struct str rest = request;
+        struct session session = session_open(&scene);
+        fail_at = i;
+        PUMP_UNTIL(&session, ask_by_pieces(&session, &rest));
+        bool good = count_of(&session, "HTTP/1.1 204") == 1;
+        assert_true(good || count_of(&session, "HTTP/1.1 503") == 1 ||
+                    session.client.in.size == 0);
+        failed += !good;
+        all_done = fail_at > 0 && good;
+        fail_at = 0;
+        session_close(&session);
+        session = session_open(&scene);
+        session_write(&session, request);
+        PUMP_UNTIL(&session, count_of(&session, "HTTP/1.1 204") == 1);
+        session_close(&session);
+        WAIT_FOR(world,
+                 http_server_stats(world->server)->connections_open == 0);
+    }
+    assert_true(failed > 0);
+    assert_true(all_done);
+    scene_end(&scene);
+}
+
+static void a_server_without_memory_is_not_made(void **state)
+{
+    struct world *world = WORLD(state);
+    struct scene scene = {0};
+    struct http_server *server = NULL;
+    scene_files(&scene, world);
+    in_server = true;
+    fail_at = 1;
+    assert_int_equal(http_server_create(&world->options, &server), ERR_NOMEM);
+    assert_int_equal(fail_at, 0);
+    assert_null(server);
+    assert_int_equal(http_server_create(&world->options, &server), ERR_OK);
+    fail_at = 1;
+    assert_int_equal(http_server_listen_tls(server, -1), ERR_NOMEM);
+    assert_int_equal(fail_at, 0);
+    in_server = false;
+    http_server_destroy(server);
+    scene_end(&scene);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -353,6 +449,8 @@ int main(void)
         WORLD_TEST(plain_http_is_answered_plainly),
         WORLD_TEST(a_client_that_takes_no_answers_is_cut),
         WORLD_TEST(files_that_do_not_fit_make_no_server),
+        WORLD_TEST(a_server_without_memory_is_not_made),
+        WORLD_TEST(a_failed_allocation_costs_one_connection_at_most),
     };
     return world_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
 }
