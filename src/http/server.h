@@ -20,8 +20,10 @@
  * owner instead, as it comes: the exchange is handed over with its end. Then
  * 100 Continue is sent only once the sink is open.
  *
- * An idle connection holds no buffers, but for those of TLS (about 50 KB). A
- * connection whose client does not read its answers is not read from either.
+ * An idle connection holds no buffers, but for those of TLS: 38 to 43 KiB were
+ * measured, 54 to 64 while a handshake waits for its client, up to 86 once
+ * bodies of 100 KB went through. A connection whose client does not read its
+ * answers is not read from either.
  *
  * Threads: the loop's.
  *

@@ -6,6 +6,8 @@ SPDX-License-Identifier: MIT
 import http.client
 import json
 import os
+import pathlib
+import re
 import socket
 import ssl
 import subprocess
@@ -13,7 +15,8 @@ import time
 
 import pytest
 from certificates import Authority
-from harness import BINARY, RawConnection, Sink, run_cli
+from harness import (BINARY, RawConnection, Sink, measures_memory, run_cli,
+                     wait_until)
 
 PUSH = ('POST /opq/push?topic=t&url={url} HTTP/1.1\r\n'
         'Host: localhost\r\nContent-Type: text/plain\r\n'
@@ -232,6 +235,36 @@ def test_an_abrupt_end_harms_no_one_else(secure, context, receiver):
         opq.connect().send(push(receiver.url(), b'x' * 300000)[:-2]).close()
     assert opq.exchange(push(receiver.url(), b'after')).status == 201
     assert receiver.wait(1)[0].body == b'after'
+
+
+def resident_kib(opq):
+    text = pathlib.Path(f'/proc/{opq.pid}/status').read_text()
+    return int(re.search(r'\nVmRSS:\s+(\d+) kB', text).group(1))
+
+
+@measures_memory
+@pytest.mark.parametrize('sent', ['half a hello', 'a hello', 'a handshake'])
+def test_what_a_connection_costs_is_bounded(secure, context, sent):
+    """Measured: 59, 64 and 43 KiB; see doc/operations.md."""
+    count, least_kib, most_kib = 200, 20, 80
+    opq = secure('--shards=1')
+    first = hello(context)
+    for _ in range(3):
+        assert still_serves(opq)
+    before = resident_kib(opq)
+    if sent == 'a handshake':
+        held = [opq.connect() for _ in range(count)]
+    else:
+        size = len(first) if sent == 'a hello' else len(first) // 2
+        held = [opq.connect(tls=None).send(first[:size])
+                for _ in range(count)]
+    wait_until(lambda: resident_kib(opq) - before > count * least_kib,
+               'sessions')  # else it is not measured here what they cost
+    for _ in range(3):
+        assert still_serves(opq)
+    assert resident_kib(opq) - before < count * most_kib
+    for one in held:
+        one.close()
 
 
 def test_silent_connections_count_against_the_cap(secure):
