@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "sys/file.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,15 +42,17 @@ static void copy(struct source *source, char *to, size_t size)
     }
 }
 
-/* Write whole blocks past the page cache, or through it. */
-static enum err
-write_blocks(int fd, const char *blocks, size_t size, uint64_t offset)
+/* Write whole blocks past the page cache, or through it; `*out_direct` tells.
+ */
+static enum err write_blocks(
+    int fd, const char *blocks, size_t size, uint64_t offset, bool *out_direct)
 {
     enum err err = ERR_UNSUPPORTED;
     if (file_set_direct(fd, true)) {
         err = file_write_at(fd, blocks, size, offset, false);
         CHECK(file_set_direct(fd, false));
     }
+    *out_direct = err == ERR_OK;
     if (err == ERR_OK || err == ERR_FULL) {
         return err;
     }
@@ -61,7 +64,7 @@ enum err bulk_write(int fd,
                     uint32_t part_count,
                     uint64_t offset,
                     uint64_t size,
-                    bool *out_direct)
+                    enum bulk_way *out_way)
 {
     const uint64_t align = FILE_DIRECT_ALIGN;
     uint64_t first = (offset + align - 1) / align * align;
@@ -70,9 +73,7 @@ enum err bulk_write(int fd,
     if (last >= first + BULK_DIRECT_MIN) {
         blocks = aligned_alloc(align, last - first);
     }
-    if (out_direct != NULL) {
-        *out_direct = blocks != NULL;
-    }
+    *out_way = BULK_CACHED;
     if (blocks == NULL) {
         return file_write_parts(fd, parts, part_count, offset, false);
     }
@@ -82,7 +83,9 @@ enum err bulk_write(int fd,
     enum err err = file_write_at(fd, edge, first - offset, offset, false);
     if (err == ERR_OK) {
         copy(&source, blocks, last - first);
-        err = write_blocks(fd, blocks, last - first, first);
+        bool direct = false;
+        err = write_blocks(fd, blocks, last - first, first, &direct);
+        *out_way = direct ? BULK_DIRECT : BULK_REFUSED;
     }
     free(blocks);
     if (err == ERR_OK) {

@@ -15,7 +15,6 @@
 
 #include "base/err.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -23,11 +22,16 @@
  */
 enum { BULK_DIRECT_MIN = 64 * 1024 };
 
+enum bulk_way {
+    BULK_CACHED,  /* all of it through the page cache: too small, no memory */
+    BULK_DIRECT,  /* the whole blocks past it */
+    BULK_REFUSED, /* a direct write was tried, and is not possible here */
+};
+
 /* Write all bytes of `parts` (at most IOV_MAX, `size` bytes in all) at
- * `offset`, large runs directly, when the file system, the memory and the size
- * allow it;
- * `*out_direct`, which may be NULL, tells. As durable as any write: not before
- * the next sync. `parts` are changed.
+ * `offset`, large runs past the page cache when the file system, the memory and
+ * the size allow it; `*out_way` tells. As durable as any write: not before the
+ * next sync. `parts` are changed.
  *
  * Errors: ERR_FULL, ERR_IO; some bytes may have been written
  */
@@ -36,6 +40,6 @@ MUST_CHECK enum err bulk_write(int fd,
                                uint32_t part_count,
                                uint64_t offset,
                                uint64_t size,
-                               bool *out_direct);
+                               enum bulk_way *out_way);
 
 #endif

@@ -90,8 +90,9 @@ struct journal_stats {
     uint64_t used_bytes; /* between the last checkpoint and the end */
     uint64_t recovered_entries;
     uint64_t damaged_entries;
-    uint64_t sync_mean_ns; /* running mean of a commit's write and sync */
-    bool direct;           /* O_DIRECT is in use */
+    uint64_t
+        sync_mean_ns; /* running mean of write and sync of JOURNAL_DURABLE */
+    bool direct;      /* O_DIRECT is in use */
 };
 
 /* Open the journal in a directory, which is there, replaying what lies behind

@@ -186,7 +186,11 @@ fill_part(const struct journal_prepare *prepare, size_t size, uint64_t offset)
 {
     if (prepare->direct_fd >= 0 && size % JOURNAL_BATCH_ALIGN == 0 &&
         offset % JOURNAL_BATCH_ALIGN == 0) {
-        return file_write_at(prepare->direct_fd, zeros, size, offset, true);
+        enum err direct_err =
+            file_write_at(prepare->direct_fd, zeros, size, offset, true);
+        if (direct_err == ERR_OK || direct_err == ERR_FULL) {
+            return direct_err;
+        }
     }
     enum err err = file_write_at(prepare->fd, zeros, size, offset, false);
     return err == ERR_OK ? file_sync(prepare->fd) : err;

@@ -298,11 +298,11 @@ static enum err commit(struct topic_writer *writer,
         return ERR_OK;
     }
     writer->dirty = true;
-    bool direct = false;
+    enum bulk_way way = BULK_CACHED;
     enum err err =
         writer->direct
             ? bulk_write(writer->fd, batch->parts, batch->part_count,
-                         writer->size, batch->bytes, &direct)
+                         writer->size, batch->bytes, &way)
             : file_write_parts(writer->fd, batch->parts, batch->part_count,
                                writer->size, false);
     if (err == ERR_OK && batch->entry_count > 0) {
@@ -320,11 +320,8 @@ static enum err commit(struct topic_writer *writer,
     writer->beside += batch->beside;
     writer->end = batch->end;
     writer->position = batch->end;
-    if (direct) {
-        writer->written_back = writer->size;
-    } else {
-        write_back(writer);
-    }
+    writer->direct = writer->direct && way != BULK_REFUSED;
+    write_back(writer);
     watch->grown(watch->context, writer);
     return ERR_OK;
 }

@@ -70,8 +70,10 @@ static int teardown(void **state)
 }
 
 /* Write `size` bytes from parts of odd sizes. */
-static enum err
-write_some(struct world *world, uint64_t offset, size_t size, bool *out_direct)
+static enum err write_some(struct world *world,
+                           uint64_t offset,
+                           size_t size,
+                           enum bulk_way *out_way)
 {
     struct iovec parts[PARTS];
     size_t at = 0;
@@ -80,7 +82,7 @@ write_some(struct world *world, uint64_t offset, size_t size, bool *out_direct)
         parts[i] = (struct iovec){world->given + at, part};
         at += part;
     }
-    return bulk_write(world->fd, parts, PARTS, offset, size, out_direct);
+    return bulk_write(world->fd, parts, PARTS, offset, size, out_way);
 }
 
 static void expect(struct world *world, size_t size)
@@ -118,13 +120,14 @@ static void any_place_and_size_is_written(void **state)
             uint64_t offset = offsets[j];
             uint64_t first = (offset + BLOCK - 1) / BLOCK * BLOCK;
             uint64_t last = (offset + sizes[i]) / BLOCK * BLOCK;
-            bool direct = false;
+            enum bulk_way way = BULK_REFUSED;
             assert_int_equal(file_truncate(world->fd, 0), ERR_OK);
             memset(world->expected, 0, FILE_SIZE);
             memcpy(world->expected + offset, world->given, sizes[i]);
-            assert_int_equal(write_some(world, offset, sizes[i], &direct),
-                             ERR_OK);
-            assert_int_equal(direct, last >= first + BULK_DIRECT_MIN);
+            assert_int_equal(write_some(world, offset, sizes[i], &way), ERR_OK);
+            bool large = last >= first + BULK_DIRECT_MIN;
+            enum bulk_way best = has_direct(world) ? BULK_DIRECT : BULK_REFUSED;
+            assert_int_equal(way, large ? best : BULK_CACHED);
             expect(world, offset + sizes[i]);
         }
     }
@@ -134,9 +137,10 @@ static void writes_may_follow_each_other(void **state)
 {
     struct world *world = *state;
     size_t end = 0;
+    enum bulk_way way;
     for (size_t size = 50000; end + size < FILE_SIZE; size += 31111) {
         memcpy(world->expected + end, world->given, size);
-        assert_int_equal(write_some(world, end, size, NULL), ERR_OK);
+        assert_int_equal(write_some(world, end, size, &way), ERR_OK);
         end += size;
         expect(world, end); /* reading has it in the page cache */
     }
@@ -165,7 +169,8 @@ static void a_failed_write_is_told_or_made_good(void **state)
             memset(world->expected, 0, FILE_SIZE);
             memcpy(world->expected + 5, world->given, size);
             fault_set(&plan);
-            enum err err = write_some(world, 5, size, NULL);
+            enum bulk_way way;
+            enum err err = write_some(world, 5, size, &way);
             fired = fault_fired();
             fault_reset();
             if (err == ERR_OK) {
@@ -191,7 +196,9 @@ what_cannot_be_written_directly_is_written_all_the_same(void **state)
     memcpy(world->expected, world->given, size);
     fault_set(&(struct fault_plan){
         .kinds = FAULT_WRITE, .at = 1, .error_number = EINVAL});
-    assert_int_equal(write_some(world, 0, size, NULL), ERR_OK);
+    enum bulk_way way;
+    assert_int_equal(write_some(world, 0, size, &way), ERR_OK);
+    assert_int_equal(way, BULK_REFUSED);
     assert_true(fault_fired());
     assert_int_equal(fault_count(FAULT_WRITE), 2);
     fault_reset();
