@@ -31,9 +31,10 @@ enum {
     GATHER_RETURN_NS = 500 * 1000, /* from an answer to the next push */
     GATHER_WORTH_START = 2,
     GATHER_WORTH_MAX = 8,
-    GATHER_CROWD = 128,      /* changes, gathered and to come, at the least */
-    GATHER_CHANGE_NS = 8000, /* of the loop's time, for a change */
-    GATHER_UNTRIED_MAX = 64, /* commits between tries while it is no use */
+    GATHER_CROWD = 128,       /* changes, gathered and to come, at the least */
+    GATHER_CHANGE_NS = 8000,  /* of the loop's time, for a change */
+    GATHER_CROWDS_TIMED = 32, /* one of so many commits is timed */
+    GATHER_UNTRIED_MAX = 64,  /* commits between tries while it is no use */
 };
 
 void store_gather_init(struct gather *gather)
@@ -87,12 +88,14 @@ static bool begin(struct local_store *store, uint32_t count)
         return false;
     }
     wait_ns = wait_ns < GATHER_WAIT_MAX_NS ? wait_ns : GATHER_WAIT_MAX_NS;
+    if (!io_gather(store->io, to_come, wait_ns)) {
+        return false;
+    }
     gather->waiting = true;
     gather->until_ns = io_now_ns(store->io) + wait_ns;
     gather->count = count;
     gather->expected = to_come;
     gather->untried = 0;
-    io_gather(store->io, to_come, wait_ns);
     return true;
 }
 
@@ -106,8 +109,7 @@ static bool go_on(struct local_store *store, uint32_t count)
         judge(gather, count);
         return false;
     }
-    io_gather(store->io, to_come, gather->until_ns - now_ns);
-    return true;
+    return io_gather(store->io, to_come, gather->until_ns - now_ns);
 }
 
 bool store_gather_waits(struct local_store *store)
@@ -125,9 +127,13 @@ bool store_gather_waits(struct local_store *store)
                            : begin(store, batch->count);
 }
 
-bool store_gather_crowded(const struct local_store *store)
+bool store_gather_crowded(struct local_store *store)
 {
-    uint32_t count = store->batches[store->gathering].count;
-    return is_crowd(store, count) ||
-           is_crowd(store, (uint64_t)count + expected(store));
+    uint64_t count = store->batches[store->gathering].count;
+    if (!is_crowd(store, count) && !is_crowd(store, count + expected(store))) {
+        return false;
+    }
+    /* Only a commit that is waited for tells how fast the disk is. */
+    store->gather.crowds++;
+    return store->gather.crowds % GATHER_CROWDS_TIMED != 0;
 }

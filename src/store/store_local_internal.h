@@ -297,6 +297,7 @@ struct gather {
     uint32_t count;    /* changes that were there when it began to, */
     uint32_t expected; /* and how many were to come */
     uint32_t worth;    /* from 0 to GATHER_WORTH_MAX: how often they came */
+    uint32_t crowds;   /* commits in a crowd */
     uint32_t untried;  /* commits that did not wait, in a row */
 };
 
@@ -566,19 +567,6 @@ void store_append_kick(struct local_store *store);
 /* The turn hook. */
 void store_append_turn(struct io_hook *hook);
 
-/* --- store_gather.c ------------------------------------------------------- */
-
-/* Begin with a try. */
-void store_gather_init(struct gather *gather);
-
-/* Tell whether the gathered batch, which could be committed now, had better
- * wait; the loop then waits for more. */
-bool store_gather_waits(struct local_store *store);
-
-/* Tell whether the loop has so much to do that it had better go on while the
- * gathered batch is committed, even on a fast disk. */
-bool store_gather_crowded(const struct local_store *store);
-
 /* Make a copy of what a topic is now. NULL: no memory. */
 struct undo *store_append_undo(const struct local_topic *topic);
 
@@ -603,6 +591,19 @@ MUST_CHECK enum err store_append_record(struct store_topic *base,
                                         const void *record,
                                         size_t record_size,
                                         struct store_op *op);
+
+/* --- store_gather.c ------------------------------------------------------- */
+
+/* Begin with a try. */
+void store_gather_init(struct gather *gather);
+
+/* Tell whether the gathered batch, which could be committed now, had better
+ * wait; the loop then waits for more. */
+bool store_gather_waits(struct local_store *store);
+
+/* Tell whether the loop has so much to do that it had better go on while the
+ * gathered batch is committed, even on a fast disk. */
+bool store_gather_crowded(struct local_store *store);
 
 /* --- store_cursor.c ------------------------------------------------------- */
 

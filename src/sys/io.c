@@ -253,14 +253,16 @@ uint64_t io_wall_ms(const struct io *io)
     return io->wall_ms;
 }
 
-void io_gather(struct io *io, uint32_t count, uint64_t span_ns)
+bool io_gather(struct io *io, uint32_t count, uint64_t span_ns)
 {
-    if (count > io->gather_count) {
-        io->gather_ns = io->gather_count == 0 || span_ns < io->gather_ns
-                            ? span_ns
-                            : io->gather_ns;
-        io->gather_count = count;
+    if (!io->ops->counts || count == 0) {
+        return false;
     }
+    bool first = io->gather_count == 0;
+    io->gather_ns = first || span_ns < io->gather_ns ? span_ns : io->gather_ns;
+    io->gather_count =
+        first || count > io->gather_count ? count : io->gather_count;
+    return true;
 }
 
 /* --- hooks and tasks ----------------------------------------------------- */

@@ -110,8 +110,9 @@ uint64_t io_wall_ms(const struct io *io);
  * completed, those not counted that complete as soon as they are submitted
  * (sends): for work that is cheaper done for many at once. Only for the next
  * wait; the largest count and the shortest span hold. What completes meanwhile
- * and what others post waits with it. A hint: over epoll nothing happens. */
-void io_gather(struct io *io, uint32_t count, uint64_t span_ns);
+ * and what others post waits with it. False, and nothing happens, where the
+ * back end cannot count (epoll). */
+bool io_gather(struct io *io, uint32_t count, uint64_t span_ns);
 
 /* --- turn hooks --------------------------------------------------------- */
 

@@ -117,14 +117,15 @@ enum { IO_ACCEPT_PAUSE_MS = 100 };
  * that start something call nobody back. */
 struct io_ops {
     const char *name;
+    bool counts; /* wait() heeds io->gather_count */
     /* Set io->backend. Errors: as io_create() */
     enum err (*create)(struct io *io, uint32_t sockets_max);
     void (*destroy)(struct io *io);
     /* Tell whether dispatch() has work without waiting. */
     bool (*ready)(const struct io *io);
     /* Submit, and wait: 0 not at all, -1 as long as it takes. Returns early
-     * when io->wake_fd is written; not if io->gather_count operations are
-     * waited for and the back end can. Calls nobody. */
+     * when io->wake_fd is written, but not while several operations are waited
+     * for, for io->gather_ns or another short time. Calls nobody. */
     void (*wait)(struct io *io, int64_t wait_ns);
     /* Hand out what has completed, in bounded time. */
     void (*dispatch)(struct io *io);

@@ -584,8 +584,11 @@ static unsigned wait_count(const struct uring *uring, int64_t *wait_ns)
         bool long_wait = *wait_ns < 0 || *wait_ns > URING_SENT_NS;
         *wait_ns = long_wait ? URING_SENT_NS : *wait_ns;
     }
+    /* Each may be a receive, for which a buffer must be there. */
+    uint32_t gather_max = uring->buffer_count / 2;
+    gather = gather < gather_max ? gather : gather_max;
     uint32_t count = gather + uring->sends;
-    return count < URING_GATHER_MAX ? count : URING_GATHER_MAX;
+    return count < URING_COUNT_MAX ? count : URING_COUNT_MAX;
 }
 
 static void uring_wait(struct io *io, int64_t wait_ns)
@@ -692,6 +695,7 @@ static void uring_flush(struct io *io)
 
 const struct io_ops io_uring_ops = {
     .name = "io_uring",
+    .counts = true,
     .create = uring_create,
     .destroy = uring_destroy,
     .ready = uring_ready,

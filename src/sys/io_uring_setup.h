@@ -26,7 +26,7 @@ enum {
     URING_SUBMIT_TRIES = 1000,
     URING_SENT_NS = 100 * 1000, /* from the end of a send to its turn, if
                                    nothing else happens */
-    URING_GATHER_MAX = 512,     /* waited for: buffers and rings hold more */
+    URING_COUNT_MAX = 1024, /* completions waited for; the ring holds more */
 };
 
 struct uring {
