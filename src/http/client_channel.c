@@ -400,7 +400,7 @@ static bool takes_more(struct http_channel *channel)
     }
     size_t before = channel->untaken;
     channel->untaken = net_untaken(channel->socket.fd);
-    return channel->untaken < before;
+    return channel->untaken + CLIENT_TAKEN_MIN <= before;
 }
 
 /* The channel that waits for a piece of this source; NULL: none does, since

@@ -24,6 +24,7 @@ enum {
     CLIENT_DETAIL_SIZE = 320, /* bytes of why a call failed */
     CLIENT_BUCKETS = 256,     /* of the table of endpoints */
     CLIENT_PLAIN_SIZE = 16 * 1024,
+    CLIENT_TAKEN_MIN = 16 * 1024, /* bytes of a body that count as progress */
 };
 
 struct http_client {

@@ -12,7 +12,8 @@
  * - The first byte is a letter: plain HTTP, which gets a plain 400.
  * - The handshake fails: the alert is sent, then the connection closed.
  * - It does not end in time (head_timeout_ms from the beginning): closed.
- * - The stream breaks later: likewise with an alert; what was asked is lost.
+ * - The stream breaks later: likewise with an alert, unless requests are
+ *   unanswered, which are lost at once.
  * - The client ends its side with or without close_notify: as with plain
  *   ones, since HTTP knows where its messages end. While it must wait, the end
  *   waits with what came before it.

@@ -4,7 +4,6 @@
  */
 #include "server/listen.h"
 
-#include "base/check.h"
 #include "base/diag.h"
 #include "sys/file.h"
 #include "sys/net.h"

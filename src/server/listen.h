@@ -24,7 +24,7 @@ struct listen_set {
     int fds[SHARDS_MAX][LISTEN_ADDRESSES_MAX]; /* owned; -1: handed over, or
                                                   none for this shard */
     bool secure[LISTEN_ADDRESSES_MAX];         /* TLS is spoken there */
-    struct buf text; /* owned: "http://127.0.0.1:8999", a line each */
+    struct buf text; /* owned: "http://127.0.0.1:8999" or https, a line each */
 };
 
 /* Tell whether the addresses are such that may be bound; `errors` has a line.
