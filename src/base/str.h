@@ -39,8 +39,10 @@ static inline struct str str_cut(struct str text, size_t start, size_t size)
     if (size > text.size - start) {
         size = text.size - start;
     }
-    const char *data = text.data != NULL ? text.data + start : NULL;
-    return (struct str){data, size};
+    if (text.size == 0) {
+        return text; /* its data may be NULL */
+    }
+    return (struct str){text.data + start, size};
 }
 
 /* Compare bytes. Inline, so that a comparison with a literal is one with its
