@@ -261,6 +261,9 @@ walk_load(struct segment_walk *walk, uint64_t offset, size_t size)
 static struct str
 walk_bytes(const struct segment_walk *walk, uint64_t offset, size_t size)
 {
+    if (walk->block == NULL) {
+        return (struct str){NULL, 0};
+    }
     struct str block = {walk->block, walk->block_size};
     if (offset < walk->block_offset) {
         return (struct str){NULL, 0};
