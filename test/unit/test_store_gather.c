@@ -72,6 +72,17 @@ static uint64_t commits(const struct world *world)
     return store_stats(world->place.store)->commits;
 }
 
+/* Each append is committed in the turn that brought it. */
+static void expect_no_wait(struct world *world, struct io *io)
+{
+    struct store_wait wait;
+    for (int i = 0; i < ROUNDS; i++) {
+        append(world, &wait);
+        io_run_turn(io, 0);
+        assert_int_equal(wait.done_count, 1);
+    }
+}
+
 /* Over epoll, which cannot count, no commit waits. */
 static bool counts(struct io *io)
 {
@@ -132,13 +143,8 @@ static void nobody_expected_is_not_waited_for(void **state)
 {
     struct io *io = loop_of(state);
     static struct world world;
-    struct store_wait wait;
     world_make(&world, io);
-    for (int i = 0; i < ROUNDS; i++) {
-        append(&world, &wait);
-        io_run_turn(io, 0);
-        assert_int_equal(wait.done_count, 1);
-    }
+    expect_no_wait(&world, io);
     world_end(&world, io);
 }
 
@@ -204,17 +210,12 @@ static void over_epoll_no_commit_waits(void **state)
 {
     struct io *io = loop_of(state);
     static struct world world;
-    struct store_wait wait;
     if (counts(io)) {
         return;
     }
     world_make(&world, io);
     world.expected = 1;
-    for (int i = 0; i < ROUNDS; i++) {
-        append(&world, &wait);
-        io_run_turn(io, 0);
-        assert_int_equal(wait.done_count, 1);
-    }
+    expect_no_wait(&world, io);
     world_end(&world, io);
 }
 
