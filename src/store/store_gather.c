@@ -17,9 +17,8 @@
  *   - Where fewer than half of those expected come, waiting is soon given up,
  *     and tried again now and then.
  *
- * Waiting with a fixed delay loses (PostgreSQL's commit_delay knows as much:
- * it asks for commit_siblings); waiting for those known to be about to come
- * gains 20 to 50 % at 64 connections: see doc/performance.md.
+ * Over a back end that cannot count completions no commit waits. What waiting
+ * is worth: doc/performance.md.
  *
  * SPDX-License-Identifier: MIT
  */
