@@ -23,6 +23,7 @@ enum {
     RECORD_HEADER_SIZE = 48,
     RECORD_ALIGN = 8,
     MESSAGE_PAIRS_MAX = 100, /* fields, and likewise headers, of a message */
+    MESSAGE_PRIORITY_MAX = 9,
 };
 
 struct pair {
@@ -43,6 +44,30 @@ struct message_blob {
     uint32_t crc;  /* CRC-32C of them */
 };
 
+#define MESSAGE_RETRIES_UNSET UINT32_MAX /* as its topic says */
+
+/* What a push may ask for besides, and what OPQ notes with a message that it
+ * stores a second time. Most messages have none of it: the table `Options` of
+ * schema/opq.fbs is absent then. Empty and 0: not given. */
+struct message_options {
+    struct str key;              /* ordering key */
+    struct str label;            /* for people and filters */
+    struct str retry_schedule;   /* "5s,1m,10m", as given */
+    struct str dedup_id;         /* what makes it a duplicate */
+    struct str collapse;         /* only the newest of these is sent */
+    struct str flow_key;         /* of the rate that it counts for */
+    struct str callback;         /* URL told of its delivery */
+    struct str failure_callback; /* URL told of its end without delivery */
+    struct str id;               /* given when it was first stored; empty: made
+                                    of topic and sequence */
+    struct str topic;       /* where it belongs, while it waits elsewhere */
+    struct str dead;        /* of a dead letter: why, a JSON object */
+    uint64_t not_before_ms; /* wall clock; not delivered before */
+    uint64_t expires_at_ms; /* wall clock; not delivered after */
+    uint32_t retries;       /* MESSAGE_RETRIES_UNSET: not given */
+    uint32_t priority;      /* 0 to MESSAGE_PRIORITY_MAX, which is first */
+};
+
 /* A message in memory: slices of wherever its bytes are. */
 struct message {
     struct str url;
@@ -59,6 +84,7 @@ struct message {
     struct str method;          /* empty: POST */
     uint32_t timeout_ms;        /* of an attempt; 0: the topic's */
     uint64_t pushed_at_ms;      /* wall clock, since 1970 */
+    const struct message_options *options; /* borrowed; NULL: none */
 };
 
 /* A stored message, read back. The pairs are in `memory`. */
@@ -66,6 +92,7 @@ struct record {
     uint64_t sequence;
     uint32_t size; /* bytes on disk, header and padding included */
     struct message message;
+    struct message_options options; /* message.options, if there are any */
     struct pair memory[2 * MESSAGE_PAIRS_MAX];
 };
 
