@@ -14,6 +14,7 @@
 #include "base/diag.h"
 #include "queue/deliverer_delivery.h"
 #include "queue/deliverer_internal.h"
+#include "queue/deliverer_parcel.h"
 #include "sys/clock.h"
 
 #include <stdlib.h>
@@ -54,7 +55,7 @@ static void fill_slots(struct deliverer *deliverer)
         if (waiter == NULL) {
             return;
         }
-        deliverer_delivery_slot(CONTAINER_OF(waiter, struct delivery, waiter));
+        deliverer_parcel_slot(CONTAINER_OF(waiter, struct parcel, waiter));
     }
 }
 
@@ -83,6 +84,16 @@ static void feed(struct deliverer *deliverer)
     }
 }
 
+/* Note the cursors that went on, each once a turn. */
+static void note_cursors(struct deliverer *deliverer)
+{
+    struct list *link = NULL;
+
+    while ((link = list_take_first(&deliverer->dirty)) != NULL) {
+        deliverer_delivery_note(CONTAINER_OF(link, struct delivery, dirty));
+    }
+}
+
 static void turn(struct io_hook *hook)
 {
     struct deliverer *deliverer = CONTAINER_OF(hook, struct deliverer, hook);
@@ -97,6 +108,7 @@ static void turn(struct io_hook *hook)
     }
     fill_slots(deliverer);
     feed(deliverer);
+    note_cursors(deliverer);
     bool awake_left = !list_empty(&deliverer->ready);
     CHECK(list_empty(&deliverer->starved) || deliverer->reading > 0 ||
           awake_left);
@@ -136,6 +148,8 @@ enum err deliverer_create(const struct deliverer_options *options,
     list_init(&deliverer->deliveries);
     list_init(&deliverer->ready);
     list_init(&deliverer->starved);
+    list_init(&deliverer->dirty);
+    list_init(&deliverer->parcels);
     list_init(&deliverer->free);
     list_init(&deliverer->flying);
     list_init(&deliverer->readers.list);
@@ -173,6 +187,10 @@ void deliverer_destroy(struct deliverer *deliverer)
         outgoing_fini(&deliverer->flights[i].outgoing);
     }
     free(deliverer->flights);
+    struct list *link = NULL;
+    while ((link = list_take_first(&deliverer->parcels)) != NULL) {
+        free(CONTAINER_OF(link, struct parcel, base.link));
+    }
     free(deliverer);
 }
 
@@ -232,7 +250,7 @@ void deliverer_cut(struct deliverer *deliverer)
     while (!list_empty(&deliverer->flying)) {
         struct flight *flight =
             CONTAINER_OF(deliverer->flying.next, struct flight, link);
-        deliverer_delivery_give_up(flight->delivery);
+        deliverer_parcel_give_up(flight->parcel);
     }
     kick(deliverer);
 }

@@ -1,23 +1,20 @@
-/* The delivery of one topic.
+/* The delivery of one topic from one cursor.
  *
  * The happy path, in one turn of the loop:
- *   - an answer came: the outcome goes to the lane, the cursor to the store,
- *     the slot back; the lane says READ, so the delivery is awake;
- *   - in the hook the next record is read, a slot taken, the request rendered
- *     into the flight, the call started;
- *   - the loop submits it with everything else of this turn.
+ *   - an answer came: the parcel is done, its slot free, the delivery awake;
+ *   - in the hook the next record is read, becomes a parcel, gets a slot and is
+ *     sent while the record is at hand;
+ *   - at the end of the hook the cursor is noted, once for all of the turn;
+ *   - the loop submits it with everything else.
  *
  * What can go wrong, and the policy:
- *   - the attempt fails: it is counted in the cursor (so a restart knows), the
- *     lane backs off, and what the delivery held goes back meanwhile;
- *   - the record cannot be read: nothing is counted, the lane backs off;
- *   - it is lost (quarantined, or dropped by retention): the lane goes on
- *     behind it, and an event says so;
- *   - its body lies in a file that is missing or damaged: as when it is lost;
- *     what was sent of it is cut off before its end;
- *   - its URL or method cannot be used: a failed attempt like any other, since
- *     a message is never dropped;
- *   - there is no memory: as when it cannot be read.
+ *   - a record cannot be read: the delivery waits a while and tries again;
+ *   - it is lost (quarantined, or dropped by retention): delivery goes on
+ * behind it, and an event says so;
+ *   - the cursor was moved: all parcels are forgotten; what is in flight is
+ *     waited for first, so that no message of a lane overtakes another, and
+ *     nothing is noted of it.
+ * Of a single message: deliverer_parcel.c.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -26,637 +23,324 @@
 #include "base/check.h"
 #include "base/diag.h"
 #include "queue/deliverer_internal.h"
+#include "queue/deliverer_parcel.h"
 #include "queue/deliverer_reader.h"
-#include "sys/file.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-/* How an attempt ended. */
-struct ending {
-    enum err err;       /* ERR_OK: an answer came */
-    int status;         /* 0: none came */
-    const char *detail; /* for people; NULL */
-    uint64_t after_ms;  /* Retry-After; 0: none */
-    bool lost;          /* the message cannot be sent, now or later */
-};
-
-static bool is_delivered(const struct ending *ending)
-{
-    return ending->err == ERR_OK && ending->status >= 200 &&
-           ending->status <= 299;
-}
 
 static struct io *io_of(const struct delivery *delivery)
 {
     return delivery->deliverer->options.io;
 }
 
-/* --- steps ---------------------------------------------------------------- */
-
-static struct lane_place place_of(const struct delivery *delivery)
+static struct parcel *parcel_of(struct window_parcel *base)
 {
-    const struct store_topic *stored = delivery->topic->store;
-
-    return (struct lane_place){
-        .next = stored->cursor.next,
-        .attempts = stored->cursor.attempts,
-        .end = stored->bounds.end,
-    };
+    return CONTAINER_OF(base, struct parcel, base);
 }
 
-/* Tell the store how far the lane is. */
-static void note(struct delivery *delivery)
+static void say_skipped(const struct delivery *delivery,
+                        uint64_t first,
+                        uint64_t end,
+                        const char *reason)
 {
-    struct store_cursor cursor = {
-        .next = delivery->lane.next,
-        .attempts = delivery->lane.attempts,
-    };
-
-    store_cursor_store(delivery->topic->store, &cursor);
-}
-
-static void delay_stop(struct delivery *delivery)
-{
-    if (io_timer_running(&delivery->timer)) {
-        io_timer_stop(io_of(delivery), &delivery->timer);
-        delivery->deliverer->stats.backing_off--;
-    }
-}
-
-static void delay_start(struct delivery *delivery, uint64_t delay_ms)
-{
-    delivery->due_ms = io_now_ms(io_of(delivery)) + delay_ms;
-    io_timer_start(io_of(delivery), &delivery->timer, delay_ms);
-    delivery->deliverer->stats.backing_off++;
-}
-
-/* Perform a decision. What the step before began ends here. */
-static void perform(struct delivery *delivery, struct lane_decision decision)
-{
-    if (decision.note) {
-        note(delivery);
-    }
-    if (decision.step == LANE_STEP_NONE || decision.step == LANE_STEP_SLOT) {
-        return; /* who asked for a slot goes on with it himself */
-    }
-    delay_stop(delivery);
-    endpoint_leave(&delivery->waiter);
-    list_remove(&delivery->ready);
-    switch (decision.step) {
-    case LANE_STEP_READ:
-        if (delivery->reading) {
-            deliverer_reader_drop(delivery);
-        }
-        deliverer_delivery_wake(delivery);
-        break;
-    case LANE_STEP_DELAY:
-        deliverer_reader_keep(delivery, &delivery->deliverer->readers_idle);
-        delay_start(delivery, decision.delay_ms);
-        break;
-    default:
-        deliverer_reader_keep(delivery, &delivery->deliverer->readers_idle);
-        break;
-    }
-}
-
-static void timer_expired(struct io_timer *timer)
-{
-    struct delivery *delivery = CONTAINER_OF(timer, struct delivery, timer);
-
-    delivery->deliverer->stats.backing_off--;
-    perform(delivery, lane_due(&delivery->lane));
-}
-
-static void watch_moved(struct store_watch *watch)
-{
-    struct delivery *delivery = CONTAINER_OF(watch, struct delivery, watch);
-
-    if (delivery->lane.state == LANE_IDLE) {
-        deliverer_delivery_wake(delivery);
-    }
-}
-
-/* Tell whether the n-th of a row is worth a line: at each doubling. */
-static bool worth_a_line(uint32_t count)
-{
-    return (count & (count - 1)) == 0;
-}
-
-/* --- outcomes ------------------------------------------------------------- */
-
-static void failure_forget(struct delivery *delivery)
-{
-    free(delivery->failure);
-    delivery->failure = NULL;
-}
-
-/* Keep what is known of a failure, for people. Without memory it is not. */
-static void failure_remember(struct delivery *delivery,
-                             const struct ending *ending)
-{
-    struct failure *failure = delivery->failure;
-
-    if (failure == NULL) {
-        failure = malloc(sizeof(*failure));
-    }
-    if (failure == NULL) {
-        return;
-    }
-    failure->sequence = delivery->lane.next;
-    failure->class = deliverer_class(ending->err, ending->status);
-    failure->status = ending->status;
-    (void)snprintf(failure->detail, sizeof(failure->detail), "%s",
-                   ending->detail != NULL ? ending->detail : "");
-    delivery->failure = failure;
-}
-
-static const char *target_name(const struct delivery *delivery)
-{
-    return delivery->target != NULL ? delivery->target->name : "";
-}
-
-static void say_blocked(const struct delivery *delivery,
-                        const struct ending *ending)
-{
-    const struct lane *lane = &delivery->lane;
-
-    if (worth_a_line(lane->attempts)) {
-        DIAG_WARN("delivery_blocked",
-                  "topic=%s seq=%" PRIu64 " attempts=%u class=%s status=%d "
-                  "target=%s detail=%s",
-                  delivery->topic->store->name, lane->next, lane->attempts,
-                  deliverer_class(ending->err, ending->status), ending->status,
-                  target_name(delivery),
-                  ending->detail != NULL ? ending->detail : "");
-    }
-}
-
-static void
-count(struct delivery *delivery, const struct ending *ending, bool delivered)
-{
-    struct deliverer_stats *stats = &delivery->deliverer->stats;
-    struct topic_stats *topic_stats = &delivery->topic->stats;
-
-    stats->attempts++;
-    topic_stats->attempts++;
-    if (delivered) {
-        stats->delivered++;
-        topic_stats->delivered++;
-        return;
-    }
-    topic_stats->attempts_failed++;
-    if (ending->err != ERR_OK) {
-        stats->failed_by_err[ending->err]++;
-    } else {
-        int digit = ending->status / 100;
-        stats->failed_by_status[digit > 0 && digit < 6 ? digit : 0]++;
-    }
-}
-
-/* The lane goes past a message whose body is not there any more. */
-static void
-say_lost(const struct delivery *delivery, uint64_t sequence, enum err err)
-{
-    store_blob_damaged(delivery->topic->store, sequence, err);
     DIAG_WARN("delivery_skipped",
               "topic=%s seq=%" PRIu64 " to=%" PRIu64 " reason=%s",
-              delivery->topic->store->name, sequence, sequence,
-              "its body is damaged on disk");
+              delivery->topic->store->name, first, end - 1, reason);
 }
 
-/* An attempt ended; the slot is given back by the step that follows. */
-static void end(struct delivery *delivery, const struct ending *ending)
-{
-    struct deliverer *deliverer = delivery->deliverer;
-    struct lane *lane = &delivery->lane;
-    struct lane_place place = place_of(delivery);
-    bool delivered = is_delivered(ending);
-    struct lane_outcome outcome = {
-        .delivered = delivered || ending->lost,
-        .after_ms = ending->after_ms,
-    };
+/* --- the cursor ----------------------------------------------------------- */
 
-    count(delivery, ending, delivered);
-    perform(delivery, lane_look(lane, &place)); /* has the cursor moved? */
-    bool stray = lane->stray;
-    uint32_t attempts = lane->attempts;
-    uint64_t sequence = lane->next;
-    struct lane_decision decision =
-        lane_end(lane, &outcome, &deliverer->policy, &deliverer->random);
-    if (!stray && delivered) {
-        failure_forget(delivery);
-        if (attempts > 0) {
-            DIAG_INFO("delivery_recovered",
-                      "topic=%s seq=%" PRIu64 " attempts=%u target=%s",
-                      delivery->topic->store->name, sequence, attempts,
-                      target_name(delivery));
+static void mark(struct delivery *delivery)
+{
+    const struct store_cursor *cursor = &delivery->place->cursor;
+
+    delivery->noted = (struct cursor_mark){
+        .next = cursor->next,
+        .attempts = cursor->attempts,
+        .range_count = cursor->range_count,
+        .retry_count = cursor->retry_count,
+    };
+}
+
+void deliverer_delivery_dirty(struct delivery *delivery)
+{
+    if (!list_linked(&delivery->dirty)) {
+        list_append(&delivery->deliverer->dirty, &delivery->dirty);
+    }
+}
+
+void deliverer_delivery_note(struct delivery *delivery)
+{
+    struct store_range ranges[CURSOR_RANGES_MAX];
+    struct store_retry retries[CURSOR_RETRIES_MAX];
+    struct store_cursor cursor;
+
+    deliverer_delivery_follow(delivery);
+    window_cursor(&delivery->window, ranges, retries, &cursor);
+    store_cursor_store(delivery->place, &cursor);
+    mark(delivery);
+}
+
+/* Forget all parcels; those in flight are stray. */
+static void forget(struct delivery *delivery)
+{
+    struct window *window = &delivery->window;
+
+    while (!list_empty(&window->parcels)) {
+        struct parcel *parcel = parcel_of(
+            CONTAINER_OF(window->parcels.next, struct window_parcel, link));
+        window_drop(window, &parcel->base);
+        if (parcel->doing == PARCEL_SENDING) {
+            parcel->stray = true;
+            delivery->strays++;
+        } else {
+            deliverer_parcel_free(parcel);
         }
-    } else if (!stray && ending->lost) {
-        failure_forget(delivery);
-        say_lost(delivery, sequence, ending->err);
-    } else if (!stray) {
-        failure_remember(delivery, ending);
-        say_blocked(delivery, ending);
     }
-    perform(delivery, decision);
 }
 
-/* The message cannot be sent as it is. Nothing goes out, but it counts as an
- * attempt, so that it is seen and not tried in a loop. */
-static void refuse(struct delivery *delivery, const char *reason)
+static enum err window_begin(struct delivery *delivery)
 {
-    struct ending ending = {.err = ERR_PROTOCOL, .detail = reason};
+    const struct store_topic *place = delivery->place;
 
-    lane_start(&delivery->lane);
-    end(delivery, &ending);
+    return window_init(&delivery->window, SETTINGS_ORDER_TOPIC, &place->cursor,
+                       place->bounds.end, true);
 }
 
-/* What is needed to go on is not there: try again later. */
-static void stumble(struct delivery *delivery, enum err err)
+/* Begin anew where the cursor is. Without memory for its ranges they are
+ * forgotten: more is repeated then. */
+static void restart(struct delivery *delivery)
 {
-    struct deliverer *deliverer = delivery->deliverer;
-    struct lane *lane = &delivery->lane;
-    struct lane_decision decision =
-        lane_missed(lane, true, &deliverer->policy, &deliverer->random);
+    const struct store_topic *place = delivery->place;
 
-    if (worth_a_line(lane->unreadable)) {
-        DIAG_WARN("delivery_unreadable",
-                  "topic=%s seq=%" PRIu64 " times=%u err=%s",
-                  delivery->topic->store->name, lane->next, lane->unreadable,
-                  err_text(err));
+    forget(delivery);
+    window_fini(&delivery->window);
+    if (window_begin(delivery) != ERR_OK) {
+        struct store_cursor bare = {.next = place->cursor.next,
+                                    .attempts = place->cursor.attempts};
+        enum err err = window_init(&delivery->window, SETTINGS_ORDER_TOPIC,
+                                   &bare, place->bounds.end, true);
+        CHECK(err == ERR_OK); /* it allocates nothing then */
     }
-    perform(delivery, decision);
+    if (io_timer_running(&delivery->timer)) {
+        io_timer_stop(io_of(delivery), &delivery->timer);
+    }
+    deliverer_reader_drop(&delivery->scan);
+    deliverer_reader_drop(&delivery->again);
+    deliverer_delivery_wake(delivery);
 }
 
-/* --- flights -------------------------------------------------------------- */
-
-static struct flight *flight_take(struct delivery *delivery)
+/* Messages below the oldest are gone, and with them what is known of them. */
+static void trim(struct delivery *delivery)
 {
-    struct deliverer *deliverer = delivery->deliverer;
-    struct list *link = list_take_first(&deliverer->free);
+    struct window *window = &delivery->window;
+    uint64_t oldest = delivery->place->bounds.oldest;
 
-    CHECK(link != NULL); /* as many as there are slots */
-    struct flight *flight = CONTAINER_OF(link, struct flight, link);
-    deliverer->warm -= deliverer->warm > 0 ? 1 : 0;
-    flight->delivery = delivery;
-    delivery->flight = flight;
-    list_append(&deliverer->flying, link);
-    deliverer->stats.in_flight++;
-    return flight;
+    while (!list_empty(&window->parcels) && window_floor(window) < oldest) {
+        struct parcel *parcel = parcel_of(
+            CONTAINER_OF(window->parcels.next, struct window_parcel, link));
+        window_drop(window, &parcel->base);
+        if (parcel->doing == PARCEL_SENDING) {
+            parcel->stray = true;
+            delivery->strays++;
+        } else {
+            deliverer_parcel_free(parcel);
+        }
+    }
+    window_trim(window, oldest);
+    deliverer_delivery_wake(delivery);
 }
 
-/* Put it back on top, so that memory that was used just now is used again.
- * After a burst most of the pool gives its memory back. */
-static void flight_return(struct delivery *delivery)
+static bool has_moved(const struct delivery *delivery)
 {
-    struct deliverer *deliverer = delivery->deliverer;
-    struct flight *flight = delivery->flight;
+    const struct store_cursor *cursor = &delivery->place->cursor;
+    const struct cursor_mark *noted = &delivery->noted;
 
-    delivery->flight = NULL;
-    flight->delivery = NULL;
-    if (flight->body != NULL) {
-        body_source_destroy(flight->body);
-        flight->body = NULL;
-        deliverer->bodies--;
-    }
-    list_remove(&flight->link);
-    if (deliverer->warm < DELIVERER_WARM_MAX) {
-        outgoing_clear(&flight->outgoing);
-        list_prepend(&deliverer->free, &flight->link);
-        deliverer->warm++;
-    } else {
-        outgoing_fini(&flight->outgoing);
-        list_append(&deliverer->free, &flight->link);
-    }
-    CHECK(deliverer->stats.in_flight > 0);
-    deliverer->stats.in_flight--;
+    return cursor->next != noted->next ||
+           cursor->range_count != noted->range_count ||
+           cursor->retry_count != noted->retry_count;
 }
 
-/* What a failing answer asks for, in milliseconds; 0 when nothing. */
-static uint64_t asked_for(struct delivery *delivery,
-                          const struct http_result *result)
+void deliverer_delivery_follow(struct delivery *delivery)
 {
-    uint64_t after_ms = 0;
-    const struct http_header *header =
-        http_head_find(result->head, STR("retry-after"));
+    const struct store_topic *place = delivery->place;
+    struct window *window = &delivery->window;
 
-    if (header == NULL ||
-        retry_after_ms(&delivery->deliverer->policy, header->value,
-                       io_wall_ms(io_of(delivery)), &after_ms) != ERR_OK) {
-        return 0;
+    if (has_moved(delivery)) {
+        if (place->bounds.oldest > window_floor(window)) {
+            trim(delivery);
+        } else {
+            restart(delivery);
+        }
+    } else if (place->cursor.attempts != delivery->noted.attempts &&
+               !list_empty(&window->parcels)) {
+        /* It was moved to where it stands. */
+        CONTAINER_OF(window->parcels.next, struct window_parcel, link)
+            ->attempts = place->cursor.attempts;
     }
-    return after_ms;
+    mark(delivery);
+    window->end =
+        place->bounds.end > window->scan ? place->bounds.end : window->scan;
 }
 
-/* Tell whether a failure says nothing about the target: we had no memory, no
- * descriptor, or a kernel that said no. */
-static bool is_ours(enum err err)
+/* --- finding -------------------------------------------------------------- */
+
+uint32_t deliverer_delivery_concurrency(const struct delivery *delivery)
 {
-    return err == ERR_NOMEM || err == ERR_BUSY || err == ERR_IO ||
-           err == ERR_CORRUPT;
+    (void)delivery;
+    return DELIVERER_CONCURRENCY;
 }
 
-static void call_done(struct http_call *call, const struct http_result *result)
+enum err deliverer_delivery_url(struct delivery *delivery,
+                                const struct record *record,
+                                struct url *out_url,
+                                const char **out_reason)
 {
-    struct flight *flight = CONTAINER_OF(call, struct flight, call);
-    struct delivery *delivery = flight->delivery;
-    struct deliverer *deliverer = delivery->deliverer;
-    struct ending ending = {
-        .err = result->err,
-        .detail = result->detail,
-        .lost = flight->body != NULL && result->err == ERR_CORRUPT,
-    };
+    struct url_memo *memo = &delivery->deliverer->urls;
+    struct str text = record->message.url;
 
-    if (result->head != NULL) {
-        ending.status = result->head->status;
+    if (url_memo_find(memo, text, out_url)) {
+        return ERR_OK;
     }
-    bool delivered = is_delivered(&ending);
-    if (ending.err == ERR_OK && !delivered) {
-        ending.detail = http_status_text(ending.status);
-        ending.after_ms = asked_for(delivery, result);
-    }
-    histogram_record(&deliverer->stats.attempt_us, result->elapsed_ns / 1000);
-    if (!is_ours(ending.err)) {
-        endpoint_note(&delivery->target->endpoint, ending.err, ending.status,
-                      delivered, io_wall_ms(deliverer->options.io));
-    }
-    if (ending.after_ms > 0) {
-        deliverer_target_hold(delivery->target, ending.after_ms);
-    }
-    flight_return(delivery);
-    end(delivery, &ending);
-}
-
-static uint32_t timeout_of(const struct delivery *delivery,
-                           const struct message *message)
-{
-    if (message->timeout_ms > 0) {
-        return message->timeout_ms;
-    }
-    if (delivery->topic->settings.timeout_ms > 0) {
-        return delivery->topic->settings.timeout_ms;
-    }
-    return delivery->deliverer->options.timeout_ms;
-}
-
-/* The body's file is missing, or not what it was: go on behind the message. */
-static void lose(struct delivery *delivery, enum err err)
-{
-    struct lane *lane = &delivery->lane;
-    uint64_t sequence = lane->next;
-
-    say_lost(delivery, sequence, err);
-    perform(delivery, lane_found(lane, sequence + 1));
-    struct lane_place place = place_of(delivery);
-    perform(delivery, lane_change(lane, &place, lane->paused));
-}
-
-/* Open the body of a message that lies in a file.
- * Errors: those of store_blob_open(); ERR_NOMEM */
-static enum err body_open(struct delivery *delivery,
-                          const struct record *record,
-                          struct body_source **out)
-{
-    struct deliverer *deliverer = delivery->deliverer;
-    const struct message_blob *blob = &record->message.blob;
-    bool few = deliverer->bodies < DELIVERER_BODIES_FEW;
-    int fd = -1;
-    enum err err =
-        store_blob_open(delivery->topic->store, record->sequence, blob, &fd);
-
+    enum err err = url_parse(text, out_url, out_reason);
     if (err == ERR_OK) {
-        err = body_source_create(
-            io_of(delivery), fd, blob,
-            few ? DELIVERER_PIECE_SIZE : DELIVERER_PIECE_SIZE_SMALL, out);
-    }
-    if (err != ERR_OK) {
-        file_close(fd);
+        url_memo_put(memo, text, out_url);
     }
     return err;
 }
 
-/* Tell whether the body of the message can be had; NULL: it is in memory. If
- * not, the delivery goes on otherwise. */
-static bool body_ready(struct delivery *delivery,
-                       const struct record *record,
-                       struct body_source **out)
+/* Have a use of the target of a URL; most are that of the message before. */
+static enum err target_use(struct delivery *delivery,
+                           const struct url *url,
+                           struct deliverer_target **out)
 {
-    *out = NULL;
-    if (record->message.blob.size == 0) {
+    struct deliverer_target *last = delivery->last;
+
+    if (last == NULL || !url_same_endpoint(&last->url, url)) {
+        enum err err =
+            deliverer_target_acquire(delivery->deliverer, url, &last);
+        if (err != ERR_OK) {
+            return err;
+        }
+        deliverer_target_release(delivery->last);
+        delivery->last = last;
+    }
+    last->users++;
+    *out = last;
+    return ERR_OK;
+}
+
+/* What is needed to go on is not there: look again later. */
+static void stumble(struct delivery *delivery, enum err err)
+{
+    struct deliverer *deliverer = delivery->deliverer;
+    uint32_t times = delivery->unreadable + 1;
+
+    delivery->unreadable = times;
+    if ((times & (times - 1)) == 0) {
+        DIAG_WARN("delivery_unreadable",
+                  "topic=%s seq=%" PRIu64 " times=%u err=%s",
+                  delivery->topic->store->name, delivery->window.scan, times,
+                  err_text(err));
+    }
+    io_timer_start(
+        io_of(delivery), &delivery->timer,
+        retry_delay_ms(&deliverer->policy, times, &deliverer->random));
+}
+
+static void timer_expired(struct io_timer *timer)
+{
+    deliverer_delivery_wake(CONTAINER_OF(timer, struct delivery, timer));
+}
+
+/* Make a parcel of a record that was read. */
+static enum err found(struct delivery *delivery, const struct record *record)
+{
+    struct window *window = &delivery->window;
+    const struct message_options *options = record->message.options;
+    struct url url;
+    const char *reason = NULL;
+    struct parcel *parcel = deliverer_parcel_take(delivery);
+
+    if (parcel == NULL) {
+        return ERR_NOMEM;
+    }
+    enum err err = ERR_OK;
+    if (deliverer_delivery_url(delivery, record, &url, &reason) == ERR_OK) {
+        err = target_use(delivery, &url, &parcel->target);
+    }
+    uint64_t expected = window->scan;
+    if (err == ERR_OK) {
+        err = window_found(window, &parcel->base, record->sequence,
+                           options != NULL ? options->key : (struct str){0},
+                           options != NULL ? options->priority : 0);
+    }
+    if (err != ERR_OK) {
+        deliverer_parcel_free(parcel);
+        return err;
+    }
+    if (record->sequence > expected) {
+        say_skipped(delivery, expected, record->sequence, "damaged on disk");
+        deliverer_delivery_dirty(delivery);
+    }
+    /* With priorities, those found first are not always sent first. */
+    if (window->prioritised || parcel->base.state != PARCEL_READY) {
+        return ERR_OK;
+    }
+    deliverer_parcel_start(parcel, record);
+    return ERR_OK;
+}
+
+/* Retention took what was to be looked at: go on with the oldest there is. */
+static void overtaken(struct delivery *delivery)
+{
+    struct window *window = &delivery->window;
+    uint64_t oldest = delivery->place->bounds.oldest;
+
+    if (oldest <= window->scan) { /* the store contradicts itself */
+        stumble(delivery, ERR_RANGE);
+        return;
+    }
+    say_skipped(delivery, window->scan, oldest, "no longer kept");
+    window_pass(window, oldest);
+    deliverer_delivery_dirty(delivery);
+}
+
+/* Look at the next message. Returns whether to go on. */
+static bool scan_next(struct delivery *delivery)
+{
+    struct record *record = &delivery->deliverer->record;
+
+    if (!window_wants(&delivery->window) ||
+        io_timer_running(&delivery->timer) ||
+        !deliverer_reader_may(&delivery->scan)) {
+        return false;
+    }
+    enum err err =
+        deliverer_reader_next(&delivery->scan, delivery->window.scan, record);
+    if (err == ERR_AGAIN) { /* it wakes the delivery */
+        return false;
+    }
+    if (err == ERR_NOT_FOUND) {
+        delivery->window.end = delivery->window.scan;
+        return false;
+    }
+    if (err == ERR_RANGE) {
+        overtaken(delivery);
         return true;
     }
-    enum err err = body_open(delivery, record, out);
-    if (err == ERR_NOT_FOUND || err == ERR_CORRUPT) {
-        lose(delivery, err);
-    } else if (err != ERR_OK) {
+    if (err == ERR_OK) {
+        delivery->unreadable = 0;
+        err = found(delivery, record);
+    }
+    if (err != ERR_OK) {
         stumble(delivery, err);
     }
     return err == ERR_OK;
 }
 
-/* It has a slot: render and send. */
-static void fly(struct delivery *delivery,
-                const struct record *record,
-                const struct url *url)
-{
-    struct deliverer *deliverer = delivery->deliverer;
-    struct body_source *body = NULL;
-    if (!body_ready(delivery, record, &body)) {
-        return;
-    }
-    struct flight *flight = flight_take(delivery);
-    flight->body = body;
-    deliverer->bodies += body != NULL ? 1 : 0;
-    struct outgoing_context context = {
-        .topic = delivery->topic,
-        .url = url,
-        .user_agent = str_from(deliverer->options.user_agent),
-        .sequence = record->sequence,
-        .attempt = delivery->lane.attempts + 1,
-        .now_s = io_wall_ms(deliverer->options.io) / 1000,
-    };
-    enum err err =
-        outgoing_render(&flight->outgoing, &record->message, &context);
-
-    deliverer_reader_keep(delivery, &deliverer->readers);
-    if (err != ERR_OK) {
-        flight_return(delivery);
-        if (err == ERR_INVALID) {
-            refuse(delivery, "the method cannot be sent");
-        } else {
-            stumble(delivery, err);
-        }
-        return;
-    }
-    struct http_call *call = &flight->call;
-    *call = (struct http_call){
-        .done = call_done,
-        .endpoint = delivery->target->http,
-        .source = body != NULL ? body_source_http(body) : NULL,
-        .timeout_ms = timeout_of(delivery, &record->message),
-        .head_only = flight->outgoing.head_only,
-    };
-    call->part_count = outgoing_parts(&flight->outgoing, call->parts);
-    lane_start(&delivery->lane);
-    http_call_start(call);
-}
-
-/* --- reading -------------------------------------------------------------- */
-
-/* Have `target` be that of the message's URL. */
-static enum err target_use(struct delivery *delivery, const struct url *url)
-{
-    struct deliverer_target *target = NULL;
-
-    if (delivery->target != NULL &&
-        url_same_endpoint(&delivery->target->url, url)) {
-        return ERR_OK;
-    }
-    enum err err = deliverer_target_acquire(delivery->deliverer, url, &target);
-    if (err != ERR_OK) {
-        return err;
-    }
-    endpoint_leave(&delivery->waiter); /* a slot of another target */
-    deliverer_target_release(delivery->target);
-    delivery->target = target;
-    return ERR_OK;
-}
-
-/* Take a slot, or stand in line. Returns whether there is one. */
-static bool slot_take(struct delivery *delivery)
-{
-    struct endpoint *endpoint = &delivery->target->endpoint;
-    bool retry = delivery->lane.attempts > 0;
-
-    if (delivery->waiter.in_flight) {
-        return true;
-    }
-    if (endpoint_take(endpoint, &delivery->waiter, retry)) {
-        return true;
-    }
-    endpoint_wait(endpoint, &delivery->waiter, retry);
-    deliverer_reader_keep(delivery, &delivery->deliverer->readers);
-    return false;
-}
-
-/* Read a message's URL, if it was not read a while ago.
- * Errors: those of url_parse() */
-static enum err read_url(struct deliverer *deliverer,
-                         struct str text,
-                         struct url *out_url,
-                         const char **out_reason)
-{
-    if (url_memo_find(&deliverer->urls, text, out_url)) {
-        return ERR_OK;
-    }
-    enum err err = url_parse(text, out_url, out_reason);
-    if (err == ERR_OK) {
-        url_memo_put(&deliverer->urls, text, out_url);
-    }
-    return err;
-}
-
-static void found(struct delivery *delivery, const struct record *record)
-{
-    struct lane *lane = &delivery->lane;
-    struct url url;
-    const char *reason = NULL;
-
-    if (record->sequence > lane->next) {
-        DIAG_WARN("delivery_skipped",
-                  "topic=%s seq=%" PRIu64 " to=%" PRIu64 " reason=%s",
-                  delivery->topic->store->name, lane->next,
-                  record->sequence - 1, "damaged on disk");
-    }
-    perform(delivery, lane_found(lane, record->sequence));
-    if (read_url(delivery->deliverer, record->message.url, &url, &reason) !=
-        ERR_OK) {
-        endpoint_leave(&delivery->waiter);
-        deliverer_target_release(delivery->target);
-        delivery->target = NULL;
-        delivery->target_known = false;
-        refuse(delivery, reason);
-        return;
-    }
-    enum err err = target_use(delivery, &url);
-    if (err != ERR_OK) {
-        stumble(delivery, err);
-        return;
-    }
-    delivery->target_sequence = record->sequence;
-    delivery->target_known = true;
-    if (slot_take(delivery)) {
-        fly(delivery, record, &url);
-    }
-}
-
-/* Retention took what was to be delivered: go on with the oldest there is. */
-static void overtaken(struct delivery *delivery)
-{
-    struct lane *lane = &delivery->lane;
-    uint64_t oldest = delivery->topic->store->bounds.oldest;
-
-    if (oldest <= lane->next) { /* the store contradicts itself */
-        stumble(delivery, ERR_RANGE);
-        return;
-    }
-    DIAG_WARN(
-        "delivery_skipped", "topic=%s seq=%" PRIu64 " to=%" PRIu64 " reason=%s",
-        delivery->topic->store->name, lane->next, oldest - 1, "no longer kept");
-    struct lane_decision decision = lane_found(lane, oldest);
-    perform(delivery, decision);
-    struct lane_place place = place_of(delivery);
-    perform(delivery, lane_change(lane, &place, lane->paused));
-}
-
-static void read_and_send(struct delivery *delivery)
-{
-    struct deliverer *deliverer = delivery->deliverer;
-    enum err err = deliverer_reader_next(delivery, delivery->lane.next,
-                                         &deliverer->record);
-
-    switch (err) {
-    case ERR_OK:
-        found(delivery, &deliverer->record);
-        break;
-    case ERR_AGAIN:
-        break; /* it wakes the delivery */
-    case ERR_NOT_FOUND:
-        perform(delivery, lane_missed(&delivery->lane, false,
-                                      &deliverer->policy, &deliverer->random));
-        break;
-    case ERR_RANGE:
-        overtaken(delivery);
-        break;
-    default:
-        stumble(delivery, err);
-        break;
-    }
-}
-
-/* When it is known where the message goes, as with a further attempt, it is
- * read only when there is a slot for it. Returns whether to read now. */
-static bool may_read(struct delivery *delivery)
-{
-    struct lane *lane = &delivery->lane;
-
-    if (delivery->waiter.in_flight) {
-        return true;
-    }
-    if (delivery->target_known && delivery->target_sequence == lane->next) {
-        (void)lane_found(lane, lane->next);
-        return slot_take(delivery);
-    }
-    if (delivery->deliverer->reading >= DELIVERER_READING_MAX) {
-        list_append(&delivery->deliverer->starved, &delivery->ready);
-        return false;
-    }
-    return true;
-}
-
-/* --- for the deliverer ---------------------------------------------------- */
+/* --- working -------------------------------------------------------------- */
 
 void deliverer_delivery_wake(struct delivery *delivery)
 {
@@ -665,46 +349,127 @@ void deliverer_delivery_wake(struct delivery *delivery)
     }
 }
 
-void deliverer_delivery_work(struct delivery *delivery)
+static bool may_begin(const struct delivery *delivery)
 {
-    struct lane *lane = &delivery->lane;
-    struct lane_place place = place_of(delivery);
+    return !delivery->paused && !delivery->stopped && delivery->strays == 0;
+}
 
-    perform(delivery, lane_look(lane, &place));
-    list_remove(&delivery->ready);
-    bool wants_record =
-        lane->state == LANE_READING ||
-        (lane->state == LANE_WAITING && delivery->waiter.in_flight);
-    if (wants_record && !delivery->reading && may_read(delivery)) {
-        read_and_send(delivery);
+void deliverer_delivery_read(struct delivery *delivery)
+{
+    struct deliverer *deliverer = delivery->deliverer;
+
+    while (!list_empty(&delivery->granted) &&
+           deliverer_reader_may(&delivery->again)) {
+        struct parcel *parcel =
+            CONTAINER_OF(delivery->granted.next, struct parcel, wants);
+        uint64_t sequence = parcel->base.sequence;
+        enum err err = deliverer_reader_next(&delivery->again, sequence,
+                                             &deliverer->record);
+        if (err == ERR_AGAIN) {
+            return;
+        }
+        if (err == ERR_OK && deliverer->record.sequence == sequence) {
+            deliverer_parcel_send(parcel, &deliverer->record);
+        } else if (err == ERR_OK) {
+            deliverer_parcel_lose(parcel, "damaged on disk");
+        } else if (err == ERR_RANGE) {
+            deliverer_parcel_lose(parcel, "no longer kept");
+        } else {
+            deliverer_parcel_stumble(parcel, err);
+        }
     }
 }
 
-void deliverer_delivery_slot(struct delivery *delivery)
+/* Begin with one more message, or look at one. Returns whether to go on. */
+static bool begin_next(struct delivery *delivery)
 {
-    deliverer_delivery_work(delivery);
+    struct window *window = &delivery->window;
+
+    if (window->prioritised && window->ready_count < DELIVERER_AHEAD_MAX &&
+        scan_next(delivery)) {
+        return true;
+    }
+    if (delivery->slots >= deliverer_delivery_concurrency(delivery)) {
+        return false;
+    }
+    struct window_parcel *first = window_first(window);
+    if (first != NULL) {
+        deliverer_parcel_start(parcel_of(first), NULL);
+        return true;
+    }
+    return delivery->waiting < DELIVERER_WAITING_MAX && scan_next(delivery);
+}
+
+/* Keep the readers for later; those of a delivery with nothing to do go
+ * first. */
+static void keep_readers(struct delivery *delivery)
+{
+    struct deliverer *deliverer = delivery->deliverer;
+    bool idle = !may_begin(delivery) || !window_wants(&delivery->window);
+    struct reader_line *line =
+        idle ? &deliverer->readers_idle : &deliverer->readers;
+
+    if (!delivery->scan.reading) {
+        deliverer_reader_keep(&delivery->scan, line);
+    }
+    if (list_empty(&delivery->granted)) {
+        deliverer_reader_keep(&delivery->again, line);
+    }
+}
+
+void deliverer_delivery_work(struct delivery *delivery)
+{
+    list_remove(&delivery->ready);
+    deliverer_delivery_follow(delivery);
+    deliverer_delivery_read(delivery);
+    uint32_t left = DELIVERER_WORK_MAX;
+    while (may_begin(delivery) && left > 0 && begin_next(delivery)) {
+        left--;
+    }
+    if (left == 0) {
+        deliverer_delivery_wake(delivery);
+    }
+    keep_readers(delivery);
+}
+
+/* --- for the deliverer ---------------------------------------------------- */
+
+static void watch_moved(struct store_watch *watch)
+{
+    struct delivery *delivery = CONTAINER_OF(watch, struct delivery, watch);
+
+    if (!delivery->scan.reading) {
+        deliverer_delivery_wake(delivery);
+    }
+}
+
+/* Take back what was begun and is not in flight. */
+static void rest_all(struct delivery *delivery)
+{
+    struct window *window = &delivery->window;
+
+    for (struct list *link = window->parcels.next; link != &window->parcels;
+         link = link->next) {
+        deliverer_parcel_rest(
+            parcel_of(CONTAINER_OF(link, struct window_parcel, link)));
+    }
+    if (io_timer_running(&delivery->timer)) {
+        io_timer_stop(io_of(delivery), &delivery->timer);
+    }
 }
 
 void deliverer_delivery_change(struct delivery *delivery)
 {
-    struct lane_place place = place_of(delivery);
-
-    perform(delivery, lane_change(&delivery->lane, &place,
-                                  delivery->topic->settings.paused));
+    delivery->paused = delivery->settings->paused;
+    deliverer_delivery_follow(delivery);
+    rest_all(delivery);
+    deliverer_delivery_wake(delivery);
 }
 
 void deliverer_delivery_stop(struct delivery *delivery)
 {
-    perform(delivery, lane_stop(&delivery->lane));
-}
-
-void deliverer_delivery_give_up(struct delivery *delivery)
-{
-    if (delivery->flight != NULL) {
-        http_call_cancel(&delivery->flight->call);
-        flight_return(delivery);
-        perform(delivery, lane_give_up(&delivery->lane));
-    }
+    delivery->stopped = true;
+    rest_all(delivery);
 }
 
 enum err deliverer_delivery_create(struct deliverer *deliverer,
@@ -718,34 +483,62 @@ enum err deliverer_delivery_create(struct deliverer *deliverer,
     }
     delivery->deliverer = deliverer;
     delivery->topic = topic;
+    delivery->place = topic->store;
+    delivery->settings = &topic->settings;
+    mark(delivery);
+    delivery->paused = topic->settings.paused;
+    delivery->stopped = deliverer->draining;
     delivery->watch.moved = watch_moved;
     delivery->timer.expired = timer_expired;
-    struct lane_place place = place_of(delivery);
-    lane_init(&delivery->lane, &place);
-    delivery->lane.paused = topic->settings.paused;
-    delivery->lane.stopped = deliverer->draining;
+    delivery->scan.delivery = delivery;
+    delivery->again.delivery = delivery;
+    list_init(&delivery->granted);
+    enum err err = window_begin(delivery);
+    if (err != ERR_OK) {
+        free(delivery);
+        return err;
+    }
     list_append(&deliverer->deliveries, &delivery->link);
     store_watch_add(topic->store, &delivery->watch);
-    if (lane_has_work(&delivery->lane)) {
+    if (!window_is_done(&delivery->window)) {
         deliverer_delivery_wake(delivery);
     }
     *out = delivery;
     return ERR_OK;
 }
 
+/* Free the parcels in flight that no window knows any more. */
+static void free_strays(struct delivery *delivery)
+{
+    struct list *flying = &delivery->deliverer->flying;
+    struct list *next = NULL;
+
+    for (struct list *link = flying->next; link != flying; link = next) {
+        struct flight *flight = CONTAINER_OF(link, struct flight, link);
+        next = link->next;
+        if (flight->parcel->delivery == delivery) {
+            deliverer_parcel_free(flight->parcel);
+        }
+    }
+}
+
 void deliverer_delivery_destroy(struct delivery *delivery)
 {
-    store_watch_remove(&delivery->watch);
-    if (delivery->flight != NULL) {
-        http_call_cancel(&delivery->flight->call);
-        flight_return(delivery);
+    if (list_linked(&delivery->dirty)) {
+        deliverer_delivery_note(delivery);
     }
-    delay_stop(delivery);
-    endpoint_leave(&delivery->waiter);
-    deliverer_reader_drop(delivery);
+    store_watch_remove(&delivery->watch);
+    forget(delivery);
+    free_strays(delivery);
+    window_fini(&delivery->window);
+    if (io_timer_running(&delivery->timer)) {
+        io_timer_stop(io_of(delivery), &delivery->timer);
+    }
+    deliverer_reader_drop(&delivery->scan);
+    deliverer_reader_drop(&delivery->again);
     list_remove(&delivery->ready);
+    list_remove(&delivery->dirty);
     list_remove(&delivery->link);
-    deliverer_target_release(delivery->target);
-    failure_forget(delivery);
+    deliverer_target_release(delivery->last);
     free(delivery);
 }

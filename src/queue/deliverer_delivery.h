@@ -1,9 +1,9 @@
-/* The delivery of one topic: performs what its lane decides. Private to
- * deliverer.c.
+/* The delivery of one topic from one cursor: which messages are found, when
+ * their parcels begin, and what the cursor is. Private to deliverer*.c.
  *
- *     create -> { wake -> work -> (slot) -> ... }* -> destroy
+ *     create -> { wake -> work -> ... }* -> destroy
  *
- * Everything is done from the deliverer's turn hook; callbacks only note what
+ * Everything is begun from the deliverer's turn hook; callbacks only note what
  * happened and wake the delivery.
  *
  * Threads: the loop's.
@@ -14,8 +14,12 @@
 #define OPQ_QUEUE_DELIVERER_DELIVERY_H
 
 #include "base/err.h"
+#include "http/url.h"
+#include "log/record.h"
 #include "queue/deliverer.h"
 #include "queue/topic.h"
+
+#include <stdint.h>
 
 struct deliverer;
 struct delivery;
@@ -27,7 +31,7 @@ MUST_CHECK enum err deliverer_delivery_create(struct deliverer *deliverer,
                                               struct topic *topic,
                                               struct delivery **out);
 
-/* End it; a request in flight is given up. */
+/* End it; requests in flight are given up. */
 void deliverer_delivery_destroy(struct delivery *delivery);
 
 /* Have deliverer_delivery_work() called in the next hook. */
@@ -36,16 +40,34 @@ void deliverer_delivery_wake(struct delivery *delivery);
 /* Look at the topic and begin what is to be done. From the hook. */
 void deliverer_delivery_work(struct delivery *delivery);
 
-/* It stood in line, and has its slot now: send. From the hook. */
-void deliverer_delivery_slot(struct delivery *delivery);
+/* Read and send what has a slot and waits for its record. */
+void deliverer_delivery_read(struct delivery *delivery);
+
+/* Look where the cursor is. When somebody moved it, all is begun anew there,
+ * and what is in flight is stray. */
+void deliverer_delivery_follow(struct delivery *delivery);
+
+/* The window went on: have the cursor noted at the end of the turn. */
+void deliverer_delivery_dirty(struct delivery *delivery);
+
+/* Note the cursor in the store. From the end of the hook. */
+void deliverer_delivery_note(struct delivery *delivery);
+
+/* How many messages may be in flight. */
+uint32_t deliverer_delivery_concurrency(const struct delivery *delivery);
+
+/* Read the URL that a message goes to.
+ * Borrows: record, as long as `*out_url` is used.
+ * Errors:  those of url_parse(), with `*out_reason` */
+MUST_CHECK enum err deliverer_delivery_url(struct delivery *delivery,
+                                           const struct record *record,
+                                           struct url *out_url,
+                                           const char **out_reason);
 
 /* The cursor was moved or settings changed. */
 void deliverer_delivery_change(struct delivery *delivery);
 
 /* Begin nothing new. */
 void deliverer_delivery_stop(struct delivery *delivery);
-
-/* Give up what is in flight. */
-void deliverer_delivery_give_up(struct delivery *delivery);
 
 #endif

@@ -1,7 +1,8 @@
 /* What the deliverer, its deliveries and its targets know of each other.
  * Private to deliverer*.c.
  *
- * Memory: a topic costs one struct delivery while it is attached. What an
+ * Memory: a topic costs one struct delivery while it is attached, and one
+ * struct parcel for each message that was found and is not done. What an
  * attempt needs (struct flight: the call and the rendered request) comes from a
  * pool of in_flight_max. Readers are lent to deliveries and taken back from
  * those that used theirs longest ago; what is known of a failure is allocated
@@ -20,11 +21,11 @@
 #include "queue/deliverer.h"
 #include "queue/deliverer_target.h"
 #include "queue/endpoint.h"
-#include "queue/lane.h"
 #include "queue/outgoing.h"
 #include "queue/retry.h"
 #include "queue/topic.h"
 #include "queue/url_memo.h"
+#include "queue/window.h"
 #include "store/store.h"
 #include "sys/io.h"
 
@@ -45,30 +46,71 @@ enum {
     DELIVERER_PIECE_SIZE = 256 * 1024,
     DELIVERER_PIECE_SIZE_SMALL = 32 * 1024,
     DELIVERER_BODIES_FEW = 32,
+    /* Parcels that are kept for the next message. */
+    DELIVERER_PARCELS_KEEP = 256,
+    /* Messages in flight of a topic that does not say how many. */
+    DELIVERER_CONCURRENCY = 64,
+    /* How far a delivery looks ahead for messages to endpoints that have a
+     * slot, and for those of a higher priority. */
+    DELIVERER_WAITING_MAX = 1024,
+    DELIVERER_AHEAD_MAX = 256,
+    /* Messages that a delivery looks at in a turn before others have theirs. */
+    DELIVERER_WORK_MAX = 64,
 };
 
 /* One attempt under way. */
 struct flight {
     struct http_call call;
     struct outgoing outgoing;
-    struct body_source *body;  /* owned; NULL: the body is in `outgoing` */
-    struct delivery *delivery; /* borrowed; NULL: in the pool */
-    struct list link;          /* in deliverer->free or ->flying */
+    struct body_source *body; /* owned; NULL: the body is in `outgoing` */
+    struct parcel *parcel;    /* borrowed; NULL: in the pool */
+    struct list link;         /* in deliverer->free or ->flying */
 };
 
 /* How the last attempt at a message failed. */
 struct failure {
-    uint64_t sequence;
     const char *class; /* static */
     int status;        /* 0: none came */
     char detail[128];  /* terminated */
 };
 
+/* What is done with a parcel that was taken out of its window's turn. */
+enum parcel_doing {
+    PARCEL_RESTING, /* nothing: it is the window's */
+    PARCEL_WAITING, /* in the line of its endpoint */
+    PARCEL_GRANTED, /* it has a slot, and is to be read once more */
+    PARCEL_SENDING, /* an attempt is under way */
+};
+
+/* A message that was found and is not done. */
+struct parcel {
+    struct window_parcel base;
+    struct delivery *delivery; /* borrowed */
+    enum parcel_doing doing;
+    bool stray; /* in flight, though its window knows it no more */
+    struct deliverer_target *target; /* one use of it; NULL: its URL is bad */
+    struct endpoint_waiter waiter;   /* its place in the endpoint's line */
+    struct list wants;               /* in delivery->granted */
+    struct io_timer timer;           /* of a back-off */
+    uint64_t due_ms;                 /* monotonic; of the timer */
+    struct flight *flight;           /* borrowed; NULL: nothing in flight */
+    struct failure *failure;         /* owned; NULL: none */
+};
+
 /* Readers that may be taken back, the one used longest ago first. */
 struct reader_line {
-    struct list list; /* of struct delivery, by `kept` */
+    struct list list; /* of struct delivery_reader, by `kept` */
     uint32_t count;
     uint32_t count_max;
+};
+
+/* A place from which a delivery reads. */
+struct delivery_reader {
+    struct delivery *delivery;   /* borrowed */
+    struct store_reader *reader; /* owned; NULL: none */
+    bool reading;                /* it waits for the disk */
+    struct list kept;            /* in a reader_line */
+    struct reader_line *kept_in; /* borrowed; NULL: in none */
 };
 
 struct deliverer {
@@ -83,6 +125,9 @@ struct deliverer {
     struct list ready;      /* to be looked at in the hook */
     struct list starved;    /* that may not read before others have: the turn
                                hook moves them to `ready` as readers end */
+    struct list dirty;      /* whose cursors are to be noted */
+    struct list parcels;    /* unused, by base.link */
+    uint32_t parcel_count;  /* of those */
     uint32_t reading;       /* readers that wait for the disk */
     struct reader_line readers;      /* of deliveries with work */
     struct reader_line readers_idle; /* of those without */
@@ -99,26 +144,38 @@ struct deliverer {
     struct url_memo urls; /* of messages that were sent */
 };
 
-/* The deliverer's part of a topic. */
+/* Enough of a cursor to see that somebody moved it. */
+struct cursor_mark {
+    uint64_t next;
+    uint32_t attempts;
+    uint32_t range_count;
+    uint32_t retry_count;
+};
+
+/* The delivery of a topic from one cursor. */
 struct delivery {
     struct deliverer *deliverer; /* borrowed */
     struct topic *topic;         /* borrowed */
-    struct lane lane;
-    struct list link;                /* in deliverer->deliveries */
-    struct list ready;               /* in deliverer->ready or ->starved */
-    struct list kept;                /* in a reader_line */
-    struct reader_line *kept_in;     /* borrowed; NULL: in none */
-    struct store_watch watch;        /* of the topic's end */
-    struct io_timer timer;           /* of a back-off */
-    uint64_t due_ms;                 /* monotonic; of the timer */
-    struct endpoint_waiter waiter;   /* its place in the endpoint's line */
-    struct deliverer_target *target; /* one use of it; NULL: none yet */
-    uint64_t target_sequence;        /* the message that goes to `target` */
-    bool target_known;               /* target_sequence means something */
-    bool reading;                    /* the reader waits for the disk */
-    struct store_reader *reader;     /* owned; NULL: none */
-    struct flight *flight;           /* borrowed; NULL: nothing in flight */
-    struct failure *failure;         /* owned; NULL: none */
+    struct store_topic *place;   /* borrowed; whose cursor it follows */
+    const struct topic_settings *settings; /* borrowed; the topic's */
+    struct window window;
+    struct cursor_mark noted; /* what the cursor was when last looked at */
+    struct list dirty; /* in deliverer->dirty while the cursor is to be noted */
+    bool paused;       /* by an operator */
+    bool stopped;      /* the server is draining */
+    uint32_t slots;    /* that its parcels have */
+    uint32_t waiting;  /* parcels in line for one */
+    uint32_t strays;   /* parcels in flight from before a move */
+    struct list granted;           /* parcels to be read once more */
+    struct list link;              /* in deliverer->deliveries */
+    struct list ready;             /* in deliverer->ready or ->starved */
+    struct store_watch watch;      /* of the topic's end */
+    struct delivery_reader scan;   /* reads what comes next */
+    struct delivery_reader again;  /* reads what was read before */
+    struct deliverer_target *last; /* one use of it: of the parcel found last;
+                                      NULL: none yet */
+    uint32_t unreadable;           /* failed readings in a row */
+    struct io_timer timer;         /* after one */
 };
 
 #endif

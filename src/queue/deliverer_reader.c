@@ -1,4 +1,4 @@
-/* The reader of a delivery.
+/* The readers of a delivery.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,81 +7,99 @@
 #include "base/check.h"
 #include "queue/deliverer_delivery.h"
 
-static void unkeep(struct delivery *delivery)
+static void unkeep(struct delivery_reader *reader)
 {
-    if (delivery->kept_in != NULL) {
-        list_remove(&delivery->kept);
-        delivery->kept_in->count--;
-        delivery->kept_in = NULL;
+    if (reader->kept_in != NULL) {
+        list_remove(&reader->kept);
+        reader->kept_in->count--;
+        reader->kept_in = NULL;
     }
 }
 
 /* It no longer waits for the disk; the turn lets others go on. */
-static void waits_no_more(struct delivery *delivery)
+static void waits_no_more(struct delivery_reader *reader)
 {
-    struct deliverer *deliverer = delivery->deliverer;
+    struct deliverer *deliverer = reader->delivery->deliverer;
 
-    if (!delivery->reading) {
+    if (!reader->reading) {
         return;
     }
-    delivery->reading = false;
+    reader->reading = false;
     CHECK(deliverer->reading > 0);
     deliverer->reading--;
 }
 
-void deliverer_reader_drop(struct delivery *delivery)
+void deliverer_reader_drop(struct delivery_reader *reader)
 {
-    unkeep(delivery);
-    waits_no_more(delivery);
-    store_reader_destroy(delivery->reader);
-    delivery->reader = NULL;
+    unkeep(reader);
+    waits_no_more(reader);
+    store_reader_destroy(reader->reader);
+    reader->reader = NULL;
 }
 
-void deliverer_reader_keep(struct delivery *delivery, struct reader_line *line)
+void deliverer_reader_keep(struct delivery_reader *reader,
+                           struct reader_line *line)
 {
-    if (delivery->reading) {
-        deliverer_reader_drop(delivery);
+    if (reader->reading) {
+        deliverer_reader_drop(reader);
     }
-    if (delivery->reader == NULL) {
+    if (reader->reader == NULL) {
         return;
     }
-    unkeep(delivery);
-    list_append(&line->list, &delivery->kept);
+    unkeep(reader);
+    list_append(&line->list, &reader->kept);
     line->count++;
-    delivery->kept_in = line;
+    reader->kept_in = line;
     if (line->count > line->count_max) {
         deliverer_reader_drop(
-            CONTAINER_OF(line->list.next, struct delivery, kept));
+            CONTAINER_OF(line->list.next, struct delivery_reader, kept));
     }
 }
 
-static void ready(struct store_reader *reader)
+bool deliverer_reader_may(struct delivery_reader *reader)
 {
-    struct delivery *delivery = reader->user;
+    struct delivery *delivery = reader->delivery;
+    struct deliverer *deliverer = delivery->deliverer;
 
-    waits_no_more(delivery);
-    deliverer_delivery_wake(delivery);
+    if (reader->reading) {
+        return false;
+    }
+    if (deliverer->reading < DELIVERER_READING_MAX) {
+        return true;
+    }
+    if (!list_linked(&delivery->ready)) {
+        list_append(&deliverer->starved, &delivery->ready);
+    }
+    return false;
 }
 
-enum err deliverer_reader_next(struct delivery *delivery,
+static void ready(struct store_reader *store_reader)
+{
+    struct delivery_reader *reader = store_reader->user;
+
+    waits_no_more(reader);
+    deliverer_delivery_wake(reader->delivery);
+}
+
+enum err deliverer_reader_next(struct delivery_reader *reader,
                                uint64_t sequence,
                                struct record *out_record)
 {
-    CHECK(!delivery->reading);
-    unkeep(delivery);
-    if (delivery->reader == NULL) {
-        enum err err =
-            store_reader_create(delivery->topic->store, &delivery->reader);
+    CHECK(!reader->reading);
+    unkeep(reader);
+    if (reader->reader == NULL) {
+        enum err err = store_reader_create(reader->delivery->topic->store,
+                                           &reader->reader);
         if (err != ERR_OK) {
             return err;
         }
-        delivery->reader->ready = ready;
-        delivery->reader->user = delivery;
+        reader->reader->ready = ready;
+        reader->reader->user = reader;
     }
-    enum err err = store_reader_next(delivery->reader, sequence, out_record);
+    enum err err = store_reader_next(reader->reader, sequence, out_record);
     if (err == ERR_AGAIN) {
-        delivery->reading = true;
-        delivery->deliverer->reading++;
+        reader->reading = true;
+        reader->delivery->deliverer->reading++;
     }
     return err;
 }

@@ -4,70 +4,87 @@
  */
 #include "queue/deliverer.h"
 
+#include "base/check.h"
 #include "queue/deliverer_internal.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static enum delivery_state state_of(const struct delivery *delivery)
+/* The parcel at the floor; NULL: it is not found yet. */
+static const struct parcel *first_of(const struct delivery *delivery)
 {
-    const struct lane *lane = &delivery->lane;
-    const struct store_topic *stored = delivery->topic->store;
-    bool held = delivery->target != NULL && delivery->target->endpoint.held;
+    const struct window *window = &delivery->window;
 
-    if (lane->state == LANE_SENDING) {
+    return list_empty(&window->parcels)
+               ? NULL
+               : CONTAINER_OF(window->parcels.next, struct parcel, base.link);
+}
+
+static bool is_held(const struct parcel *parcel)
+{
+    return parcel->target != NULL && parcel->target->endpoint.held;
+}
+
+/* Of a parcel that no one keeps from going on. */
+static enum delivery_state state_of_parcel(const struct parcel *parcel)
+{
+    if (parcel->base.state == PARCEL_HELD) {
+        return is_held(parcel) ? DELIVERY_HELD : DELIVERY_BACKOFF;
+    }
+    if (parcel->doing == PARCEL_WAITING) {
+        return is_held(parcel) ? DELIVERY_HELD : DELIVERY_WAITING;
+    }
+    return DELIVERY_READY;
+}
+
+static enum delivery_state state_of(const struct delivery *delivery,
+                                    const struct parcel *first)
+{
+    if (delivery->strays > 0 ||
+        (first != NULL && first->doing == PARCEL_SENDING)) {
         return DELIVERY_SENDING;
     }
-    if (lane->paused) {
+    if (delivery->paused) {
         return DELIVERY_PAUSED;
     }
-    if (stored->cursor.next >= stored->bounds.end) {
+    if (window_is_done(&delivery->window)) {
         return DELIVERY_IDLE;
     }
-    if (lane->stopped) {
+    if (delivery->stopped) {
         return DELIVERY_STOPPED;
     }
-    switch (lane->state) {
-    case LANE_WAITING:
-        if (delivery->waiter.in_flight) {
-            return DELIVERY_READY;
-        }
-        return held ? DELIVERY_HELD : DELIVERY_WAITING;
-    case LANE_BACKOFF:
-        return held ? DELIVERY_HELD : DELIVERY_BACKOFF;
-    default:
-        return DELIVERY_READY;
-    }
+    return first == NULL ? DELIVERY_READY : state_of_parcel(first);
 }
 
 /* When the state ends, monotonic; 0 when that is not known. */
-static uint64_t until_of(const struct delivery *delivery,
-                         enum delivery_state state)
+static uint64_t until_of(const struct parcel *parcel, enum delivery_state state)
 {
-    bool backing_off = delivery->lane.state == LANE_BACKOFF;
-    uint64_t until_ms = backing_off ? delivery->due_ms : 0;
+    if (state != DELIVERY_HELD && state != DELIVERY_BACKOFF) {
+        return 0;
+    }
+    uint64_t until_ms = parcel->base.state == PARCEL_HELD ? parcel->due_ms : 0;
 
     if (state == DELIVERY_HELD &&
-        delivery->target->endpoint.held_until_ms > until_ms) {
-        until_ms = delivery->target->endpoint.held_until_ms;
+        parcel->target->endpoint.held_until_ms > until_ms) {
+        until_ms = parcel->target->endpoint.held_until_ms;
     }
-    return state == DELIVERY_HELD || state == DELIVERY_BACKOFF ? until_ms : 0;
+    return until_ms;
 }
 
 /* Fill in what is known of the last failure and the target. */
-static void view_failure(const struct delivery *delivery,
+static void view_failure(const struct parcel *parcel,
                          struct delivery_view *view)
 {
-    const struct failure *failure = delivery->failure;
+    const struct failure *failure = parcel->failure;
 
-    if (failure != NULL && failure->sequence == view->sequence) {
+    if (failure != NULL) {
         view->last_class = failure->class;
         view->last_status = failure->status;
         memcpy(view->last_detail, failure->detail, sizeof(view->last_detail));
     }
-    if (delivery->target != NULL) {
+    if (parcel->target != NULL) {
         (void)snprintf(view->endpoint, sizeof(view->endpoint), "%s",
-                       delivery->target->name);
+                       parcel->target->name);
     }
 }
 
@@ -83,14 +100,19 @@ void deliverer_view(const struct topic *topic, struct delivery_view *out_view)
 
     if (delivery != NULL) {
         struct io *io = delivery->deliverer->options.io;
-        view.state = state_of(delivery);
-        uint64_t until_ms = until_of(delivery, view.state);
+        const struct parcel *first = first_of(delivery);
+        view.state = state_of(delivery, first);
+        view.sequence = window_floor(&delivery->window);
+        view.attempts = first != NULL ? first->base.attempts : view.attempts;
+        uint64_t until_ms = first != NULL ? until_of(first, view.state) : 0;
         uint64_t now_ms = io_now_ms(io);
         if (until_ms > 0) {
             uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
             view.until_ms = io_wall_ms(io) + left_ms;
         }
-        view_failure(delivery, &view);
+        if (first != NULL) {
+            view_failure(first, &view);
+        }
     }
     *out_view = view;
 }

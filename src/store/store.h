@@ -49,6 +49,7 @@ enum {
     TOPIC_NAME_MAX = 128,      /* bytes of a topic's name */
     STORE_SETTINGS_MAX = 4096, /* bytes of a topic's settings */
     CURSOR_RANGES_MAX = 128,   /* acknowledged ranges above a cursor */
+    CURSOR_RETRIES_MAX = 128,  /* messages above it that failed before */
 };
 
 enum durability {
@@ -73,6 +74,12 @@ struct store_range {
     uint64_t end;   /* up to but without this */
 };
 
+/* A message that failed before. */
+struct store_retry {
+    uint64_t sequence;
+    uint32_t attempts; /* failed ones, at least 1 */
+};
+
 /* How far a topic is delivered. */
 struct store_cursor {
     uint64_t next;        /* the lowest sequence not delivered */
@@ -81,6 +88,8 @@ struct store_cursor {
     /* Above `next`, ascending. A topic's: the store's own, until the next
      * change of its cursor; given to the store: borrowed during the call. */
     const struct store_range *ranges;
+    uint32_t retry_count;              /* at most CURSOR_RETRIES_MAX */
+    const struct store_retry *retries; /* above `next`, ascending; as ranges */
 };
 
 /* How long a topic keeps what was delivered; 0 means without limit. */

@@ -1,0 +1,610 @@
+/* A parcel's way from its window's turn to its outcome.
+ *
+ * The happy path: it is found with its record in hand, its endpoint has a slot,
+ * the request is rendered into a flight and the call started; the answer comes,
+ * the window and with it the cursor go on, the slot goes back.
+ *
+ * What can go wrong, and the policy:
+ *   - the attempt fails: it is counted in the cursor (so a restart knows), the
+ *     parcel backs off, and what it held goes back meanwhile;
+ *   - the record cannot be read: nothing is counted, it backs off;
+ *   - its body lies in a file that is missing or damaged: it is lost, and what
+ *     was sent of it is cut off before its end;
+ *   - its URL or method cannot be used: a failed attempt like any other, since
+ *     a message is never dropped;
+ *   - there is no memory: as when it cannot be read.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/deliverer_parcel.h"
+
+#include "base/check.h"
+#include "base/diag.h"
+#include "queue/deliverer_delivery.h"
+#include "queue/deliverer_reader.h"
+#include "sys/file.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How an attempt ended. */
+struct ending {
+    enum err err;       /* ERR_OK: an answer came */
+    int status;         /* 0: none came */
+    const char *detail; /* for people; NULL */
+    uint64_t after_ms;  /* Retry-After; 0: none */
+    bool lost;          /* the message cannot be sent, now or later */
+};
+
+static bool is_delivered(const struct ending *ending)
+{
+    return ending->err == ERR_OK && ending->status >= 200 &&
+           ending->status <= 299;
+}
+
+static struct io *io_of(const struct parcel *parcel)
+{
+    return parcel->delivery->deliverer->options.io;
+}
+
+static const char *target_name(const struct parcel *parcel)
+{
+    return parcel->target != NULL ? parcel->target->name : "";
+}
+
+static const char *topic_name(const struct parcel *parcel)
+{
+    return parcel->delivery->topic->store->name;
+}
+
+/* --- what a parcel has ---------------------------------------------------- */
+
+static void delay_expired(struct io_timer *timer);
+
+struct parcel *deliverer_parcel_take(struct delivery *delivery)
+{
+    struct deliverer *deliverer = delivery->deliverer;
+    struct list *link = list_take_first(&deliverer->parcels);
+    struct parcel *parcel = NULL;
+
+    if (link != NULL) {
+        deliverer->parcel_count--;
+        parcel = CONTAINER_OF(link, struct parcel, base.link);
+        memset(parcel, 0, sizeof(*parcel));
+    } else {
+        parcel = calloc(1, sizeof(*parcel));
+        if (parcel == NULL) {
+            return NULL;
+        }
+    }
+    parcel->delivery = delivery;
+    parcel->timer.expired = delay_expired;
+    return parcel;
+}
+
+static void delay_stop(struct parcel *parcel)
+{
+    if (io_timer_running(&parcel->timer)) {
+        io_timer_stop(io_of(parcel), &parcel->timer);
+        parcel->delivery->deliverer->stats.backing_off--;
+    }
+}
+
+/* Leave the line, or give the slot back. */
+static void slot_leave(struct parcel *parcel)
+{
+    struct delivery *delivery = parcel->delivery;
+
+    if (parcel->waiter.endpoint == NULL) {
+        return;
+    }
+    uint32_t *count =
+        parcel->waiter.in_flight ? &delivery->slots : &delivery->waiting;
+    CHECK(*count > 0);
+    (*count)--;
+    endpoint_leave(&parcel->waiter);
+    list_remove(&parcel->wants);
+}
+
+static struct flight *flight_take(struct parcel *parcel)
+{
+    struct deliverer *deliverer = parcel->delivery->deliverer;
+    struct list *link = list_take_first(&deliverer->free);
+
+    CHECK(link != NULL); /* as many as there are slots */
+    struct flight *flight = CONTAINER_OF(link, struct flight, link);
+    deliverer->warm -= deliverer->warm > 0 ? 1 : 0;
+    flight->parcel = parcel;
+    parcel->flight = flight;
+    list_append(&deliverer->flying, link);
+    deliverer->stats.in_flight++;
+    return flight;
+}
+
+/* Put it back on top, so that memory that was used just now is used again.
+ * After a burst most of the pool gives its memory back. */
+static void flight_return(struct parcel *parcel)
+{
+    struct deliverer *deliverer = parcel->delivery->deliverer;
+    struct flight *flight = parcel->flight;
+
+    parcel->flight = NULL;
+    flight->parcel = NULL;
+    if (flight->body != NULL) {
+        body_source_destroy(flight->body);
+        flight->body = NULL;
+        deliverer->bodies--;
+    }
+    list_remove(&flight->link);
+    if (deliverer->warm < DELIVERER_WARM_MAX) {
+        outgoing_clear(&flight->outgoing);
+        list_prepend(&deliverer->free, &flight->link);
+        deliverer->warm++;
+    } else {
+        outgoing_fini(&flight->outgoing);
+        list_append(&deliverer->free, &flight->link);
+    }
+    CHECK(deliverer->stats.in_flight > 0);
+    deliverer->stats.in_flight--;
+}
+
+void deliverer_parcel_free(struct parcel *parcel)
+{
+    struct deliverer *deliverer = parcel->delivery->deliverer;
+
+    if (parcel->flight != NULL) {
+        http_call_cancel(&parcel->flight->call);
+        flight_return(parcel);
+    }
+    delay_stop(parcel);
+    slot_leave(parcel);
+    deliverer_target_release(parcel->target);
+    free(parcel->failure);
+    if (deliverer->parcel_count < DELIVERER_PARCELS_KEEP) {
+        list_prepend(&deliverer->parcels, &parcel->base.link);
+        deliverer->parcel_count++;
+    } else {
+        free(parcel);
+    }
+}
+
+/* --- steps ---------------------------------------------------------------- */
+
+/* It is done: the window goes on behind it. */
+static void finish(struct parcel *parcel)
+{
+    struct delivery *delivery = parcel->delivery;
+
+    window_done(&delivery->window, &parcel->base);
+    deliverer_delivery_dirty(delivery);
+    deliverer_delivery_wake(delivery);
+    deliverer_parcel_free(parcel);
+}
+
+static void delay(struct parcel *parcel, uint64_t delay_ms)
+{
+    slot_leave(parcel);
+    parcel->doing = PARCEL_RESTING;
+    window_hold(&parcel->delivery->window, &parcel->base);
+    parcel->due_ms = io_now_ms(io_of(parcel)) + delay_ms;
+    io_timer_start(io_of(parcel), &parcel->timer, delay_ms);
+    parcel->delivery->deliverer->stats.backing_off++;
+    deliverer_delivery_wake(parcel->delivery); /* others may begin */
+}
+
+static void delay_expired(struct io_timer *timer)
+{
+    struct parcel *parcel = CONTAINER_OF(timer, struct parcel, timer);
+    struct delivery *delivery = parcel->delivery;
+
+    delivery->deliverer->stats.backing_off--;
+    window_ready(&delivery->window, &parcel->base, false);
+    deliverer_delivery_wake(delivery);
+}
+
+void deliverer_parcel_rest(struct parcel *parcel)
+{
+    struct window *window = &parcel->delivery->window;
+
+    if (parcel->doing == PARCEL_SENDING) {
+        return;
+    }
+    delay_stop(parcel);
+    slot_leave(parcel);
+    parcel->doing = PARCEL_RESTING;
+    if (parcel->base.state == PARCEL_TAKEN ||
+        parcel->base.state == PARCEL_HELD) {
+        window_ready(window, &parcel->base, true);
+    }
+}
+
+/* Tell whether the n-th of a row is worth a line: at each doubling. */
+static bool worth_a_line(uint32_t count)
+{
+    return (count & (count - 1)) == 0;
+}
+
+void deliverer_parcel_lose(struct parcel *parcel, const char *reason)
+{
+    DIAG_WARN("delivery_skipped",
+              "topic=%s seq=%" PRIu64 " to=%" PRIu64 " reason=%s",
+              topic_name(parcel), parcel->base.sequence, parcel->base.sequence,
+              reason);
+    finish(parcel);
+}
+
+void deliverer_parcel_stumble(struct parcel *parcel, enum err err)
+{
+    struct delivery *delivery = parcel->delivery;
+    struct deliverer *deliverer = delivery->deliverer;
+
+    delivery->unreadable += delivery->unreadable < UINT32_MAX ? 1 : 0;
+    if (worth_a_line(delivery->unreadable)) {
+        DIAG_WARN("delivery_unreadable",
+                  "topic=%s seq=%" PRIu64 " times=%u err=%s",
+                  topic_name(parcel), parcel->base.sequence,
+                  delivery->unreadable, err_text(err));
+    }
+    delay(parcel, retry_delay_ms(&deliverer->policy, delivery->unreadable,
+                                 &deliverer->random));
+}
+
+/* --- outcomes ------------------------------------------------------------- */
+
+/* Keep what is known of a failure, for people. Without memory it is not. */
+static void failure_remember(struct parcel *parcel, const struct ending *ending)
+{
+    struct failure *failure = parcel->failure;
+
+    if (failure == NULL) {
+        failure = malloc(sizeof(*failure));
+    }
+    if (failure == NULL) {
+        return;
+    }
+    failure->class = deliverer_class(ending->err, ending->status);
+    failure->status = ending->status;
+    (void)snprintf(failure->detail, sizeof(failure->detail), "%s",
+                   ending->detail != NULL ? ending->detail : "");
+    parcel->failure = failure;
+}
+
+static void say_blocked(const struct parcel *parcel,
+                        const struct ending *ending)
+{
+    if (worth_a_line(parcel->base.attempts)) {
+        DIAG_WARN(
+            "delivery_blocked",
+            "topic=%s seq=%" PRIu64 " attempts=%u class=%s status=%d "
+            "target=%s detail=%s",
+            topic_name(parcel), parcel->base.sequence, parcel->base.attempts,
+            deliverer_class(ending->err, ending->status), ending->status,
+            target_name(parcel), ending->detail != NULL ? ending->detail : "");
+    }
+}
+
+static void
+count(struct parcel *parcel, const struct ending *ending, bool delivered)
+{
+    struct deliverer_stats *stats = &parcel->delivery->deliverer->stats;
+    struct topic_stats *topic_stats = &parcel->delivery->topic->stats;
+
+    stats->attempts++;
+    topic_stats->attempts++;
+    if (delivered) {
+        stats->delivered++;
+        topic_stats->delivered++;
+        return;
+    }
+    topic_stats->attempts_failed++;
+    if (ending->err != ERR_OK) {
+        stats->failed_by_err[ending->err]++;
+    } else {
+        int digit = ending->status / 100;
+        stats->failed_by_status[digit > 0 && digit < 6 ? digit : 0]++;
+    }
+}
+
+/* Its outcome does not count: the cursor is somewhere else by now. */
+static void end_stray(struct parcel *parcel)
+{
+    struct delivery *delivery = parcel->delivery;
+
+    CHECK(delivery->strays > 0);
+    delivery->strays--;
+    deliverer_parcel_free(parcel);
+    deliverer_delivery_wake(delivery);
+}
+
+static void failed(struct parcel *parcel, const struct ending *ending)
+{
+    struct deliverer *deliverer = parcel->delivery->deliverer;
+    uint32_t *attempts = &parcel->base.attempts;
+
+    *attempts += *attempts < UINT32_MAX ? 1 : 0;
+    failure_remember(parcel, ending);
+    say_blocked(parcel, ending);
+    deliverer_delivery_dirty(parcel->delivery);
+    /* What the target asked for stands above our own guess, but 0 is no answer
+     * to the question: it would be a loop. */
+    uint64_t delay_ms =
+        retry_delay_ms(&deliverer->policy, *attempts, &deliverer->random);
+    delay(parcel, ending->after_ms > 0 ? ending->after_ms : delay_ms);
+}
+
+/* An attempt ended. */
+static void end(struct parcel *parcel, const struct ending *ending)
+{
+    bool delivered = is_delivered(ending);
+
+    count(parcel, ending, delivered);
+    if (parcel->stray) {
+        end_stray(parcel);
+        return;
+    }
+    if (delivered && parcel->base.attempts > 0) {
+        DIAG_INFO("delivery_recovered",
+                  "topic=%s seq=%" PRIu64 " attempts=%u target=%s",
+                  topic_name(parcel), parcel->base.sequence,
+                  parcel->base.attempts, target_name(parcel));
+    }
+    if (delivered) {
+        finish(parcel);
+    } else if (ending->lost) {
+        store_blob_damaged(parcel->delivery->topic->store,
+                           parcel->base.sequence, ending->err);
+        deliverer_parcel_lose(parcel, "its body is damaged on disk");
+    } else {
+        failed(parcel, ending);
+    }
+}
+
+/* The message cannot be sent as it is. Nothing goes out, but it counts as an
+ * attempt, so that it is seen and not tried in a loop. */
+static void refuse(struct parcel *parcel, const char *reason)
+{
+    struct ending ending = {.err = ERR_PROTOCOL, .detail = reason};
+
+    end(parcel, &ending);
+}
+
+/* What a failing answer asks for, in milliseconds; 0 when nothing. */
+static uint64_t asked_for(const struct parcel *parcel,
+                          const struct http_result *result)
+{
+    uint64_t after_ms = 0;
+    const struct http_header *header =
+        http_head_find(result->head, STR("retry-after"));
+
+    if (header == NULL ||
+        retry_after_ms(&parcel->delivery->deliverer->policy, header->value,
+                       io_wall_ms(io_of(parcel)), &after_ms) != ERR_OK) {
+        return 0;
+    }
+    return after_ms;
+}
+
+/* Tell whether a failure says nothing about the target: we had no memory, no
+ * descriptor, or a kernel that said no. */
+static bool is_ours(enum err err)
+{
+    return err == ERR_NOMEM || err == ERR_BUSY || err == ERR_IO ||
+           err == ERR_CORRUPT;
+}
+
+static void call_done(struct http_call *call, const struct http_result *result)
+{
+    struct flight *flight = CONTAINER_OF(call, struct flight, call);
+    struct parcel *parcel = flight->parcel;
+    struct deliverer *deliverer = parcel->delivery->deliverer;
+    struct ending ending = {
+        .err = result->err,
+        .detail = result->detail,
+        .lost = flight->body != NULL && result->err == ERR_CORRUPT,
+    };
+
+    if (result->head != NULL) {
+        ending.status = result->head->status;
+    }
+    bool delivered = is_delivered(&ending);
+    if (ending.err == ERR_OK && !delivered) {
+        ending.detail = http_status_text(ending.status);
+        ending.after_ms = asked_for(parcel, result);
+    }
+    histogram_record(&deliverer->stats.attempt_us, result->elapsed_ns / 1000);
+    if (!is_ours(ending.err)) {
+        endpoint_note(&parcel->target->endpoint, ending.err, ending.status,
+                      delivered, io_wall_ms(deliverer->options.io));
+    }
+    if (ending.after_ms > 0) {
+        deliverer_target_hold(parcel->target, ending.after_ms);
+    }
+    flight_return(parcel);
+    deliverer_delivery_follow(parcel->delivery); /* has the cursor moved? */
+    end(parcel, &ending);
+}
+
+/* --- sending -------------------------------------------------------------- */
+
+static uint32_t timeout_of(const struct delivery *delivery,
+                           const struct message *message)
+{
+    if (message->timeout_ms > 0) {
+        return message->timeout_ms;
+    }
+    if (delivery->settings->timeout_ms > 0) {
+        return delivery->settings->timeout_ms;
+    }
+    return delivery->deliverer->options.timeout_ms;
+}
+
+/* Open the body of a message that lies in a file.
+ * Errors: those of store_blob_open(); ERR_NOMEM */
+static enum err body_open(const struct parcel *parcel,
+                          const struct record *record,
+                          struct body_source **out)
+{
+    struct deliverer *deliverer = parcel->delivery->deliverer;
+    const struct message_blob *blob = &record->message.blob;
+    bool few = deliverer->bodies < DELIVERER_BODIES_FEW;
+    int fd = -1;
+    enum err err = store_blob_open(parcel->delivery->topic->store,
+                                   record->sequence, blob, &fd);
+
+    if (err == ERR_OK) {
+        err = body_source_create(
+            io_of(parcel), fd, blob,
+            few ? DELIVERER_PIECE_SIZE : DELIVERER_PIECE_SIZE_SMALL, out);
+    }
+    if (err != ERR_OK) {
+        file_close(fd);
+    }
+    return err;
+}
+
+/* Tell whether the body of the message can be had; NULL: it is in memory. If
+ * not, the parcel goes on otherwise. */
+static bool body_ready(struct parcel *parcel,
+                       const struct record *record,
+                       struct body_source **out)
+{
+    *out = NULL;
+    if (record->message.blob.size == 0) {
+        return true;
+    }
+    enum err err = body_open(parcel, record, out);
+    if (err == ERR_NOT_FOUND || err == ERR_CORRUPT) {
+        store_blob_damaged(parcel->delivery->topic->store, record->sequence,
+                           err);
+        deliverer_parcel_lose(parcel, "its body is damaged on disk");
+    } else if (err != ERR_OK) {
+        deliverer_parcel_stumble(parcel, err);
+    }
+    return err == ERR_OK;
+}
+
+/* Fill in the call of a flight whose request is rendered, and start it. */
+static void launch(struct parcel *parcel, const struct message *message)
+{
+    struct flight *flight = parcel->flight;
+    struct http_call *call = &flight->call;
+
+    *call = (struct http_call){
+        .done = call_done,
+        .endpoint = parcel->target->http,
+        .source = flight->body != NULL ? body_source_http(flight->body) : NULL,
+        .timeout_ms = timeout_of(parcel->delivery, message),
+        .head_only = flight->outgoing.head_only,
+    };
+    call->part_count = outgoing_parts(&flight->outgoing, call->parts);
+    parcel->doing = PARCEL_SENDING;
+    http_call_start(call);
+}
+
+void deliverer_parcel_send(struct parcel *parcel, const struct record *record)
+{
+    struct deliverer *deliverer = parcel->delivery->deliverer;
+    struct body_source *body = NULL;
+    struct url url;
+    const char *reason = NULL;
+
+    list_remove(&parcel->wants);
+    enum err err =
+        deliverer_delivery_url(parcel->delivery, record, &url, &reason);
+    if (err != ERR_OK) { /* it is not what was read first */
+        refuse(parcel, reason);
+        return;
+    }
+    if (!body_ready(parcel, record, &body)) {
+        return;
+    }
+    struct flight *flight = flight_take(parcel);
+    flight->body = body;
+    deliverer->bodies += body != NULL ? 1 : 0;
+    struct outgoing_context context = {
+        .topic = parcel->delivery->topic,
+        .url = &url,
+        .user_agent = str_from(deliverer->options.user_agent),
+        .sequence = record->sequence,
+        .attempt = parcel->base.attempts + 1,
+        .now_s = io_wall_ms(deliverer->options.io) / 1000,
+    };
+    err = outgoing_render(&flight->outgoing, &record->message, &context);
+    if (err == ERR_OK) {
+        launch(parcel, &record->message);
+        return;
+    }
+    flight_return(parcel);
+    if (err == ERR_INVALID) {
+        refuse(parcel, "the method cannot be sent");
+    } else {
+        deliverer_parcel_stumble(parcel, err);
+    }
+}
+
+/* It has a slot: send it, or have it read first. */
+static void granted(struct parcel *parcel, const struct record *record)
+{
+    struct delivery *delivery = parcel->delivery;
+
+    delivery->slots++;
+    if (record != NULL) {
+        deliverer_parcel_send(parcel, record);
+        return;
+    }
+    parcel->doing = PARCEL_GRANTED;
+    list_append(&delivery->granted, &parcel->wants);
+    deliverer_delivery_read(delivery);
+}
+
+void deliverer_parcel_start(struct parcel *parcel, const struct record *record)
+{
+    struct delivery *delivery = parcel->delivery;
+    bool retry = parcel->base.attempts > 0;
+
+    window_take(&delivery->window, &parcel->base);
+    if (parcel->target == NULL) {
+        refuse(parcel, "its URL cannot be used");
+        return;
+    }
+    struct endpoint *endpoint = &parcel->target->endpoint;
+    if (endpoint_take(endpoint, &parcel->waiter, retry)) {
+        granted(parcel, record);
+        return;
+    }
+    endpoint_wait(endpoint, &parcel->waiter, retry);
+    delivery->waiting++;
+    parcel->doing = PARCEL_WAITING;
+}
+
+void deliverer_parcel_slot(struct parcel *parcel)
+{
+    struct delivery *delivery = parcel->delivery;
+
+    CHECK(parcel->doing == PARCEL_WAITING);
+    delivery->waiting--;
+    if (delivery->slots >= deliverer_delivery_concurrency(delivery)) {
+        delivery->slots++; /* for slot_leave() */
+        deliverer_parcel_rest(parcel);
+        return;
+    }
+    granted(parcel, NULL);
+}
+
+void deliverer_parcel_give_up(struct parcel *parcel)
+{
+    if (parcel->flight == NULL) {
+        return;
+    }
+    http_call_cancel(&parcel->flight->call);
+    flight_return(parcel);
+    if (parcel->stray) {
+        end_stray(parcel);
+        return;
+    }
+    parcel->doing = PARCEL_RESTING;
+    slot_leave(parcel);
+    window_ready(&parcel->delivery->window, &parcel->base, true);
+}

@@ -1,0 +1,52 @@
+/* A parcel's way from its window's turn to its outcome. Private to
+ * deliverer*.c.
+ *
+ *     take -> { start -> (line -> slot) -> (read once more) -> send
+ *               -> done: free | failed: back-off -> ... }*
+ *
+ * Threads: the loop's.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_QUEUE_DELIVERER_PARCEL_H
+#define OPQ_QUEUE_DELIVERER_PARCEL_H
+
+#include "base/err.h"
+#include "log/record.h"
+#include "queue/deliverer_internal.h"
+
+#include <stdbool.h>
+
+/* Take a zeroed parcel from those unused, or make one.
+ * Gives:  the parcel, for deliverer_parcel_free(); NULL: no memory */
+MUST_CHECK struct parcel *deliverer_parcel_take(struct delivery *delivery);
+
+/* Give it back, with all that it has; a request in flight is given up. It is in
+ * no window. */
+void deliverer_parcel_free(struct parcel *parcel);
+
+/* Begin with a parcel that is READY: get a slot, or stand in line for one.
+ * `record`: what was read just now; NULL: it is read when there is a slot.
+ * Borrows: record, during the call. */
+void deliverer_parcel_start(struct parcel *parcel, const struct record *record);
+
+/* It stood in line, and has its slot now. From the hook. */
+void deliverer_parcel_slot(struct parcel *parcel);
+
+/* It has a slot, and this is its record: send.
+ * Borrows: record, during the call. */
+void deliverer_parcel_send(struct parcel *parcel, const struct record *record);
+
+/* It could not be read: try again later, without counting an attempt. */
+void deliverer_parcel_stumble(struct parcel *parcel, enum err err);
+
+/* It is lost: go on behind it. `reason`: for people. */
+void deliverer_parcel_lose(struct parcel *parcel, const char *reason);
+
+/* Have it be ready again, whatever it waits for; what is in flight goes on. */
+void deliverer_parcel_rest(struct parcel *parcel);
+
+/* Give up its request in flight, without an outcome; it is ready again. */
+void deliverer_parcel_give_up(struct parcel *parcel);
+
+#endif
