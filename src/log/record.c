@@ -12,9 +12,10 @@
  *          the tables: vtable, key, value
  *          strings and raw bytes
  *
- * Where the body lies beside (record_layout.h), three fields and the vtable
- * that has them follow the table, at 72, and all else lies behind: the many
- * records that have none are none the larger for it.
+ * Where the body lies beside (record_layout.h), three fields follow the table,
+ * at 72; where there are options, the offset to them. The vtable that has these
+ * fields comes next, then the table Options with its own vtable, and all else
+ * lies behind: the many records that have none are none the larger for it.
  *
  * Every offset points forward, as the format wants it; a vtable may lie on
  * either side of its table. Fields that are empty are absent.
@@ -28,6 +29,7 @@
 #include "base/crc32c.h"
 #include "log/record_layout.h"
 
+#include <stddef.h>
 #include <string.h>
 
 static size_t align(size_t size, size_t to)
@@ -64,22 +66,137 @@ static uint32_t field_count(const struct message *message)
     return has_raw(message) ? 0 : message->field_count;
 }
 
+const uint16_t record_option_texts[RECORD_OPTION_TEXT_COUNT] = {
+    [RECORD_OPTION_KEY] = offsetof(struct message_options, key),
+    [RECORD_OPTION_LABEL] = offsetof(struct message_options, label),
+    [RECORD_OPTION_RETRY_SCHEDULE] =
+        offsetof(struct message_options, retry_schedule),
+    [RECORD_OPTION_DEDUP_ID] = offsetof(struct message_options, dedup_id),
+    [RECORD_OPTION_COLLAPSE] = offsetof(struct message_options, collapse),
+    [RECORD_OPTION_FLOW_KEY] = offsetof(struct message_options, flow_key),
+    [RECORD_OPTION_CALLBACK] = offsetof(struct message_options, callback),
+    [RECORD_OPTION_FAILURE_CALLBACK] =
+        offsetof(struct message_options, failure_callback),
+    [RECORD_OPTION_ID] = offsetof(struct message_options, id),
+    [RECORD_OPTION_TOPIC] = offsetof(struct message_options, topic),
+    [RECORD_OPTION_DEAD] = offsetof(struct message_options, dead),
+};
+
+static struct str option_text(const struct message_options *options,
+                              uint32_t field)
+{
+    const void *at = (const char *)options + record_option_texts[field];
+    const struct str *text = at;
+
+    return *text;
+}
+
 static bool has_blob(const struct message *message)
 {
     return message->blob.size > 0;
 }
 
-/* Bytes of table and vtables. */
-static uint32_t fixed_size(const struct message *message)
+/* A bit for each option that is set, by its field; none: there are none. */
+static uint32_t option_bits(const struct message_options *options)
 {
-    return has_blob(message) ? RECORD_BLOB_FIXED_SIZE : RECORD_FIXED_SIZE;
+    uint32_t bits = 0;
+
+    if (options == NULL) {
+        return 0;
+    }
+    for (uint32_t field = 0; field < RECORD_OPTION_TEXT_COUNT; field++) {
+        bits |= (uint32_t)(option_text(options, field).size > 0) << field;
+    }
+    bits |= (uint32_t)(options->not_before_ms > 0) << RECORD_OPTION_NOT_BEFORE;
+    bits |= (uint32_t)(options->expires_at_ms > 0) << RECORD_OPTION_EXPIRES_AT;
+    bits |= (uint32_t)(options->retries != MESSAGE_RETRIES_UNSET)
+            << RECORD_OPTION_RETRIES;
+    bits |= (uint32_t)(options->priority > 0) << RECORD_OPTION_PRIORITY;
+    return bits;
+}
+
+/* What lies where in a payload before its vectors: all that depends on whether
+ * there is a body beside, and which options there are. */
+struct shape {
+    uint32_t vtable;         /* of Message */
+    uint32_t field_count;    /* that it has */
+    uint32_t table_size;     /* of Message */
+    uint32_t option_bits;    /* options that are set; 0: all below is unused */
+    uint32_t options_at;     /* the offset to them, in table Message */
+    uint32_t options_vtable; /* of Options */
+    uint32_t options;        /* the table */
+    uint32_t options_size;
+    uint32_t end; /* the vectors begin here */
+};
+
+/* Place table Options behind the vtable of Message. */
+static void place_options(struct shape *shape)
+{
+    const uint32_t wide =
+        1U << RECORD_OPTION_NOT_BEFORE | 1U << RECORD_OPTION_EXPIRES_AT;
+    uint32_t bits = shape->option_bits;
+    uint32_t last = 31 - (uint32_t)__builtin_clz(bits);
+    uint32_t vtable_end = shape->options_vtable + 4 + 2 * (last + 1);
+
+    /* The u64s come first, and are aligned behind the table's own offset. */
+    shape->options = (uint32_t)align(vtable_end, 8) + 4;
+    shape->options_size = 4 + 4 * (uint32_t)__builtin_popcount(bits) +
+                          4 * (uint32_t)__builtin_popcount(bits & wide);
+    shape->end = shape->options + shape->options_size;
+}
+
+static struct shape shape_of(const struct message *message)
+{
+    bool blob = has_blob(message);
+    struct shape shape = {
+        .vtable = RECORD_VTABLE,
+        .field_count = RECORD_FIELD_COUNT,
+        .table_size = RECORD_TABLE_SIZE,
+        .option_bits = option_bits(message->options),
+        .end = RECORD_FIXED_SIZE,
+    };
+
+    if (!blob && shape.option_bits == 0) {
+        return shape; /* most */
+    }
+    uint32_t table_end = blob ? RECORD_BLOB_END : RECORD_FIXED_SIZE;
+    shape.field_count = RECORD_FIELD_COUNT_BLOB;
+    if (shape.option_bits != 0) {
+        shape.options_at = table_end;
+        shape.field_count = RECORD_FIELD_COUNT_OPTIONS;
+        table_end += 4;
+    }
+    shape.vtable = table_end;
+    shape.table_size = table_end - RECORD_TABLE;
+    shape.end = (uint32_t)align(table_end + 4 + 2 * shape.field_count, 4);
+    if (shape.option_bits != 0) {
+        shape.options_vtable = shape.end;
+        place_options(&shape);
+    }
+    return shape;
+}
+
+/* Bytes of the options' strings. */
+static size_t options_size(const struct message_options *options, uint32_t bits)
+{
+    size_t size = 0;
+
+    if (bits == 0) {
+        return 0;
+    }
+    for (uint32_t field = 0; field < RECORD_OPTION_TEXT_COUNT; field++) {
+        size += string_size(option_text(options, field));
+    }
+    return size;
 }
 
 /* Bytes of the payload without padding. */
 static size_t payload_size(const struct message *message)
 {
-    size_t size = fixed_size(message) + vector_size(field_count(message)) +
-                  vector_size(message->header_count);
+    struct shape shape = shape_of(message);
+    size_t size = shape.end + vector_size(field_count(message)) +
+                  vector_size(message->header_count) +
+                  options_size(message->options, shape.option_bits);
 
     size += ((size_t)field_count(message) + message->header_count) *
             RECORD_PAIR_SIZE;
@@ -193,10 +310,11 @@ static void put_pairs(struct encoder *encoder,
 
 /* The vtables: which fields are there, and where in their table. */
 static void put_vtables(const struct encoder *encoder,
-                        const struct message *message)
+                        const struct message *message,
+                        const struct shape *shape)
 {
-    bool blob = has_blob(message);
-    char *vtable = encoder->base + (blob ? RECORD_BLOB_VTABLE : RECORD_VTABLE);
+    char *vtable = encoder->base + shape->vtable;
+    char *more = vtable + 4 + (size_t)2 * RECORD_FIELD_COUNT;
     char *pair = encoder->base + RECORD_PAIR_VTABLE;
     const bool there[RECORD_FIELD_COUNT] = {
         [RECORD_FIELD_URL] = message->url.size > 0,
@@ -209,23 +327,79 @@ static void put_vtables(const struct encoder *encoder,
         [RECORD_FIELD_PUSHED_AT] = true,
     };
 
-    put_u16(vtable,
-            4 + 2 * (blob ? RECORD_FIELD_COUNT_BLOB : RECORD_FIELD_COUNT));
-    put_u16(vtable + 2, blob ? RECORD_BLOB_TABLE_SIZE : RECORD_TABLE_SIZE);
+    put_u16(vtable, (uint16_t)(4 + 2 * shape->field_count));
+    put_u16(vtable + 2, (uint16_t)shape->table_size);
     for (uint32_t field = 0; field < RECORD_FIELD_COUNT; field++) {
         uint16_t place = (uint16_t)(4 + 4 * field);
         put_u16(vtable + 4 + 2 * (size_t)field, there[field] ? place : 0);
     }
-    if (blob) {
-        char *more = vtable + 4 + (size_t)2 * RECORD_FIELD_COUNT;
+    if (has_blob(message)) {
         put_u16(more, RECORD_BLOB_ID - RECORD_TABLE);
         put_u16(more + 2, RECORD_BLOB_SIZE - RECORD_TABLE);
         put_u16(more + 4, RECORD_BLOB_CRC - RECORD_TABLE);
+    }
+    if (shape->option_bits != 0) {
+        put_u16(more + 6, (uint16_t)(shape->options_at - RECORD_TABLE));
     }
     put_u16(pair, 8);
     put_u16(pair + 2, RECORD_PAIR_SIZE);
     put_u16(pair + 4, RECORD_PAIR_KEY);
     put_u16(pair + 6, RECORD_PAIR_VALUE);
+}
+
+/* Give a field of Options its place, the next of `size` bytes, in the vtable.
+ * Returns where in the payload that is. */
+static uint32_t take_place(const struct encoder *encoder,
+                           const struct shape *shape,
+                           uint32_t field,
+                           uint32_t size,
+                           uint32_t *place)
+{
+    char *vtable = encoder->base + shape->options_vtable;
+    uint32_t taken = *place;
+
+    put_u16(vtable + 4 + 2 * (size_t)field, (uint16_t)taken);
+    *place += size;
+    return shape->options + taken;
+}
+
+/* Write table Options: the fields that are set, one behind the other. */
+static void put_options(struct encoder *encoder,
+                        const struct message_options *options,
+                        const struct shape *shape)
+{
+    const uint64_t wide[] = {options->not_before_ms, options->expires_at_ms};
+    const uint32_t narrow[] = {options->retries, options->priority};
+    char *vtable = encoder->base + shape->options_vtable;
+    uint32_t last = 31 - (uint32_t)__builtin_clz(shape->option_bits);
+    uint32_t place = 4;
+
+    CHECK(options->priority <= MESSAGE_PRIORITY_MAX);
+    put_u16(vtable, (uint16_t)(4 + 2 * (last + 1)));
+    put_u16(vtable + 2, (uint16_t)shape->options_size);
+    put_u32(encoder->base + shape->options,
+            shape->options - shape->options_vtable);
+    put_offset(encoder, shape->options_at, shape->options);
+    for (uint32_t index = 0; index < 2; index++) {
+        uint32_t field = RECORD_OPTION_NOT_BEFORE + index;
+        if ((shape->option_bits >> field & 1) != 0) {
+            uint32_t at = take_place(encoder, shape, field, 8, &place);
+            put_u64(encoder->base + at, wide[index]);
+        }
+    }
+    for (uint32_t index = 0; index < 2; index++) {
+        uint32_t field = RECORD_OPTION_RETRIES + index;
+        if ((shape->option_bits >> field & 1) != 0) {
+            uint32_t at = take_place(encoder, shape, field, 4, &place);
+            put_u32(encoder->base + at, narrow[index]);
+        }
+    }
+    for (uint32_t field = 0; field < RECORD_OPTION_TEXT_COUNT; field++) {
+        if ((shape->option_bits >> field & 1) != 0) {
+            uint32_t at = take_place(encoder, shape, field, 4, &place);
+            put_string(encoder, at, option_text(options, field));
+        }
+    }
 }
 
 static void
@@ -240,21 +414,23 @@ put_optional(struct encoder *encoder, uint32_t field, struct str text)
 static uint32_t put_payload(const struct message *message, char *base)
 {
     uint32_t pairs = field_count(message) + message->header_count;
-    uint32_t fixed = fixed_size(message);
-    uint32_t vector = fixed;
-    uint32_t tables = fixed + (uint32_t)vector_size(field_count(message)) +
+    const struct shape shape = shape_of(message);
+    uint32_t vector = shape.end;
+    uint32_t tables = shape.end + (uint32_t)vector_size(field_count(message)) +
                       (uint32_t)vector_size(message->header_count);
     struct encoder encoder = {.base = base,
                               .tables = tables,
                               .strings = tables + pairs * RECORD_PAIR_SIZE};
 
-    memset(base, 0, fixed);
+    if (shape.end == RECORD_FIXED_SIZE) {
+        memset(base, 0, RECORD_FIXED_SIZE); /* most; a few stores */
+    } else {
+        memset(base, 0, shape.end);
+    }
     put_u32(base, RECORD_TABLE);
-    put_vtables(&encoder, message);
+    put_vtables(&encoder, message, &shape);
     /* The distance is signed: the longer vtable lies behind the table. */
-    put_u32(base + RECORD_TABLE,
-            (uint32_t)RECORD_TABLE -
-                (has_blob(message) ? RECORD_BLOB_VTABLE : RECORD_VTABLE));
+    put_u32(base + RECORD_TABLE, (uint32_t)RECORD_TABLE - shape.vtable);
     put_pairs(&encoder, place_of(RECORD_FIELD_BODY), message->fields,
               field_count(message), &vector);
     put_pairs(&encoder, place_of(RECORD_FIELD_HEADER), message->headers,
@@ -266,6 +442,9 @@ static uint32_t put_payload(const struct message *message, char *base)
     put_u64(base + place_of(RECORD_FIELD_PUSHED_AT), message->pushed_at_ms);
     if (has_raw(message)) {
         put_raw(&encoder, place_of(RECORD_FIELD_RAW), message->body);
+    }
+    if (shape.option_bits != 0) {
+        put_options(&encoder, message->options, &shape);
     }
     return encoder.strings;
 }

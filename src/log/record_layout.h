@@ -40,6 +40,29 @@ enum {
     RECORD_FIELD_BLOB_SIZE,
     RECORD_FIELD_BLOB_CRC,
     RECORD_FIELD_COUNT_BLOB,
+    RECORD_FIELD_OPTIONS = RECORD_FIELD_COUNT_BLOB,
+    RECORD_FIELD_COUNT_OPTIONS,
+};
+
+/* The fields of table Options, in the order of schema/opq.fbs. */
+enum {
+    RECORD_OPTION_KEY,
+    RECORD_OPTION_LABEL,
+    RECORD_OPTION_RETRY_SCHEDULE,
+    RECORD_OPTION_DEDUP_ID,
+    RECORD_OPTION_COLLAPSE,
+    RECORD_OPTION_FLOW_KEY,
+    RECORD_OPTION_CALLBACK,
+    RECORD_OPTION_FAILURE_CALLBACK,
+    RECORD_OPTION_ID,
+    RECORD_OPTION_TOPIC,
+    RECORD_OPTION_DEAD,
+    RECORD_OPTION_TEXT_COUNT, /* those before it are text */
+    RECORD_OPTION_NOT_BEFORE = RECORD_OPTION_TEXT_COUNT,
+    RECORD_OPTION_EXPIRES_AT,
+    RECORD_OPTION_RETRIES,
+    RECORD_OPTION_PRIORITY,
+    RECORD_OPTION_COUNT,
 };
 
 /* The fixed part of the payload. Each field of Message has four bytes, in
@@ -55,16 +78,14 @@ enum {
     RECORD_PAIR_VALUE = 8,
 };
 
-/* Where a body lies beside, the table goes on with three more fields, and its
- * vtable follows it; the place of the short one stays empty. */
+/* Where a body lies beside, the table goes on with three more fields; where
+ * there are options, then with the offset to them. The vtable follows such a
+ * table; the place of the short one stays empty. */
 enum {
     RECORD_BLOB_ID = RECORD_TABLE + RECORD_TABLE_SIZE,
     RECORD_BLOB_SIZE = RECORD_BLOB_ID + 8,
     RECORD_BLOB_CRC = RECORD_BLOB_SIZE + 8,
-    RECORD_BLOB_VTABLE = RECORD_BLOB_CRC + 4,
-    RECORD_BLOB_TABLE_SIZE = RECORD_BLOB_VTABLE - RECORD_TABLE,
-    RECORD_BLOB_FIXED_SIZE =
-        (RECORD_BLOB_VTABLE + 4 + 2 * RECORD_FIELD_COUNT_BLOB + 3) / 4 * 4,
+    RECORD_BLOB_END = RECORD_BLOB_CRC + 4,
 };
 
 _Static_assert(RECORD_BLOB_ID % 8 == 0, "a u64 of FlatBuffers is aligned");
@@ -73,6 +94,9 @@ _Static_assert((RECORD_TABLE + 4 + 4 * RECORD_FIELD_PUSHED_AT) % 8 == 0,
 _Static_assert(RECORD_TABLE % 4 == 0 && RECORD_PAIR_VTABLE % 2 == 0,
                "tables are aligned");
 _Static_assert(RECORD_HEADER_SIZE % 8 == 0, "the payload is aligned");
+
+/* Where in struct message_options the text of a field lies. */
+extern const uint16_t record_option_texts[RECORD_OPTION_TEXT_COUNT];
 
 /* Tell whether a header's size of a body beside goes with its flags. */
 bool record_body_size_valid(const char *header);

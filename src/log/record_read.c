@@ -11,6 +11,8 @@
 #include "base/crc32c.h"
 #include "log/record_layout.h"
 
+#include <string.h>
+
 /* A table in the payload. */
 struct table {
     struct str payload;   /* borrowed */
@@ -201,6 +203,59 @@ static bool read_blob(const struct table *table, struct message_blob *blob)
     return true;
 }
 
+/* A number of Options, of 4 or 8 bytes; as it was when it is absent. */
+static bool read_option(const struct table *table, uint32_t field, void *value)
+{
+    bool wide =
+        field == RECORD_OPTION_NOT_BEFORE || field == RECORD_OPTION_EXPIRES_AT;
+    uint32_t size = wide ? 8 : 4;
+    uint32_t position = 0;
+
+    if (!find_field(table, field, size, &position)) {
+        return false;
+    }
+    if (position != 0) {
+        memcpy(value, table->payload.data + position, size);
+    }
+    return true;
+}
+
+static bool read_options(const struct table *message, struct record *record)
+{
+    struct message_options *options = &record->options;
+    struct str payload = message->payload;
+    struct table table;
+    uint32_t position = 0;
+    uint32_t target = 0;
+
+    record->message.options = NULL;
+    if (!find_field(message, RECORD_FIELD_OPTIONS, 4, &position)) {
+        return false;
+    }
+    if (position == 0) {
+        return true;
+    }
+    if (!follow(payload, position, &target) ||
+        !open_table(payload, target, &table)) {
+        return false;
+    }
+    *options = (struct message_options){.retries = MESSAGE_RETRIES_UNSET};
+    for (uint32_t field = 0; field < RECORD_OPTION_TEXT_COUNT; field++) {
+        void *text = (char *)options + record_option_texts[field];
+        if (!read_bytes(&table, field, text)) {
+            return false;
+        }
+    }
+    record->message.options = options;
+    return read_option(&table, RECORD_OPTION_NOT_BEFORE,
+                       &options->not_before_ms) &&
+           read_option(&table, RECORD_OPTION_EXPIRES_AT,
+                       &options->expires_at_ms) &&
+           read_option(&table, RECORD_OPTION_RETRIES, &options->retries) &&
+           read_option(&table, RECORD_OPTION_PRIORITY, &options->priority) &&
+           options->priority <= MESSAGE_PRIORITY_MAX;
+}
+
 static bool read_message(struct str payload, struct record *record)
 {
     struct message *message = &record->message;
@@ -215,7 +270,8 @@ static bool read_message(struct str payload, struct record *record)
         !read_bytes(&table, RECORD_FIELD_CONTENT_TYPE,
                     &message->content_type) ||
         !read_bytes(&table, RECORD_FIELD_METHOD, &message->method) ||
-        !read_numbers(&table, message) || !read_blob(&table, &message->blob)) {
+        !read_numbers(&table, message) || !read_blob(&table, &message->blob) ||
+        !read_options(&table, record)) {
         return false;
     }
     message->fields = record->memory;

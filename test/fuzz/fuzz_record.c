@@ -39,6 +39,41 @@ static void check_pairs(const struct pair *left,
     }
 }
 
+static void check_text(struct str left, struct str right, struct str bytes)
+{
+    check_inside(left, bytes);
+    CHECK(str_equal(left, right));
+}
+
+/* A table Options without any in it is not written again. */
+static void check_options(struct str bytes)
+{
+    const struct message_options none = {.retries = MESSAGE_RETRIES_UNSET};
+    const struct message_options *left = first.message.options;
+    const struct message_options *right = second.message.options;
+    if (left == NULL) {
+        CHECK(right == NULL);
+        return;
+    }
+    CHECK(left->priority <= MESSAGE_PRIORITY_MAX);
+    right = right == NULL ? &none : right;
+    check_text(left->key, right->key, bytes);
+    check_text(left->label, right->label, bytes);
+    check_text(left->retry_schedule, right->retry_schedule, bytes);
+    check_text(left->dedup_id, right->dedup_id, bytes);
+    check_text(left->collapse, right->collapse, bytes);
+    check_text(left->flow_key, right->flow_key, bytes);
+    check_text(left->callback, right->callback, bytes);
+    check_text(left->failure_callback, right->failure_callback, bytes);
+    check_text(left->id, right->id, bytes);
+    check_text(left->topic, right->topic, bytes);
+    check_text(left->dead, right->dead, bytes);
+    CHECK(left->not_before_ms == right->not_before_ms);
+    CHECK(left->expires_at_ms == right->expires_at_ms);
+    CHECK(left->retries == right->retries);
+    CHECK(left->priority == right->priority);
+}
+
 /* Bytes all over may be referred to again and again; sizes are bounded. */
 static void encode_again(struct str bytes)
 {
@@ -64,6 +99,7 @@ static void encode_again(struct str bytes)
     CHECK(second.message.blob.size == message->blob.size);
     CHECK(second.message.blob.crc == message->blob.crc);
     check_inside(message->url, bytes);
+    check_options(bytes);
     check_pairs(message->headers, second.message.headers, message->header_count,
                 bytes);
     if (message->kind == MESSAGE_KIND_RAW) {

@@ -236,6 +236,31 @@ static void renumbering_changes_only_the_sequence(void **state)
     assert_memory_equal(other, memory, bytes.size);
 }
 
+/* The bytes on disk of messages without options, as they were before there
+ * were any. */
+static void a_message_without_options_has_the_bytes_it_always_had(void **state)
+{
+    (void)state;
+    const struct {
+        struct message message;
+        size_t size;
+        uint32_t crc;
+    } cases[] = {{form(), 392, 0xc6ca489d},
+                 {raw(), 200, 0x028d6e63},
+                 {beside(), 232, 0xa4fb7ca9}};
+    const struct message_options none = {.retries = MESSAGE_RETRIES_UNSET};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct message message = cases[i].message;
+        struct str bytes = encode(&message, 42);
+        assert_int_equal(bytes.size, cases[i].size);
+        assert_int_equal(get_u32(memory + 4), cases[i].crc);
+        message.options = &none;
+        bytes = encode(&message, 42);
+        assert_int_equal(bytes.size, cases[i].size);
+        assert_int_equal(get_u32(memory + 4), cases[i].crc);
+    }
+}
+
 /* --- bytes that are wrong ------------------------------------------------- */
 
 static void any_flipped_bit_is_found(void **state)
@@ -465,6 +490,14 @@ static void assert_text(const json_t *json, const char *name, struct str text)
         text);
 }
 
+static void
+assert_number(const json_t *json, const char *name, json_int_t value)
+{
+    const json_t *number = json_object_get(json, name);
+    assert_true(json_is_integer(number));
+    assert_int_equal(json_integer_value(number), value);
+}
+
 static void flatc_reads_a_form(void **state)
 {
     (void)state;
@@ -529,6 +562,66 @@ static void flatc_reads_where_a_body_lies(void **state)
     json_decref(json);
 }
 
+/* One that sets every field, and one that sets a few. */
+static void flatc_reads_options(void **state)
+{
+    (void)state;
+    const struct message_options all = {
+        .key = STR("customer 7"),
+        .label = STR("blue"),
+        .retry_schedule = STR("5s,1m"),
+        .dedup_id = STR("d-1"),
+        .collapse = STR("c"),
+        .flow_key = STR("f"),
+        .callback = STR("http://example.net/done"),
+        .failure_callback = STR("http://example.net/failed"),
+        .id = STR("msg_1-0"),
+        .topic = STR("orders"),
+        .dead = STR("{\"reason\":\"expired\"}"),
+        .not_before_ms = 1767225600123,
+        .expires_at_ms = INT64_MAX,
+        .retries = 0,
+        .priority = 9,
+    };
+    struct message message = beside();
+    message.options = &all;
+    json_t *json = flatc(encode(&message, 1));
+    const json_t *options = json_object_get(json, "options");
+    assert_int_equal(json_object_size(options), 15);
+    assert_text(options, "key", all.key);
+    assert_text(options, "label", all.label);
+    assert_text(options, "retry_schedule", all.retry_schedule);
+    assert_text(options, "dedup_id", all.dedup_id);
+    assert_text(options, "collapse", all.collapse);
+    assert_text(options, "flow_key", all.flow_key);
+    assert_text(options, "callback", all.callback);
+    assert_text(options, "failure_callback", all.failure_callback);
+    assert_text(options, "id", all.id);
+    assert_text(options, "topic", all.topic);
+    assert_text(options, "dead", all.dead);
+    assert_number(options, "not_before_ms", 1767225600123);
+    assert_number(options, "expires_at_ms", INT64_MAX);
+    assert_number(options, "retries", 0);
+    assert_number(options, "priority", 9);
+    assert_number(json, "blob_crc", message.blob.crc);
+    json_decref(json);
+
+    const struct message_options few = {
+        .label = STR("x"), .expires_at_ms = 77, .retries = 3};
+    message = form();
+    message.field_count = 3; /* the last is no JSON */
+    message.options = &few;
+    json = flatc(encode(&message, 1));
+    options = json_object_get(json, "options");
+    assert_int_equal(json_object_size(options), 3);
+    assert_text(options, "label", few.label);
+    assert_number(options, "expires_at_ms", 77);
+    assert_number(options, "retries", 3);
+    assert_text(json, "url", message.url);
+    assert_null(json_object_get(json, "blob_id"));
+    json_decref(json);
+}
+
 static void flatc_reads_the_largest_and_the_empty(void **state)
 {
     (void)state;
@@ -558,6 +651,7 @@ int main(void)
         cmocka_unit_test(as_many_pairs_as_allowed_fit_and_no_more),
         cmocka_unit_test(a_message_past_the_limit_is_refused),
         cmocka_unit_test(renumbering_changes_only_the_sequence),
+        cmocka_unit_test(a_message_without_options_has_the_bytes_it_always_had),
         cmocka_unit_test(any_flipped_bit_is_found),
         cmocka_unit_test(a_cut_record_asks_for_more),
         cmocka_unit_test(offsets_are_never_followed_outside),
@@ -569,6 +663,7 @@ int main(void)
         cmocka_unit_test(flatc_reads_a_form),
         cmocka_unit_test(flatc_reads_a_raw_body),
         cmocka_unit_test(flatc_reads_where_a_body_lies),
+        cmocka_unit_test(flatc_reads_options),
         cmocka_unit_test(flatc_reads_the_largest_and_the_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
