@@ -19,9 +19,14 @@ void api_render_message(const struct topic *topic,
 {
     buf_append_c(to, "\"seq\":");
     buf_append_u64(to, record->sequence);
-    buf_append_c(to, ",\"id\":\"");
-    topic_message_id(topic, record->sequence, to);
-    buf_append_byte(to, '"');
+    if (record->message.options != NULL &&
+        record->message.options->id.size > 0) {
+        json_text_append_text(to, "id", record->message.options->id);
+    } else {
+        buf_append_c(to, ",\"id\":\"");
+        topic_message_id(topic, record->sequence, to);
+        buf_append_byte(to, '"');
+    }
     store_show(record, to);
 }
 

@@ -27,7 +27,8 @@ void api_render_topic(const struct topic *topic,
                       uint64_t age_ms,
                       struct buf *to);
 
-/* Append the members of a message, without braces. */
+/* Append the members of a message, without braces. Its id is that of its topic
+ * and sequence, unless it was given one when it was first stored. */
 void api_render_message(const struct topic *topic,
                         const struct record *record,
                         struct buf *to);

@@ -4,6 +4,7 @@
  */
 #include "cli/cli_internal.h"
 
+#include "base/json_text.h"
 #include "cli/inspect.h"
 #include "cli/table.h"
 #include "cli/verify_bodies.h"
@@ -389,6 +390,10 @@ static enum err dump_json(struct str bytes)
     if (err == ERR_OK) {
         buf_append_c(&text, "{\"seq\":");
         buf_append_u64(&text, record->sequence);
+        if (record->message.options != NULL &&
+            record->message.options->id.size > 0) {
+            json_text_append_text(&text, "id", record->message.options->id);
+        }
         store_show(record, &text);
         buf_append_c(&text, "}\n");
         err = cli_print(&text) == CLI_EXIT_OK ? ERR_OK : ERR_IO;

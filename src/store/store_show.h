@@ -11,7 +11,8 @@
 #include "log/record.h"
 
 /* Append what doc/http-api.md shows of a message from `pushed_at` on: members,
- * each with a comma before it, for an object that has begun. */
+ * each with a comma before it, for an object that has begun. The id that a
+ * message brought with it (message_options.id) is the caller's to show. */
 void store_show(const struct record *record, struct buf *to);
 
 #endif

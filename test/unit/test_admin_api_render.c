@@ -129,6 +129,60 @@ static void message_is_shown_with_what_is_not_text_in_base64(void **state)
     buf_fini(&text);
 }
 
+static void message_is_shown_with_what_it_asks_for(void **state)
+{
+    (void)state;
+    struct topic topic = {.id_prefix = "msg_00000000000000ab-"};
+    struct record record = {
+        .message = {.url = STR("http://h/p"), .body = STR("")},
+        .options = {.key = STR("k\"1"),
+                    .label = STR("l"),
+                    .retry_schedule = STR("5s,1m"),
+                    .dedup_id = STR("d"),
+                    .collapse = STR("c"),
+                    .flow_key = STR("f"),
+                    .callback = STR("http://h/c"),
+                    .failure_callback = STR("http://h/f"),
+                    .id = STR("msg_1-5"),
+                    .topic = STR("orders"),
+                    .dead = STR(" {\"reason\": \"expired\"} "),
+                    .not_before_ms = 1795475186500,
+                    .expires_at_ms = 1795475187000,
+                    .retries = 0,
+                    .priority = 9},
+    };
+    struct buf text = {0};
+
+    record.message.kind = MESSAGE_KIND_RAW;
+    record.message.options = &record.options;
+    api_render_message(&topic, &record, &text);
+    buf_append_byte(&text, '\0');
+    assert_string_equal(
+        text.data,
+        "\"seq\":0,\"id\":\"msg_1-5\",\"pushed_at\":"
+        "\"1970-01-01T00:00:00.000Z\",\"url\":\"http://h/p\",\"method\":"
+        "\"POST\",\"size\":0,\"topic\":\"orders\",\"key\":\"k\\\"1\","
+        "\"priority\":9,\"not_before\":\"2026-11-23T23:06:26.500Z\","
+        "\"expires_at\":\"2026-11-23T23:06:27.000Z\",\"retries\":0,"
+        "\"retry_schedule\":\"5s,1m\",\"label\":\"l\",\"dedup_id\":\"d\","
+        "\"collapse\":\"c\",\"flow_key\":\"f\",\"callback\":"
+        "\"http://h/c\",\"failure_callback\":\"http://h/f\",\"dead\":"
+        "{\"reason\": \"expired\"},\"headers\":[],\"kind\":\"raw\","
+        "\"content_type\":\"\",\"body\":\"\"");
+    buf_clear(&text);
+    record.options = (struct message_options){.retries = MESSAGE_RETRIES_UNSET,
+                                              .dead = STR("{\"a\":1} x")};
+    api_render_message(&topic, &record, &text);
+    buf_append_byte(&text, '\0');
+    assert_string_equal(
+        text.data,
+        "\"seq\":0,\"id\":\"msg_00000000000000ab-0\",\"pushed_at\":"
+        "\"1970-01-01T00:00:00.000Z\",\"url\":\"http://h/p\",\"method\":"
+        "\"POST\",\"size\":0,\"dead\":\"{\\\"a\\\":1} x\",\"headers\":[],"
+        "\"kind\":\"raw\",\"content_type\":\"\",\"body\":\"\"");
+    buf_fini(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +190,7 @@ int main(void)
         cmocka_unit_test(because_without_failures_is_short),
         cmocka_unit_test(lag_leaves_out_what_was_acknowledged_above_the_cursor),
         cmocka_unit_test(message_is_shown_with_what_is_not_text_in_base64),
+        cmocka_unit_test(message_is_shown_with_what_it_asks_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
