@@ -90,6 +90,11 @@ void store_topic_configure(struct store_topic *topic,
     topic->store->ops->topic_configure(topic, settings, retention, op);
 }
 
+uint64_t store_next_sequence(const struct store_topic *topic)
+{
+    return topic->store->ops->next_sequence(topic);
+}
+
 void store_cursor_move(struct store_topic *topic,
                        uint64_t next,
                        struct store_op *op)

@@ -164,6 +164,7 @@ struct store_ops {
                                const void *record,
                                size_t record_size,
                                struct store_op *op);
+    uint64_t (*next_sequence)(const struct store_topic *topic);
     void (*cursor_store)(struct store_topic *topic,
                          const struct store_cursor *cursor);
     void (*cursor_move)(struct store_topic *topic,
@@ -319,6 +320,10 @@ store_append_encoded(struct store_topic *topic,
 {
     return topic->store->ops->append_encoded(topic, record, record_size, op);
 }
+
+/* The sequence number that an append given now would get: those under way have
+ * got theirs. When one of them fails, it is given again. */
+uint64_t store_next_sequence(const struct store_topic *topic);
 
 /* Note how far the topic is delivered (`next` never goes back by this). A
  * crash of the process loses none of it; power loss at most what was noted

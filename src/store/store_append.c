@@ -301,6 +301,13 @@ enum err store_append_record(struct store_topic *base,
     return ERR_OK;
 }
 
+uint64_t store_append_next(const struct store_topic *base)
+{
+    const struct local_topic *topic = (const struct local_topic *)base;
+    CHECK(topic->magic == STORE_TOPIC_MAGIC);
+    return topic->next;
+}
+
 /* --- undoing -------------------------------------------------------------- */
 
 struct undo *store_append_undo(const struct local_topic *topic)

@@ -293,6 +293,7 @@ static const struct store_ops local_ops = {
     .topic_configure = store_topics_configure,
     .append = store_append_message,
     .append_encoded = store_append_record,
+    .next_sequence = store_append_next,
     .cursor_store = store_cursor_note,
     .cursor_move = store_cursor_move_to,
     .purge = store_cursor_purge,

@@ -591,6 +591,8 @@ MUST_CHECK enum err store_append_record(struct store_topic *base,
                                         const void *record,
                                         size_t record_size,
                                         struct store_op *op);
+/* Likewise. */
+uint64_t store_append_next(const struct store_topic *base);
 
 /* --- store_gather.c ------------------------------------------------------- */
 

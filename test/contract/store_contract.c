@@ -257,6 +257,28 @@ static void durability_tells_what_was_reached(void **state)
     world_end(&world);
 }
 
+static void the_next_sequence_counts_appends_under_way(void **state)
+{
+    struct world world = world_make(state);
+    struct store_topic *topic = world_topic(&world, "a");
+    struct store_wait waits[3];
+    assert_int_equal(store_next_sequence(topic), 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        store_wait_init(&waits[i], DURABILITY_DISK);
+        assert_int_equal(store_wait_append(topic, &waits[i], i, 10), ERR_OK);
+        assert_int_equal(store_next_sequence(topic), i + 1);
+        assert_int_equal(topic->bounds.end, 0);
+    }
+    for (uint64_t i = 0; i < 3; i++) {
+        assert_int_equal(store_wait_run(world.io, &waits[i]), ERR_OK);
+        assert_int_equal(waits[i].op.sequence, i);
+    }
+    assert_int_equal(store_next_sequence(topic), 3);
+    world_crash(&world);
+    assert_int_equal(store_next_sequence(world_topic(&world, "a")), 3);
+    world_end(&world);
+}
+
 /* Starts another append when it is done. */
 struct chain {
     struct store_op op;
@@ -419,6 +441,7 @@ int store_contract_run(const struct store_contract *contract)
         LOOP_TEST(done_never_comes_from_inside_the_call),
         LOOP_TEST(done_comes_in_the_order_of_the_calls),
         LOOP_TEST(durability_tells_what_was_reached),
+        LOOP_TEST(the_next_sequence_counts_appends_under_way),
         LOOP_TEST(done_may_start_the_next_change),
         LOOP_TEST(an_encoded_record_is_numbered_anew),
         LOOP_TEST(changes_after_close_are_refused),

@@ -555,6 +555,21 @@ static void memory_reader_destroy(struct store_reader *base)
     free(reader);
 }
 
+/* Those that are pending have got theirs. */
+static uint64_t memory_next_sequence(const struct store_topic *base)
+{
+    struct memory_topic *topic = topic_of_base((struct store_topic *)base);
+    const struct list *pending = &home(topic)->pending;
+    uint64_t next = topic->count;
+
+    for (struct list *link = pending->next; link != pending;
+         link = link->next) {
+        struct change *change = CONTAINER_OF(link, struct change, link);
+        next += change->topic == topic && change->kind == CHANGE_APPEND ? 1 : 0;
+    }
+    return next;
+}
+
 static const struct store_ops memory_ops = {
     .name = "memory",
     .close = memory_close,
@@ -567,6 +582,7 @@ static const struct store_ops memory_ops = {
     .topic_configure = memory_topic_configure,
     .append = memory_append,
     .append_encoded = memory_append_encoded,
+    .next_sequence = memory_next_sequence,
     .cursor_store = memory_cursor_store,
     .cursor_move = memory_cursor_move,
     .purge = memory_purge,

@@ -204,6 +204,7 @@ static void verify_topic(struct sweep *sweep, uint32_t which)
     struct record record;
     assert_int_equal(topic->bounds.oldest, model->oldest);
     assert_int_equal(topic->bounds.end, model->end);
+    assert_int_equal(store_next_sequence(topic), model->end);
     assert_int_equal(topic->cursor.next, model->next);
     assert_int_equal(store_reader_create(topic, &reader), ERR_OK);
     for (uint64_t i = model->oldest; i < model->end; i++) {
