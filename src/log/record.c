@@ -80,6 +80,8 @@ const uint16_t record_option_texts[RECORD_OPTION_TEXT_COUNT] = {
     [RECORD_OPTION_ID] = offsetof(struct message_options, id),
     [RECORD_OPTION_TOPIC] = offsetof(struct message_options, topic),
     [RECORD_OPTION_DEAD] = offsetof(struct message_options, dead),
+    [RECORD_OPTION_SUBSCRIPTION] =
+        offsetof(struct message_options, subscription),
 };
 
 static struct str option_text(const struct message_options *options,

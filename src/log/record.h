@@ -60,12 +60,13 @@ struct message_options {
     struct str failure_callback; /* URL told of its end without delivery */
     struct str id;               /* given when it was first stored; empty: made
                                     of topic and sequence */
-    struct str topic;       /* where it belongs, while it waits elsewhere */
-    struct str dead;        /* of a dead letter: why, a JSON object */
-    uint64_t not_before_ms; /* wall clock; not delivered before */
-    uint64_t expires_at_ms; /* wall clock; not delivered after */
-    uint32_t retries;       /* MESSAGE_RETRIES_UNSET: not given */
-    uint32_t priority;      /* 0 to MESSAGE_PRIORITY_MAX, which is first */
+    struct str topic;        /* where it belongs, while it waits elsewhere */
+    struct str dead;         /* of a dead letter: why, a JSON object */
+    struct str subscription; /* for which alone it is; empty: all */
+    uint64_t not_before_ms;  /* wall clock; not delivered before */
+    uint64_t expires_at_ms;  /* wall clock; not delivered after */
+    uint32_t retries;        /* MESSAGE_RETRIES_UNSET: not given */
+    uint32_t priority;       /* 0 to MESSAGE_PRIORITY_MAX, which is first */
 };
 
 /* A message in memory: slices of wherever its bytes are. */

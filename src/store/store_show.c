@@ -72,6 +72,7 @@ static void append_options(struct buf *to,
     append_given(to, "flow_key", options->flow_key);
     append_given(to, "callback", options->callback);
     append_given(to, "failure_callback", options->failure_callback);
+    append_given(to, "subscription", options->subscription);
     append_dead(to, options->dead);
 }
 

@@ -33,9 +33,10 @@ static const size_t texts[] = {
     offsetof(struct message_options, id),
     offsetof(struct message_options, topic),
     offsetof(struct message_options, dead),
+    offsetof(struct message_options, subscription),
 };
 
-enum { TEXT_COUNT = sizeof(texts) / sizeof(texts[0]), OPTION_COUNT = 15 };
+enum { TEXT_COUNT = sizeof(texts) / sizeof(texts[0]), OPTION_COUNT = 16 };
 
 static struct str *text_of(struct message_options *options, size_t index)
 {
