@@ -4,6 +4,7 @@
  */
 #include "server/config.h"
 
+#include "base/nearest.h"
 #include "base/str.h"
 #include "log/journal.h"
 #include "sys/file.h"
@@ -92,50 +93,19 @@ static const struct setting *find(struct str name)
     return NULL;
 }
 
-/* Edit distance of two short names (Levenshtein), by rows. */
-static size_t distance(const char *name, struct str given)
-{
-    size_t row[NAME_MAX_SIZE + 1];
-    size_t name_size = strlen(name);
-
-    if (given.size >= NAME_MAX_SIZE || name_size >= NAME_MAX_SIZE) {
-        return NAME_MAX_SIZE;
-    }
-    for (size_t index = 0; index <= name_size; index++) {
-        row[index] = index;
-    }
-    for (size_t line = 1; line <= given.size; line++) {
-        size_t corner = row[0];
-        row[0] = line;
-        for (size_t index = 1; index <= name_size; index++) {
-            size_t above = row[index];
-            bool same = name[index - 1] == plain(given.data[line - 1]);
-            size_t best = corner + (same ? 0 : 1);
-            best = above + 1 < best ? above + 1 : best;
-            best = row[index - 1] + 1 < best ? row[index - 1] + 1 : best;
-            row[index] = best;
-            corner = above;
-        }
-    }
-    return row[name_size];
-}
-
 static void
 report_unknown(const char *where, struct str name, struct buf *errors)
 {
-    const char *nearest = NULL;
-    size_t least = 4; /* further away it is no slip of the pen */
+    struct nearest nearest = nearest_of(name);
 
     for (size_t index = 0; index < SETTING_COUNT; index++) {
-        const char *known = settings[index].name;
-        if (known != NULL && distance(known, name) < least) {
-            least = distance(known, name);
-            nearest = known;
+        if (settings[index].name != NULL) {
+            nearest_offer(&nearest, settings[index].name);
         }
     }
     buf_append_format(errors, "%s: unknown setting %.*s", where, STR_ARG(name));
-    if (nearest != NULL) {
-        buf_append_format(errors, "; did you mean %s?", nearest);
+    if (nearest.name != NULL) {
+        buf_append_format(errors, "; did you mean %s?", nearest.name);
     }
     buf_append_c(errors, "\n");
 }
