@@ -23,7 +23,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SETTINGS_RETRIES_FOREVER = UINT32_MAX };
+#define SETTINGS_RETRIES_FOREVER UINT32_MAX
+
+/* Whose setting it is: a bit each. */
+enum settings_scope {
+    SETTINGS_TOPIC = 1 << 0,
+    SETTINGS_SUBSCRIPTION = 1 << 1,
+};
 
 /* What is kept in order. */
 enum settings_order {
@@ -74,12 +80,18 @@ struct settings {
     enum settings_kind kind;
     char *url;
     char *filter;
-    char *headers;        /* "Name: value" lines */
+    char *headers;        /* "Name: value\n" lines, each name once */
     uint32_t share_ppm;   /* of a mirror: messages in a million */
     uint64_t replay_from; /* of a replay: first sequence, */
     uint64_t replay_end;  /* and one past the last */
     bool replay_failed;   /* only what became a dead letter */
     bool replay_pace;     /* as far apart as they were pushed */
+};
+
+/* Settings that a request gives, to be applied elsewhere. */
+struct settings_change {
+    struct settings values;
+    uint64_t given; /* a bit for each setting that is */
 };
 
 /* Set all to their defaults. */
@@ -92,5 +104,75 @@ void settings_fini(struct settings *settings);
  * Errors: ERR_NOMEM; `*to` is as it was */
 MUST_CHECK enum err settings_copy(struct settings *to,
                                   const struct settings *from);
+
+/* Set one setting of a scope by its name, as the API takes it: settings.def
+ * has the names and what each of them wants. Blanks around the value are
+ * dropped; an empty value of a text takes the text away.
+ *
+ * Errors: ERR_INVALID  unknown name, one of another scope, or a bad value:
+ *                      `detail` says which and what is wanted. The settings are
+ *                      as they were
+ *         ERR_NOMEM    the same, with nothing in `detail`
+ */
+MUST_CHECK enum err settings_set(struct settings *settings,
+                                 enum settings_scope scope,
+                                 struct str name,
+                                 struct str value,
+                                 struct buf *detail);
+
+/* Append the settings of a scope as a JSON object, whose members settings_set()
+ * takes back: strings without their quotes, other values as they stand. */
+void settings_json(const struct settings *settings,
+                   enum settings_scope scope,
+                   struct buf *to);
+
+/* The name of a setting of a scope by its number, from 0; NULL past the
+ * last. */
+const char *settings_name(enum settings_scope scope, unsigned index);
+
+/* --- changes -------------------------------------------------------------- */
+
+/* Begin without any. */
+void settings_change_init(struct settings_change *change);
+
+/* Free what a change has; then it is as after settings_change_init(). */
+void settings_change_fini(struct settings_change *change);
+
+/* Note one setting, as settings_set() does; one that was noted before is
+ * ERR_INVALID.
+ * Errors: as settings_set() */
+MUST_CHECK enum err settings_change_set(struct settings_change *change,
+                                        enum settings_scope scope,
+                                        struct str name,
+                                        struct str value,
+                                        struct buf *detail);
+
+/* Apply all that was noted.
+ * Errors: ERR_NOMEM; the settings are as they were */
+MUST_CHECK enum err settings_change_apply(const struct settings_change *change,
+                                          struct settings *settings);
+
+/* --- the store's text ----------------------------------------------------- */
+
+/* Append all that differs from the default, as the store keeps it: a
+ * "name value" line each. */
+void settings_write(const struct settings *settings, struct buf *to);
+
+/* Read what settings_write() of any version wrote into `settings`
+ * (initialised): what has no line has its default. Unknown lines are skipped,
+ * so that an older program starts on a newer directory.
+ *
+ * Errors: ERR_CORRUPT  a known line has no sense; what went before is read
+ *         ERR_NOMEM    likewise
+ */
+MUST_CHECK enum err settings_read(struct str text, struct settings *settings);
+
+/* --- documents ------------------------------------------------------------ */
+
+/* Append the settings of a scope as a table in Markdown. */
+void settings_table(enum settings_scope scope, struct buf *to);
+
+/* Append them as a part of a manual page, in scdoc's language. */
+void settings_manual(enum settings_scope scope, struct buf *to);
 
 #endif
