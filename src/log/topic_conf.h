@@ -18,7 +18,7 @@
 
 enum {
     TOPIC_CONF_NAME_MAX = 128,
-    TOPIC_CONF_SETTINGS_MAX = 4096,
+    TOPIC_CONF_SETTINGS_MAX = 16384,
 };
 
 struct topic_conf {

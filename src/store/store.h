@@ -46,10 +46,10 @@ struct store_blob;
 struct store_topic;
 
 enum {
-    TOPIC_NAME_MAX = 128,      /* bytes of a topic's name */
-    STORE_SETTINGS_MAX = 4096, /* bytes of a topic's settings */
-    CURSOR_RANGES_MAX = 128,   /* acknowledged ranges above a cursor */
-    CURSOR_RETRIES_MAX = 128,  /* messages above it that failed before */
+    TOPIC_NAME_MAX = 128,       /* bytes of a topic's name */
+    STORE_SETTINGS_MAX = 16384, /* bytes of a topic's settings */
+    CURSOR_RANGES_MAX = 128,    /* acknowledged ranges above a cursor */
+    CURSOR_RETRIES_MAX = 128,   /* messages above it that failed before */
 };
 
 enum durability {
