@@ -4,7 +4,6 @@
  */
 #include "admin/api_render.h"
 
-#include "admin/api_settings.h"
 #include "base/json_text.h"
 #include "base/wall_time.h"
 #include "store/store_show.h"
@@ -274,6 +273,6 @@ void api_render_topic(const struct topic *topic,
     json_text_append_number(to, "attempts", stats->attempts);
     json_text_append_number(to, "failed", stats->attempts_failed);
     buf_append_c(to, "},\"settings\":");
-    api_settings_json(&topic->settings, to);
+    settings_json(&topic->settings, SETTINGS_TOPIC, to);
     buf_append_byte(to, '}');
 }

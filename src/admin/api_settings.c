@@ -1,169 +1,153 @@
-/* Settings of a topic as the API names them.
+/* Settings that a request gives: in its headers, its query and its body.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "admin/api_settings.h"
 
-#include <stdint.h>
+#include "admin/api_internal.h"
+#include "http/form.h"
 
-struct setting {
-    const char *name;
-    /* Read a value; false when it has no sense. */
-    bool (*set)(struct topic_settings *settings, struct str value);
-    const char *wanted; /* for people */
+#include <jansson.h>
+#include <stdlib.h>
+
+enum {
+    SETTING_NAME_MAX = 32, /* bytes; longer ones are unknown, too */
+    REAL_DIGITS = 10,      /* of a number with decimals: 12.5 stays that */
 };
 
-static bool read_flag(struct str value, bool *out_flag)
-{
-    bool yes = str_equal(value, STR("yes")) || str_equal(value, STR("true")) ||
-               str_equal(value, STR("1"));
-    bool no = str_equal(value, STR("no")) || str_equal(value, STR("false")) ||
-              str_equal(value, STR("0"));
-
-    *out_flag = yes;
-    return yes || no;
-}
-
-static bool set_paused(struct topic_settings *settings, struct str value)
-{
-    bool flag = false;
-
-    if (!read_flag(value, &flag)) {
-        return false;
-    }
-    settings->paused = flag;
-    return true;
-}
-
-static bool set_timeout(struct topic_settings *settings, struct str value)
-{
-    uint64_t ms = 0;
-
-    if (str_to_duration_ms(value, &ms) != ERR_OK || ms > UINT32_MAX) {
-        return false;
-    }
-    settings->timeout_ms = (uint32_t)ms;
-    return true;
-}
-
-static bool set_retain_age(struct topic_settings *settings, struct str value)
-{
-    return str_to_duration_ms(value, &settings->retention.age_ms) == ERR_OK;
-}
-
-/* Larger numbers are no JSON that every client can read and give back. */
-static bool set_number(uint64_t *to, enum err err, uint64_t value)
-{
-    if (err != ERR_OK || value > INT64_MAX) {
-        return false;
-    }
-    *to = value;
-    return true;
-}
-
-static bool set_retain_bytes(struct topic_settings *settings, struct str value)
-{
-    uint64_t bytes = 0;
-    enum err err = str_to_size(value, &bytes);
-
-    return set_number(&settings->retention.bytes, err, bytes);
-}
-
-static bool set_retain_count(struct topic_settings *settings, struct str value)
-{
-    uint64_t count = 0;
-    enum err err = str_to_u64(value, &count);
-
-    return set_number(&settings->retention.count, err, count);
-}
-
-static bool set_discard(struct topic_settings *settings, struct str value)
-{
-    bool old = str_equal(value, STR("old"));
-
-    if (!old && !str_equal(value, STR("new"))) {
-        return false;
-    }
-    settings->retention.discard_old = old;
-    return true;
-}
-
-static const struct setting settings_known[] = {
-    {"paused", set_paused, "yes or no"},
-    {"timeout", set_timeout,
-     "a duration such as 250ms, 10s, 5m, of at most "
-     "49 days; 0 takes the server's"},
-    {"retain_age", set_retain_age, "a duration such as 12h or 7d; 0 is none"},
-    {"retain_bytes", set_retain_bytes, "a size such as 64m or 2g; 0 is none"},
-    {"retain_count", set_retain_count, "a number; 0 is none"},
-    {"discard", set_discard, "new or old"},
+/* What is being read. */
+struct reading {
+    enum settings_scope scope;
+    struct settings_change *change; /* borrowed, both */
+    struct buf *detail;
 };
 
-enum { SETTING_COUNT = sizeof(settings_known) / sizeof(settings_known[0]) };
-
-const char *api_settings_name(unsigned index)
+static enum err
+note(const struct reading *reading, struct str name, struct str value)
 {
-    return index < SETTING_COUNT ? settings_known[index].name : NULL;
+    return settings_change_set(reading->change, reading->scope, name, value,
+                               reading->detail);
 }
 
-enum err api_settings_set(struct topic_settings *settings,
-                          struct str name,
-                          struct str value,
-                          struct buf *detail)
+static enum err note_query(const struct reading *reading, struct str query)
 {
-    for (unsigned index = 0; index < SETTING_COUNT; index++) {
-        const struct setting *setting = &settings_known[index];
-        if (!str_equal(name, str_from(setting->name))) {
-            continue;
+    struct form form = {0};
+    enum err err = form_parse_urlencoded(&form, query);
+
+    if (err != ERR_OK && err != ERR_NOMEM) {
+        buf_append_c(reading->detail, "the query is malformed");
+        err = ERR_INVALID;
+    }
+    for (uint32_t index = 0; err == ERR_OK && index < form.field_count;
+         index++) {
+        const struct form_field *field = &form.fields[index];
+        err = note(reading, field->name, field->value);
+    }
+    form_fini(&form);
+    return err;
+}
+
+/* Opq-Retain-Age and the like: the setting's name, in `name`. */
+static struct str header_setting(struct str header, char name[SETTING_NAME_MAX])
+{
+    struct str rest = str_cut(header, 4, header.size);
+    size_t size = rest.size < SETTING_NAME_MAX ? rest.size : SETTING_NAME_MAX;
+
+    for (size_t index = 0; index < size; index++) {
+        char byte = rest.data[index];
+        bool capital = byte >= 'A' && byte <= 'Z';
+        byte = capital ? (char)(byte - 'A' + 'a') : byte;
+        name[index] = byte == '-' ? '_' : byte;
+    }
+    return (struct str){name, size};
+}
+
+static enum err note_headers(const struct reading *reading,
+                             const struct http_head *head)
+{
+    enum err err = ERR_OK;
+
+    for (uint32_t index = 0; err == ERR_OK && index < head->header_count;
+         index++) {
+        const struct http_header *header = &head->headers[index];
+        char name[SETTING_NAME_MAX];
+        if (api_is_control(header->name)) {
+            err = note(reading, header_setting(header->name, name),
+                       header->value);
         }
-        if (setting->set(settings, str_trim(value))) {
-            return ERR_OK;
-        }
-        buf_append_format(detail, "%s must be %s", setting->name,
-                          setting->wanted);
+    }
+    return err;
+}
+
+/* Strings are taken as they are, the rest as JSON writes it. */
+static enum err note_member(const struct reading *reading,
+                            const char *name,
+                            const json_t *value)
+{
+    if (json_is_null(value) || json_is_array(value)) {
+        buf_append_format(reading->detail, "%.64s must not be %s", name,
+                          json_is_null(value) ? "null" : "an array");
         return ERR_INVALID;
     }
-    buf_append_c(detail, "unknown setting: ");
-    buf_append_str(detail, str_cut(name, 0, 64));
-    return ERR_INVALID;
-}
-
-/* Append a duration in the largest unit that keeps it exact. */
-static void append_duration(struct buf *to, uint64_t ms)
-{
-    static const struct {
-        uint64_t ms;
-        const char *unit;
-    } units[] = {
-        {86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"},
-    };
-    unsigned index = 0;
-
-    while (units[index].ms > 1 && (ms == 0 || ms % units[index].ms != 0)) {
-        index++;
-        if (ms == 0 && units[index].ms == 1000) {
-            break;
-        }
+    if (json_is_string(value)) {
+        return note(
+            reading, str_from(name),
+            (struct str){json_string_value(value), json_string_length(value)});
     }
-    buf_append_u64(to, ms / units[index].ms);
-    buf_append_c(to, units[index].unit);
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT |
+                                       JSON_REAL_PRECISION(REAL_DIGITS));
+    if (text == NULL) {
+        return ERR_NOMEM;
+    }
+    enum err err = note(reading, str_from(name), str_from(text));
+    free(text);
+    return err;
 }
 
-void api_settings_json(const struct topic_settings *settings, struct buf *to)
+static enum err note_json(const struct reading *reading, struct str body)
 {
-    const struct store_retention *retention = &settings->retention;
+    json_error_t error;
+    const char *name = NULL;
+    json_t *value = NULL;
+    enum err err = ERR_OK;
 
-    buf_append_c(to, settings->paused ? "{\"paused\":true"
-                                      : "{\"paused\":"
-                                        "false");
-    buf_append_c(to, ",\"timeout\":\"");
-    append_duration(to, settings->timeout_ms);
-    buf_append_c(to, "\",\"retain_age\":\"");
-    append_duration(to, retention->age_ms);
-    buf_append_c(to, "\",\"retain_bytes\":");
-    buf_append_u64(to, retention->bytes);
-    buf_append_c(to, ",\"retain_count\":");
-    buf_append_u64(to, retention->count);
-    buf_append_format(to, ",\"discard\":\"%s\"}",
-                      retention->discard_old ? "old" : "new");
+    if (body.size == 0) {
+        return ERR_OK;
+    }
+    json_t *document =
+        json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(document)) {
+        buf_append_format(
+            reading->detail, "the body must be a JSON object%s%.100s",
+            document == NULL ? ": " : "", document == NULL ? error.text : "");
+        json_decref(document);
+        return ERR_INVALID;
+    }
+    json_object_foreach(document, name, value)
+    {
+        err = err == ERR_OK ? note_member(reading, name, value) : err;
+    }
+    json_decref(document);
+    return err;
+}
+
+enum err api_settings_read(const struct http_exchange *exchange,
+                           enum settings_scope scope,
+                           struct settings_change *change,
+                           struct buf *detail)
+{
+    const struct reading reading = {scope, change, detail};
+
+    if (exchange->body.size > API_SETTINGS_SIZE_MAX) {
+        buf_append_c(detail, "the body is too large for settings");
+        return ERR_INVALID;
+    }
+    enum err err = note_headers(&reading, exchange->head);
+    if (err == ERR_OK) {
+        err = note_query(&reading, exchange->head->query);
+    }
+    if (err == ERR_OK) {
+        err = note_json(&reading, exchange->body);
+    }
+    return err;
 }

@@ -1,4 +1,4 @@
-/* Settings of a topic as the API names them.
+/* Settings that a request gives: in its headers, its query and its body.
  *
  * Threads: none; plain functions.
  *
@@ -9,26 +9,19 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "base/str.h"
-#include "queue/topic.h"
+#include "http/server.h"
+#include "queue/settings.h"
 
-/* Set one setting by its name: paused (yes, no, true, false), timeout and
- * retain_age (durations), retain_bytes (a size), retain_count, discard (new,
- * old). Blanks around the value are dropped.
+/* Note all settings of a request in `change` (initialised): headers such as
+ * Opq-Retain-Age, parameters of the query, members of a JSON object.
  *
- * Errors: ERR_INVALID  unknown name or bad value; `detail` says which, and the
- *                      settings are as they were
+ * Errors: ERR_INVALID  something is malformed, unknown, given twice or wrong;
+ *                      `detail` says what
+ *         ERR_NOMEM
  */
-MUST_CHECK enum err api_settings_set(struct topic_settings *settings,
-                                     struct str name,
-                                     struct str value,
-                                     struct buf *detail);
-
-/* Append settings as a JSON object whose members api_settings_set() takes
- * back. */
-void api_settings_json(const struct topic_settings *settings, struct buf *to);
-
-/* The name of a setting by its number, from 0; NULL past the last. */
-const char *api_settings_name(unsigned index);
+MUST_CHECK enum err api_settings_read(const struct http_exchange *exchange,
+                                      enum settings_scope scope,
+                                      struct settings_change *change,
+                                      struct buf *detail);
 
 #endif

@@ -13,20 +13,17 @@
 #include "base/check.h"
 #include "queue/answer.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SETTING_NAME_MAX = 32 }; /* bytes; longer ones are unknown, too */
-
 struct topic_call {
     struct api_call base;
     struct store_op op;
-    struct shard *there;        /* borrowed: the topic's */
-    struct api_reading reading; /* of the oldest message not delivered */
-    struct buf changes;         /* owned: "name value\n" of a PUT */
-    bool create;                /* the topic, when it is not there */
+    struct shard *there;           /* borrowed: the topic's */
+    struct api_reading reading;    /* of the oldest message not delivered */
+    struct settings_change change; /* of a PUT */
+    bool create;                   /* the topic, when it is not there */
     bool created;
     uint64_t before; /* of a purge */
 };
@@ -38,7 +35,7 @@ static struct topic_call *topic_call_of(struct api_call *call)
 
 static void topic_call_release(struct api_call *call)
 {
-    buf_fini(&topic_call_of(call)->changes);
+    settings_change_fini(&topic_call_of(call)->change);
 }
 
 /* Find the call's topic; when it is not there the call ends, and NULL is
@@ -68,6 +65,7 @@ static struct topic_call *create_call(const struct api_request *request,
         return NULL;
     }
     call->release = topic_call_release;
+    settings_change_init(&topic_call_of(call)->change);
     return topic_call_of(call);
 }
 
@@ -168,37 +166,26 @@ void api_topic_get(const struct api_request *request)
 
 /* --- settings ------------------------------------------------------------- */
 
-/* Apply "name value\n" lines, which were checked before. */
-static enum err apply_changes(struct str changes,
-                              struct topic_settings *settings)
-{
-    struct buf detail = {0};
-    enum err err = ERR_OK;
-
-    while (changes.size > 0 && err == ERR_OK) {
-        struct str line = str_cut(changes, 0, str_find(changes, '\n'));
-        size_t blank = str_find(line, ' ');
-        changes = str_cut(changes, line.size + 1, changes.size);
-        err = api_settings_set(settings, str_cut(line, 0, blank),
-                               str_cut(line, blank + 1, line.size), &detail);
-    }
-    buf_fini(&detail);
-    return err;
-}
-
 /* The store has brought back the settings that the topic had; if it had none,
  * since it was made for them, it goes. */
 static void put_failed(struct topic_call *task)
 {
     struct str name = str_from(task->base.topic);
     struct topic *topic = NULL;
+    struct settings settings;
 
     shard_topic_unused(task->there, name);
-    if (shard_topic(task->there, name, false, &topic) == ERR_OK &&
-        topic_settings_read(topic->store->settings, &topic->settings) ==
-            ERR_OK) {
-        topic_changed(topic);
+    if (shard_topic(task->there, name, false, &topic) != ERR_OK) {
+        return;
     }
+    settings_init(&settings);
+    if (settings_read(topic->store->settings, &settings) != ERR_OK) {
+        settings_fini(&settings);
+        return;
+    }
+    settings_fini(&topic->settings);
+    topic->settings = settings;
+    topic_changed(topic);
 }
 
 static void configured(struct store_op *op, enum err err)
@@ -218,9 +205,24 @@ static void configured(struct store_op *op, enum err err)
     api_call_end(&task->base);
 }
 
+/* What a topic's settings become, and as the store keeps them. */
+static enum err change_settings(const struct topic_call *task,
+                                const struct topic *topic,
+                                struct settings *settings,
+                                struct buf *text)
+{
+    enum err err = settings_copy(settings, &topic->settings);
+
+    if (err == ERR_OK) {
+        err = settings_change_apply(&task->change, settings);
+    }
+    return err == ERR_OK ? settings_write(settings, text) : err;
+}
+
 static void put_run(struct api_call *call, struct shard *there)
 {
     struct topic_call *task = topic_call_of(call);
+    struct settings settings;
     struct buf text = {0};
 
     task->there = there;
@@ -234,182 +236,22 @@ static void put_run(struct api_call *call, struct shard *there)
     if (topic == NULL) {
         return;
     }
-    struct topic_settings settings = topic->settings;
-    enum err err = apply_changes(buf_str(&task->changes), &settings);
-    topic_settings_write(&settings, &text);
-    err = err == ERR_OK ? buf_err(&text) : err;
+    settings_init(&settings);
+    enum err err = change_settings(task, topic, &settings, &text);
     if (err != ERR_OK) {
+        settings_fini(&settings);
         put_failed(task);
-        api_call_err(call, err, "settings");
+        api_call_err(call, err, "all settings together");
         api_call_end(call);
     } else {
         task->op.done = configured;
+        settings_fini(&topic->settings);
         topic->settings = settings;
         store_topic_configure(topic->store, buf_str(&text), &settings.retention,
                               &task->op);
         topic_changed(topic);
     }
     buf_fini(&text);
-}
-
-/* Tell whether a setting is among the changes noted so far. */
-static bool is_noted(const struct topic_call *task, struct str name)
-{
-    struct str changes = buf_str(&task->changes);
-
-    while (changes.size > 0) {
-        struct str line = str_cut(changes, 0, str_find(changes, '\n'));
-        changes = str_cut(changes, line.size + 1, changes.size);
-        if (str_equal(str_cut(line, 0, str_find(line, ' ')), name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Note a change, checked. Returns false when `detail` says what is wrong. */
-static bool note_change(struct topic_call *task,
-                        struct str name,
-                        struct str value,
-                        struct buf *detail)
-{
-    struct topic_settings scratch = {0};
-
-    if (api_settings_set(&scratch, name, value, detail) != ERR_OK) {
-        return false;
-    }
-    if (is_noted(task, name)) {
-        buf_append_str(detail, name);
-        buf_append_c(detail, " is given twice");
-        return false;
-    }
-    buf_append_str(&task->changes, name);
-    buf_append_byte(&task->changes, ' ');
-    buf_append_str(&task->changes, str_trim(value));
-    buf_append_byte(&task->changes, '\n');
-    return true;
-}
-
-static bool
-note_query(struct topic_call *task, const struct form *form, struct buf *detail)
-{
-    for (uint32_t index = 0; index < form->field_count; index++) {
-        const struct form_field *field = &form->fields[index];
-        if (!note_change(task, field->name, field->value, detail)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Opq-Retain-Age and the like: the setting's name, in `name`. */
-static struct str header_setting(struct str header, char name[SETTING_NAME_MAX])
-{
-    struct str rest = str_cut(header, 4, header.size);
-    size_t size = rest.size < SETTING_NAME_MAX ? rest.size : SETTING_NAME_MAX;
-
-    for (size_t index = 0; index < size; index++) {
-        char byte = rest.data[index];
-        bool capital = byte >= 'A' && byte <= 'Z';
-        byte = capital ? (char)(byte - 'A' + 'a') : byte;
-        name[index] = byte == '-' ? '_' : byte;
-    }
-    return (struct str){name, size};
-}
-
-static bool note_headers(struct topic_call *task,
-                         const struct http_head *head,
-                         struct buf *detail)
-{
-    for (uint32_t index = 0; index < head->header_count; index++) {
-        const struct http_header *header = &head->headers[index];
-        char name[SETTING_NAME_MAX];
-        if (api_is_control(header->name) &&
-            !note_change(task, header_setting(header->name, name),
-                         header->value, detail)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool note_member(struct topic_call *task,
-                        const char *name,
-                        const json_t *value,
-                        struct buf *detail)
-{
-    char number[24];
-
-    if (json_is_integer(value)) {
-        (void)snprintf(number, sizeof(number), "%lld",
-                       (long long)json_integer_value(value));
-        return note_change(task, str_from(name), str_from(number), detail);
-    }
-    if (json_is_boolean(value)) {
-        return note_change(task, str_from(name),
-                           json_is_true(value) ? STR("yes") : STR("no"),
-                           detail);
-    }
-    if (json_is_string(value)) {
-        return note_change(
-            task, str_from(name),
-            (struct str){json_string_value(value), json_string_length(value)},
-            detail);
-    }
-    buf_append_format(
-        detail, "%.64s must be a string, a whole number, true or false", name);
-    return false;
-}
-
-static bool
-note_json(struct topic_call *task, struct str body, struct buf *detail)
-{
-    json_error_t error;
-    const char *name = NULL;
-    json_t *value = NULL;
-    bool good = true;
-
-    if (body.size == 0) {
-        return true;
-    }
-    json_t *document =
-        json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(document)) {
-        buf_append_format(detail, "the body must be a JSON object%s%.100s",
-                          document == NULL ? ": " : "",
-                          document == NULL ? error.text : "");
-        json_decref(document);
-        return false;
-    }
-    json_object_foreach(document, name, value)
-    {
-        good = good && note_member(task, name, value, detail);
-    }
-    json_decref(document);
-    return good;
-}
-
-/* Read the changes of a PUT. Returns false when `detail` says what is wrong. */
-static bool read_changes(struct topic_call *task,
-                         const struct http_exchange *exchange,
-                         struct buf *detail)
-{
-    struct form form = {0};
-    bool good = false;
-
-    if (exchange->body.size > API_SETTINGS_SIZE_MAX) {
-        buf_append_c(detail, "the body is too large for settings");
-        return false;
-    }
-    if (form_parse_urlencoded(&form, exchange->head->query) != ERR_OK) {
-        buf_append_c(detail, "the query is malformed");
-    } else {
-        good = note_headers(task, exchange->head, detail) &&
-               note_query(task, &form, detail) &&
-               note_json(task, exchange->body, detail);
-    }
-    form_fini(&form);
-    return good;
 }
 
 void api_topic_put(const struct api_request *request)
@@ -421,35 +263,36 @@ void api_topic_put(const struct api_request *request)
         return;
     }
     task->create = true;
-    bool good = read_changes(task, request->exchange, &detail);
+    enum err err = api_settings_read(request->exchange, SETTINGS_TOPIC,
+                                     &task->change, &detail);
     buf_append_byte(&detail, '\0');
-    if (!good) {
-        answer_problem(request->exchange, 400,
-                       detail.failed ? "bad settings" : detail.data, NULL);
-        api_call_drop(&task->base);
-    } else if (buf_err(&task->changes) != ERR_OK) {
-        answer_problem(request->exchange, 503, "out of memory", NULL);
-        api_call_drop(&task->base);
-    } else {
+    if (err == ERR_OK) {
         api_call_send(&task->base);
+    } else {
+        if (err == ERR_NOMEM || detail.failed) {
+            answer_problem(request->exchange, 503, "out of memory", NULL);
+        } else {
+            answer_problem(request->exchange, 400, detail.data, NULL);
+        }
+        api_call_drop(&task->base);
     }
     buf_fini(&detail);
 }
 
 static void send_pause(const struct api_request *request)
 {
+    struct buf detail = {0};
     struct topic_call *task = create_call(request, put_run);
 
     if (task == NULL) {
         return;
     }
-    buf_append_format(&task->changes, "paused %s\n", request->word);
-    if (buf_err(&task->changes) != ERR_OK) {
-        answer_problem(request->exchange, 503, "out of memory", NULL);
-        api_call_drop(&task->base);
-        return;
-    }
+    enum err err =
+        settings_change_set(&task->change, SETTINGS_TOPIC, STR("paused"),
+                            str_from(request->word), &detail);
+    CHECK(err == ERR_OK); /* the routes have yes and no */
     api_call_send(&task->base);
+    buf_fini(&detail);
 }
 
 void api_topic_pause(const struct api_request *request)

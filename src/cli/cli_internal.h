@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 enum {
-    CLI_WORDS_MAX = 16,  /* arguments that are no options */
+    CLI_WORDS_MAX = 32,  /* arguments that are no options */
     CLI_REPEATS_MAX = 32 /* times an option may be given */
 };
 

@@ -154,9 +154,14 @@ MUST_CHECK enum err settings_change_apply(const struct settings_change *change,
 
 /* --- the store's text ----------------------------------------------------- */
 
-/* Append all that differs from the default, as the store keeps it: a
- * "name value" line each. */
-void settings_write(const struct settings *settings, struct buf *to);
+/* Append all that differs from the default to an empty buffer, as the store
+ * keeps it: a "name value" line each.
+ *
+ * Errors: ERR_TOO_LARGE  more than the store takes (STORE_SETTINGS_MAX)
+ *         ERR_NOMEM
+ */
+MUST_CHECK enum err settings_write(const struct settings *settings,
+                                   struct buf *to);
 
 /* Read what settings_write() of any version wrote into `settings`
  * (initialised): what has no line has its default. Unknown lines are skipped,

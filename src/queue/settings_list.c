@@ -18,7 +18,7 @@ enum {
     RETRY_WAIT_MS_MAX = 86400000,
     STATUS_MIN = 300,
     STATUS_MAX = 599,
-    SECRET_NAME_MAX = 64,
+    ITEM_SIZE_MAX = 64, /* bytes of one item of a list */
 };
 
 /* --- text ----------------------------------------------------------------- */
@@ -86,7 +86,8 @@ static enum err set_items(const struct setting *setting,
         struct str item = str_trim(str_cut(value, 0, end));
         more = end < value.size;
         value = str_cut(value, end + 1, value.size);
-        if (count == setting->max || !is_good(item)) {
+        if (count == setting->max || item.size > ITEM_SIZE_MAX ||
+            !is_good(item)) {
             err = ERR_INVALID;
         }
         buf_append_c(&list, count > 0 ? "," : "");
@@ -120,7 +121,7 @@ const struct settings_type settings_type_schedule = {
 
 static bool read_status(struct str text, uint64_t *out_status)
 {
-    return str_to_u64(text, out_status) == ERR_OK &&
+    return text.size == 3 && str_to_u64(text, out_status) == ERR_OK &&
            *out_status >= STATUS_MIN && *out_status <= STATUS_MAX;
 }
 
@@ -160,7 +161,7 @@ static bool is_secret_name(struct str item)
             return false;
         }
     }
-    return item.size > 0 && item.size <= SECRET_NAME_MAX;
+    return item.size > 0;
 }
 
 static enum err

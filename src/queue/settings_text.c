@@ -54,7 +54,7 @@ static bool is_default(const struct settings *settings,
                   setting->type->size) == 0;
 }
 
-void settings_write(const struct settings *settings, struct buf *to)
+enum err settings_write(const struct settings *settings, struct buf *to)
 {
     const struct setting *setting = NULL;
     struct settings defaults;
@@ -75,6 +75,8 @@ void settings_write(const struct settings *settings, struct buf *to)
         to->failed = to->failed || value.failed;
     }
     buf_fini(&value);
+    enum err err = buf_err(to);
+    return err == ERR_OK && to->size > STORE_SETTINGS_MAX ? ERR_TOO_LARGE : err;
 }
 
 static const struct setting *find_stored(struct str name)
@@ -176,9 +178,9 @@ void settings_manual(enum settings_scope scope, struct buf *to)
         append_manual(to, str_from(setting->name));
         buf_append_format(to, "* %s\n\t", default_text(setting));
         append_manual(to, str_from(setting->words));
-        buf_append_c(to, ": ");
+        buf_append_c(to, " (");
         append_manual(to, buf_str(&wanted));
-        buf_append_c(to, "\n\n");
+        buf_append_c(to, ")\n\n");
         to->failed = to->failed || wanted.failed;
     }
     buf_fini(&wanted);

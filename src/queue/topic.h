@@ -14,19 +14,13 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "queue/settings.h"
 #include "store/store.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct delivery; /* the deliverer's state of a topic */
-
-/* What can be set per topic. Kept in the store as "name value" lines. */
-struct topic_settings {
-    bool paused;
-    uint32_t timeout_ms; /* of an attempt; 0: the server's */
-    struct store_retention retention;
-};
 
 struct topic_stats {
     uint64_t delivered;       /* since start */
@@ -36,7 +30,7 @@ struct topic_stats {
 
 struct topic {
     struct store_topic *store; /* borrowed; lives as long as the topic */
-    struct topic_settings settings;
+    struct settings settings;  /* its text goes with a change: look it up */
     struct topic_stats stats;
     struct delivery *delivery; /* the deliverer's; NULL: not attached */
     /* Called by topic_changed(); set by the deliverer; NULL: not attached. */
@@ -71,18 +65,6 @@ static inline void topic_changed(struct topic *topic)
         topic->changed(topic);
     }
 }
-
-/* Write settings as the store keeps them. */
-void topic_settings_write(const struct topic_settings *settings,
-                          struct buf *to);
-
-/* Read settings as the store keeps them; unknown lines are skipped, so that an
- * older program starts on a newer directory.
- *
- * Errors: ERR_CORRUPT  a known line has no sense; what went before is read
- */
-MUST_CHECK enum err topic_settings_read(struct str text,
-                                        struct topic_settings *out_settings);
 
 /* Write the id of a message, at most TOPIC_ID_PREFIX_SIZE + PUT_DECIMAL_MAX
  * bytes, at `to`; returns where it ends. */

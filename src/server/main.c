@@ -8,10 +8,12 @@
  */
 #include "base/buf.h"
 #include "cli/cli.h"
+#include "queue/settings.h"
 #include "server/config.h"
 #include "server/server.h"
 
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -102,6 +104,30 @@ static int serve(char *const *arguments)
     return code;
 }
 
+/* What documents are made from and compared with: tables of settings. Returns
+ * false when `command` is none of them. */
+static bool print_document(const char *command)
+{
+    struct buf text = {0};
+
+    if (strcmp(command, "settings-manual") == 0) {
+        config_manual(stdout);
+        return true;
+    }
+    if (strcmp(command, "topic-settings-manual") == 0) {
+        settings_manual(SETTINGS_TOPIC, &text);
+    } else if (strcmp(command, "topic-settings-table") == 0) {
+        settings_table(SETTINGS_TOPIC, &text);
+    } else if (strcmp(command, "subscription-settings-table") == 0) {
+        settings_table(SETTINGS_SUBSCRIPTION, &text);
+    } else {
+        return false;
+    }
+    (void)fwrite(text.data, 1, text.size, stdout);
+    buf_fini(&text);
+    return true;
+}
+
 int main(int argument_count, char **arguments)
 {
     const char *command = argument_count > 1 ? arguments[1] : "serve";
@@ -114,8 +140,7 @@ int main(int argument_count, char **arguments)
         (void)puts("opq " OPQ_VERSION);
         return SERVER_EXIT_OK;
     }
-    if (strcmp(command, "settings-manual") == 0) { /* for tools/manual */
-        config_manual(stdout);
+    if (print_document(command)) {
         return SERVER_EXIT_OK;
     }
     if (command[0] == '-' || argument_count <= 1) {

@@ -209,6 +209,10 @@ def test_manual_page_has_all_settings_and_subcommands(tmp_path):
     assert len(names) > 40
     for name in names:
         assert re.search(f'(?m)^{name} ', text), name
+    table = run_cli('topic-settings-table').stdout
+    for name, default in re.findall(r'(?m)^\| `(\w+)` \| .*? \| (.*?) \|',
+                                    table):
+        assert re.search(f'(?m)^{name} {default}$', text), name
     for name in re.findall(r'(?m)^  ([a-z]+) {3,}', help_):
         assert re.search(f'(?m)^(\\w+ TOPIC, )?{name}( |$)', text), name
 
