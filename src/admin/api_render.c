@@ -92,6 +92,23 @@ static void append_doing(const struct delivery_view *view, struct buf *to)
         buf_append_c(to, " asked for a pause");
         append_until(view, " until ", to);
         break;
+    case DELIVERY_QUEUED:
+        buf_append_format(to,
+                          "waits behind message %llu, which is the next of "
+                          "its ordering key",
+                          (unsigned long long)view->behind);
+        break;
+    case DELIVERY_UNSEEN:
+        buf_append_format(to, "waits behind message %llu",
+                          (unsigned long long)view->behind);
+        break;
+    case DELIVERY_LIMITED:
+        buf_append_c(to, "waits, since its rate is used up");
+        append_until(view, " until ", to);
+        break;
+    case DELIVERY_SETTLING:
+        buf_append_c(to, "is done when its dead letter or callback is stored");
+        break;
     case DELIVERY_PAUSED:
         buf_append_c(to, "waits, since the topic is paused");
         break;
@@ -166,6 +183,23 @@ static const char *head_state(const struct delivery_view *view)
     }
 }
 
+static bool is_behind(const struct delivery_view *view)
+{
+    return view->state == DELIVERY_QUEUED || view->state == DELIVERY_UNSEEN;
+}
+
+/* Append what the message before is doing: ", which is tried again at ...". */
+static void append_what_is_before(const struct topic *topic,
+                                  uint64_t sequence,
+                                  struct buf *to)
+{
+    struct delivery_view view;
+
+    deliverer_explain(topic, sequence, &view);
+    buf_append_c(to, ", which ");
+    api_render_because(&view, to);
+}
+
 void api_render_state(const struct topic *topic,
                       uint64_t sequence,
                       struct buf *to)
@@ -178,21 +212,16 @@ void api_render_state(const struct topic *topic,
                          "accepted it, or the cursor was moved past it\"");
         return;
     }
-    deliverer_view(topic, &view);
-    if (sequence == view.sequence) {
-        buf_append_format(to, "\"state\":\"%s\"", head_state(&view));
-        api_render_because(&view, &words);
-        append_because(to, &words);
-        append_view(&view, to);
-        return;
-    }
-    buf_append_format(to, "\"state\":\"%s\"",
-                      view.state == DELIVERY_PAUSED ? "paused" : "waiting");
-    buf_append_format(&words, "waits behind message %llu, which ",
-                      (unsigned long long)view.sequence);
+    deliverer_explain(topic, sequence, &view);
+    buf_append_format(to, "\"state\":\"%s\"", head_state(&view));
     api_render_because(&view, &words);
+    if (is_behind(&view)) {
+        append_what_is_before(topic, view.behind, &words);
+    }
     append_because(to, &words);
-    json_text_append_number(to, "behind", view.sequence);
+    if (is_behind(&view)) {
+        json_text_append_number(to, "behind", view.behind);
+    }
     append_view(&view, to);
 }
 
@@ -219,6 +248,8 @@ static const char *state_name(enum delivery_state state)
         [DELIVERY_WAITING] = "waiting", [DELIVERY_SENDING] = "sending",
         [DELIVERY_BACKOFF] = "backoff", [DELIVERY_HELD] = "held",
         [DELIVERY_PAUSED] = "paused",   [DELIVERY_STOPPED] = "stopped",
+        [DELIVERY_QUEUED] = "waiting",  [DELIVERY_UNSEEN] = "waiting",
+        [DELIVERY_LIMITED] = "limited", [DELIVERY_SETTLING] = "settling",
     };
 
     return names[state];
@@ -242,8 +273,7 @@ static void append_delivery(const struct topic *topic, struct buf *to)
         api_render_because(&view, &words);
     }
     append_because(to, &words);
-    json_text_append_number(to, "in_flight",
-                            view.state == DELIVERY_SENDING ? 1 : 0);
+    json_text_append_number(to, "in_flight", view.in_flight);
     append_view(&view, to);
 }
 

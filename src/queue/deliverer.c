@@ -30,7 +30,7 @@ static void kick(struct deliverer *deliverer)
 static bool is_drained(const struct deliverer *deliverer)
 {
     return deliverer->draining && deliverer->drained != NULL &&
-           list_empty(&deliverer->flying);
+           list_empty(&deliverer->flying) && deliverer->settling == 0;
 }
 
 /* Its turn comes anyway; but the end of a drain is told from here, since the
@@ -162,6 +162,8 @@ enum err deliverer_create(const struct deliverer_options *options,
         free(deliverer);
         return ERR_NOMEM;
     }
+    push_task_pool_init(&deliverer->pushes, options->shard,
+                        options->in_flight_max);
     deliverer->random.state = options->seed;
     if (options->seed == 0) {
         clock_random(&deliverer->random.state, sizeof(uint64_t));
@@ -183,6 +185,7 @@ void deliverer_destroy(struct deliverer *deliverer)
     io_hook_remove(deliverer->options.io, &deliverer->hook);
     io_timer_stop(deliverer->options.io, &deliverer->wake);
     deliverer_target_clear(deliverer);
+    push_task_pool_fini(&deliverer->pushes);
     for (uint32_t i = 0; i < deliverer->options.in_flight_max; i++) {
         outgoing_fini(&deliverer->flights[i].outgoing);
     }

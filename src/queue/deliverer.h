@@ -35,6 +35,7 @@
 #include <stdint.h>
 
 struct deliverer;
+struct shard;
 
 struct deliverer_options {
     struct io *io;                   /* borrowed */
@@ -47,6 +48,9 @@ struct deliverer_options {
     uint64_t retry_after_max_ms;     /* Retry-After beyond it is cut to it */
     const char *user_agent;          /* "OPQ/1.0"; borrowed */
     uint64_t seed;                   /* of the jitter; 0: a random one */
+    /* Where dead letters and callbacks are pushed from; borrowed. NULL (tests):
+     * nothing is ever dead. */
+    struct shard *shard;
 };
 
 struct deliverer_stats {
@@ -59,23 +63,29 @@ struct deliverer_stats {
     struct histogram attempt_us; /* of attempts that ended */
 };
 
-/* Why a topic's next message is not delivered yet. */
+/* Why a message is not delivered yet. */
 enum delivery_state {
-    DELIVERY_IDLE,    /* nothing to deliver */
-    DELIVERY_READY,   /* about to be read or sent */
-    DELIVERY_WAITING, /* for a slot: the endpoint's or the deliverer's */
-    DELIVERY_SENDING, /* in flight */
-    DELIVERY_BACKOFF, /* after a failure, until `until_ms` */
-    DELIVERY_HELD,    /* the endpoint asked for a pause, until `until_ms` */
-    DELIVERY_PAUSED,  /* by an operator */
-    DELIVERY_STOPPED, /* the server is draining */
+    DELIVERY_IDLE,     /* it is delivered, or is nothing to deliver */
+    DELIVERY_READY,    /* about to be read or sent */
+    DELIVERY_WAITING,  /* for a slot: the endpoint's or the deliverer's */
+    DELIVERY_SENDING,  /* in flight */
+    DELIVERY_BACKOFF,  /* after a failure, until `until_ms` */
+    DELIVERY_HELD,     /* the endpoint asked for a pause, until `until_ms` */
+    DELIVERY_PAUSED,   /* by an operator */
+    DELIVERY_STOPPED,  /* the server is draining */
+    DELIVERY_QUEUED,   /* behind `behind` in its lane, */
+    DELIVERY_UNSEEN,   /* or not looked at before `behind` is on its way */
+    DELIVERY_LIMITED,  /* by the rate of its topic or flow, until `until_ms` */
+    DELIVERY_SETTLING, /* its dead letter or callback is being stored */
 };
 
-/* What is known of a topic's delivery, for people. */
+/* What is known of the delivery of a message, for people. */
 struct delivery_view {
     enum delivery_state state;
     uint64_t until_ms;      /* wall clock; 0: not known */
     uint64_t sequence;      /* of the message it is about */
+    uint64_t behind;        /* of DELIVERY_QUEUED and DELIVERY_UNSEEN */
+    uint32_t in_flight;     /* messages of the topic */
     uint32_t attempts;      /* failed ones at that message */
     const char *last_class; /* "http_5xx", "connection_refused", ...; NULL */
     int last_status;        /* 0: none came */
@@ -107,8 +117,14 @@ void deliverer_detach(struct topic *topic);
  * not noted. Back-off is forgotten. */
 void deliverer_topic_changed(struct topic *topic);
 
-/* What a topic's delivery is doing. */
+/* What a topic's delivery is doing: of its lowest message that is not
+ * delivered. */
 void deliverer_view(const struct topic *topic, struct delivery_view *out_view);
+
+/* The same of one message that is stored. */
+void deliverer_explain(const struct topic *topic,
+                       uint64_t sequence,
+                       struct delivery_view *out_view);
 
 /* Send nothing new; `drained` is called from the loop when nothing is in
  * flight any more. deliverer_cut() gives up what is. */

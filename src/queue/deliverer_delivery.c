@@ -23,11 +23,14 @@
 #include "base/check.h"
 #include "base/diag.h"
 #include "queue/deliverer_internal.h"
+#include "queue/deliverer_limit.h"
 #include "queue/deliverer_parcel.h"
 #include "queue/deliverer_reader.h"
+#include "queue/deliverer_settle.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct io *io_of(const struct delivery *delivery)
 {
@@ -100,11 +103,20 @@ static void forget(struct delivery *delivery)
     }
 }
 
+/* What is kept in order. Callbacks are of anybody, so in none. */
+static enum settings_order order_of(const struct delivery *delivery)
+{
+    if (str_equal(delivery->topic->store->name_str, STR(DELIVERER_CALLBACKS))) {
+        return SETTINGS_ORDER_NONE;
+    }
+    return delivery->settings->order;
+}
+
 static enum err window_begin(struct delivery *delivery)
 {
     const struct store_topic *place = delivery->place;
 
-    return window_init(&delivery->window, SETTINGS_ORDER_TOPIC, &place->cursor,
+    return window_init(&delivery->window, order_of(delivery), &place->cursor,
                        place->bounds.end, true);
 }
 
@@ -119,8 +131,8 @@ static void restart(struct delivery *delivery)
     if (window_begin(delivery) != ERR_OK) {
         struct store_cursor bare = {.next = place->cursor.next,
                                     .attempts = place->cursor.attempts};
-        enum err err = window_init(&delivery->window, SETTINGS_ORDER_TOPIC,
-                                   &bare, place->bounds.end, true);
+        enum err err = window_init(&delivery->window, order_of(delivery), &bare,
+                                   place->bounds.end, true);
         CHECK(err == ERR_OK); /* it allocates nothing then */
     }
     if (io_timer_running(&delivery->timer)) {
@@ -188,8 +200,9 @@ void deliverer_delivery_follow(struct delivery *delivery)
 
 uint32_t deliverer_delivery_concurrency(const struct delivery *delivery)
 {
-    (void)delivery;
-    return DELIVERER_CONCURRENCY;
+    uint32_t wanted = delivery->settings->concurrency;
+
+    return wanted > 0 ? wanted : DELIVERER_CONCURRENCY;
 }
 
 enum err deliverer_delivery_url(struct delivery *delivery,
@@ -254,6 +267,28 @@ static void timer_expired(struct io_timer *timer)
     deliverer_delivery_wake(CONTAINER_OF(timer, struct delivery, timer));
 }
 
+/* Keep what a message says about its own delivery.
+ * Errors: ERR_NOMEM */
+static enum err parcel_options(struct parcel *parcel,
+                               const struct message_options *options)
+{
+    if (options == NULL) {
+        return ERR_OK;
+    }
+    parcel->retries = options->retries;
+    parcel->expires_at_ms = options->expires_at_ms;
+    parcel->calls_back = options->callback.size > 0;
+    parcel->flow = deliverer_limit_flow(parcel->delivery, options->flow_key);
+    if (options->retry_schedule.size > 0) {
+        parcel->retry_schedule =
+            strndup(options->retry_schedule.data, options->retry_schedule.size);
+        if (parcel->retry_schedule == NULL) {
+            return ERR_NOMEM;
+        }
+    }
+    return ERR_OK;
+}
+
 /* Make a parcel of a record that was read. */
 static enum err found(struct delivery *delivery, const struct record *record)
 {
@@ -266,8 +301,9 @@ static enum err found(struct delivery *delivery, const struct record *record)
     if (parcel == NULL) {
         return ERR_NOMEM;
     }
-    enum err err = ERR_OK;
-    if (deliverer_delivery_url(delivery, record, &url, &reason) == ERR_OK) {
+    enum err err = parcel_options(parcel, options);
+    if (err == ERR_OK &&
+        deliverer_delivery_url(delivery, record, &url, &reason) == ERR_OK) {
         err = target_use(delivery, &url, &parcel->target);
     }
     uint64_t expected = window->scan;
@@ -368,7 +404,11 @@ void deliverer_delivery_read(struct delivery *delivery)
         if (err == ERR_AGAIN) {
             return;
         }
-        if (err == ERR_OK && deliverer->record.sequence == sequence) {
+        if (err == ERR_OK && deliverer->record.sequence == sequence &&
+            parcel->settlement != NULL) {
+            list_remove(&parcel->wants);
+            deliverer_settle_store(parcel, &deliverer->record);
+        } else if (err == ERR_OK && deliverer->record.sequence == sequence) {
             deliverer_parcel_send(parcel, &deliverer->record);
         } else if (err == ERR_OK) {
             deliverer_parcel_lose(parcel, "damaged on disk");
@@ -380,6 +420,22 @@ void deliverer_delivery_read(struct delivery *delivery)
     }
 }
 
+/* Tell whether the rate allows an attempt now; else a timer runs until it
+ * does. */
+static bool may_send(struct delivery *delivery)
+{
+    uint64_t due_ms = 0;
+
+    if (deliverer_limit_allows(delivery, &due_ms)) {
+        return true;
+    }
+    if (!io_timer_running(&delivery->timer)) {
+        io_timer_start(io_of(delivery), &delivery->timer,
+                       due_ms - io_now_ms(io_of(delivery)));
+    }
+    return false;
+}
+
 /* Begin with one more message, or look at one. Returns whether to go on. */
 static bool begin_next(struct delivery *delivery)
 {
@@ -389,7 +445,8 @@ static bool begin_next(struct delivery *delivery)
         scan_next(delivery)) {
         return true;
     }
-    if (delivery->slots >= deliverer_delivery_concurrency(delivery)) {
+    if (delivery->slots >= deliverer_delivery_concurrency(delivery) ||
+        !may_send(delivery)) {
         return false;
     }
     struct window_parcel *first = window_first(window);
@@ -461,7 +518,14 @@ static void rest_all(struct delivery *delivery)
 void deliverer_delivery_change(struct delivery *delivery)
 {
     delivery->paused = delivery->settings->paused;
+    if (deliverer_limit_set(delivery) != ERR_OK) {
+        DIAG_WARN("delivery_rate_not_set", "topic=%s err=%s",
+                  delivery->topic->store->name, err_text(ERR_NOMEM));
+    }
     deliverer_delivery_follow(delivery);
+    if (delivery->window.order != order_of(delivery)) {
+        restart(delivery);
+    }
     rest_all(delivery);
     deliverer_delivery_wake(delivery);
 }
@@ -493,8 +557,12 @@ enum err deliverer_delivery_create(struct deliverer *deliverer,
     delivery->scan.delivery = delivery;
     delivery->again.delivery = delivery;
     list_init(&delivery->granted);
-    enum err err = window_begin(delivery);
+    enum err err = deliverer_limit_set(delivery);
+    if (err == ERR_OK) {
+        err = window_begin(delivery);
+    }
     if (err != ERR_OK) {
+        deliverer_limit_clear(delivery);
         free(delivery);
         return err;
     }
@@ -540,5 +608,6 @@ void deliverer_delivery_destroy(struct delivery *delivery)
     list_remove(&delivery->dirty);
     list_remove(&delivery->link);
     deliverer_target_release(delivery->last);
+    deliverer_limit_clear(delivery);
     free(delivery);
 }

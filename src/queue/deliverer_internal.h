@@ -22,6 +22,8 @@
 #include "queue/deliverer_target.h"
 #include "queue/endpoint.h"
 #include "queue/outgoing.h"
+#include "queue/push_task.h"
+#include "queue/rate.h"
 #include "queue/retry.h"
 #include "queue/topic.h"
 #include "queue/url_memo.h"
@@ -31,6 +33,12 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* The topic of callbacks: ordinary messages, in no order. */
+#define DELIVERER_CALLBACKS "opq.callbacks"
+
+struct delivery_limits;
+struct settlement;
 
 enum {
     /* Readers that wait for the disk at once. More would only make a longer
@@ -76,10 +84,11 @@ struct failure {
 
 /* What is done with a parcel that was taken out of its window's turn. */
 enum parcel_doing {
-    PARCEL_RESTING, /* nothing: it is the window's */
-    PARCEL_WAITING, /* in the line of its endpoint */
-    PARCEL_GRANTED, /* it has a slot, and is to be read once more */
-    PARCEL_SENDING, /* an attempt is under way */
+    PARCEL_RESTING,  /* nothing: it is the window's */
+    PARCEL_WAITING,  /* in the line of its endpoint */
+    PARCEL_GRANTED,  /* it has a slot, and is to be read once more */
+    PARCEL_SENDING,  /* an attempt is under way */
+    PARCEL_SETTLING, /* what is to be known of its end is being stored */
 };
 
 /* A message that was found and is not done. */
@@ -95,6 +104,14 @@ struct parcel {
     uint64_t due_ms;                 /* monotonic; of the timer */
     struct flight *flight;           /* borrowed; NULL: nothing in flight */
     struct failure *failure;         /* owned; NULL: none */
+    struct settlement *settlement;   /* owned; NULL: none */
+    uint64_t expires_at_ms;          /* wall clock; 0: never */
+    uint32_t retries;                /* as the message says */
+    char *retry_schedule;            /* owned; NULL: as its topic says */
+    uint64_t flow;                   /* deliverer_limit_flow() */
+    bool flow_paid;                  /* it has a token of its flow */
+    bool calls_back;                 /* there is a callback when it is done */
+    bool drops;                      /* it ends without a dead letter */
 };
 
 /* Readers that may be taken back, the one used longest ago first. */
@@ -121,14 +138,16 @@ struct deliverer {
     struct io_timer wake; /* so that a turn comes */
     struct endpoint_set slots;
     struct deliverer_targets targets;
-    struct list deliveries; /* all of them */
-    struct list ready;      /* to be looked at in the hook */
-    struct list starved;    /* that may not read before others have: the turn
-                               hook moves them to `ready` as readers end */
-    struct list dirty;      /* whose cursors are to be noted */
-    struct list parcels;    /* unused, by base.link */
-    uint32_t parcel_count;  /* of those */
-    uint32_t reading;       /* readers that wait for the disk */
+    struct list deliveries;  /* all of them */
+    struct list ready;       /* to be looked at in the hook */
+    struct list starved;     /* that may not read before others have: the turn
+                                hook moves them to `ready` as readers end */
+    struct list dirty;       /* whose cursors are to be noted */
+    struct push_pool pushes; /* of dead letters and callbacks */
+    uint32_t settling;       /* settlements */
+    struct list parcels;     /* unused, by base.link */
+    uint32_t parcel_count;   /* of those */
+    uint32_t reading;        /* readers that wait for the disk */
     struct reader_line readers;      /* of deliveries with work */
     struct reader_line readers_idle; /* of those without */
     struct flight *flights;          /* owned; in_flight_max of them */
@@ -154,10 +173,10 @@ struct cursor_mark {
 
 /* The delivery of a topic from one cursor. */
 struct delivery {
-    struct deliverer *deliverer; /* borrowed */
-    struct topic *topic;         /* borrowed */
-    struct store_topic *place;   /* borrowed; whose cursor it follows */
-    const struct topic_settings *settings; /* borrowed; the topic's */
+    struct deliverer *deliverer;     /* borrowed */
+    struct topic *topic;             /* borrowed */
+    struct store_topic *place;       /* borrowed; whose cursor it follows */
+    const struct settings *settings; /* borrowed */
     struct window window;
     struct cursor_mark noted; /* what the cursor was when last looked at */
     struct list dirty; /* in deliverer->dirty while the cursor is to be noted */
@@ -166,16 +185,17 @@ struct delivery {
     uint32_t slots;    /* that its parcels have */
     uint32_t waiting;  /* parcels in line for one */
     uint32_t strays;   /* parcels in flight from before a move */
-    struct list granted;           /* parcels to be read once more */
-    struct list link;              /* in deliverer->deliveries */
-    struct list ready;             /* in deliverer->ready or ->starved */
-    struct store_watch watch;      /* of the topic's end */
-    struct delivery_reader scan;   /* reads what comes next */
-    struct delivery_reader again;  /* reads what was read before */
-    struct deliverer_target *last; /* one use of it: of the parcel found last;
-                                      NULL: none yet */
-    uint32_t unreadable;           /* failed readings in a row */
-    struct io_timer timer;         /* after one */
+    struct list granted;            /* parcels to be read once more */
+    struct list link;               /* in deliverer->deliveries */
+    struct list ready;              /* in deliverer->ready or ->starved */
+    struct store_watch watch;       /* of the topic's end */
+    struct delivery_reader scan;    /* reads what comes next */
+    struct delivery_reader again;   /* reads what was read before */
+    struct deliverer_target *last;  /* one use of it: of the parcel found last;
+                                       NULL: none yet */
+    struct delivery_limits *limits; /* owned; NULL: no rates */
+    uint32_t unreadable;            /* failed readings in a row */
+    struct io_timer timer;          /* after one, or until a token comes */
 };
 
 #endif

@@ -21,7 +21,9 @@
 #include "base/check.h"
 #include "base/diag.h"
 #include "queue/deliverer_delivery.h"
+#include "queue/deliverer_limit.h"
 #include "queue/deliverer_reader.h"
+#include "queue/deliverer_settle.h"
 #include "sys/file.h"
 
 #include <inttypes.h>
@@ -36,6 +38,9 @@ struct ending {
     const char *detail; /* for people; NULL */
     uint64_t after_ms;  /* Retry-After; 0: none */
     bool lost;          /* the message cannot be sent, now or later */
+    bool abort;         /* the target says that it will never take it */
+    const struct http_head *head; /* of the answer; NULL: none */
+    struct str body;              /* the kept part of it */
 };
 
 static bool is_delivered(const struct ending *ending)
@@ -81,6 +86,7 @@ struct parcel *deliverer_parcel_take(struct delivery *delivery)
     }
     parcel->delivery = delivery;
     parcel->timer.expired = delay_expired;
+    parcel->retries = MESSAGE_RETRIES_UNSET;
     return parcel;
 }
 
@@ -97,6 +103,7 @@ static void slot_leave(struct parcel *parcel)
 {
     struct delivery *delivery = parcel->delivery;
 
+    list_remove(&parcel->wants);
     if (parcel->waiter.endpoint == NULL) {
         return;
     }
@@ -105,7 +112,6 @@ static void slot_leave(struct parcel *parcel)
     CHECK(*count > 0);
     (*count)--;
     endpoint_leave(&parcel->waiter);
-    list_remove(&parcel->wants);
 }
 
 static struct flight *flight_take(struct parcel *parcel)
@@ -160,8 +166,10 @@ void deliverer_parcel_free(struct parcel *parcel)
     }
     delay_stop(parcel);
     slot_leave(parcel);
+    deliverer_settle_leave(parcel->settlement);
     deliverer_target_release(parcel->target);
     free(parcel->failure);
+    free(parcel->retry_schedule);
     if (deliverer->parcel_count < DELIVERER_PARCELS_KEEP) {
         list_prepend(&deliverer->parcels, &parcel->base.link);
         deliverer->parcel_count++;
@@ -172,8 +180,7 @@ void deliverer_parcel_free(struct parcel *parcel)
 
 /* --- steps ---------------------------------------------------------------- */
 
-/* It is done: the window goes on behind it. */
-static void finish(struct parcel *parcel)
+void deliverer_parcel_done(struct parcel *parcel)
 {
     struct delivery *delivery = parcel->delivery;
 
@@ -183,9 +190,21 @@ static void finish(struct parcel *parcel)
     deliverer_parcel_free(parcel);
 }
 
+void deliverer_parcel_settle(struct parcel *parcel)
+{
+    struct delivery *delivery = parcel->delivery;
+
+    slot_leave(parcel);
+    parcel->doing = PARCEL_SETTLING;
+    list_append(&delivery->granted, &parcel->wants);
+    deliverer_delivery_wake(delivery);
+}
+
 static void delay(struct parcel *parcel, uint64_t delay_ms)
 {
     slot_leave(parcel);
+    deliverer_settle_leave(parcel->settlement);
+    parcel->settlement = NULL;
     parcel->doing = PARCEL_RESTING;
     window_hold(&parcel->delivery->window, &parcel->base);
     parcel->due_ms = io_now_ms(io_of(parcel)) + delay_ms;
@@ -208,7 +227,7 @@ void deliverer_parcel_rest(struct parcel *parcel)
 {
     struct window *window = &parcel->delivery->window;
 
-    if (parcel->doing == PARCEL_SENDING) {
+    if (parcel->doing == PARCEL_SENDING || parcel->doing == PARCEL_SETTLING) {
         return;
     }
     delay_stop(parcel);
@@ -232,7 +251,7 @@ void deliverer_parcel_lose(struct parcel *parcel, const char *reason)
               "topic=%s seq=%" PRIu64 " to=%" PRIu64 " reason=%s",
               topic_name(parcel), parcel->base.sequence, parcel->base.sequence,
               reason);
-    finish(parcel);
+    deliverer_parcel_done(parcel);
 }
 
 void deliverer_parcel_stumble(struct parcel *parcel, enum err err)
@@ -318,20 +337,87 @@ static void end_stray(struct parcel *parcel)
     deliverer_delivery_wake(delivery);
 }
 
-static void failed(struct parcel *parcel, const struct ending *ending)
+/* Tell whether there is a place for dead letters. */
+static bool can_settle(const struct parcel *parcel)
+{
+    return parcel->delivery->deliverer->options.shard != NULL;
+}
+
+/* Its delivery has ended, one way or the other. */
+static void settle(struct parcel *parcel,
+                   const struct ending *ending,
+                   enum retry_reason reason)
+{
+    const struct settle_outcome outcome = {
+        .reason = reason,
+        .err = ending->err,
+        .status = ending->status,
+        .detail = ending->detail,
+        .head = ending->head,
+        .body = ending->body,
+    };
+
+    deliverer_settle(parcel, &outcome);
+}
+
+static void bury(struct parcel *parcel,
+                 const struct ending *ending,
+                 enum retry_reason reason)
+{
+    DIAG_WARN("message_dead",
+              "topic=%s seq=%" PRIu64 " reason=%s attempts=%u class=%s "
+              "status=%d target=%s",
+              topic_name(parcel), parcel->base.sequence,
+              retry_reason_text(reason), parcel->base.attempts,
+              deliverer_class(ending->err, ending->status), ending->status,
+              target_name(parcel));
+    parcel->drops = reason == RETRY_REASON_EXPIRED &&
+                    parcel->delivery->settings->expired_drop;
+    settle(parcel, ending, reason);
+}
+
+static struct retry_decision decide(const struct parcel *parcel,
+                                    const struct ending *ending)
 {
     struct deliverer *deliverer = parcel->delivery->deliverer;
+    const struct retry_outcome outcome = {
+        .status = ending->status,
+        .after_ms = ending->after_ms,
+        .abort = ending->abort && can_settle(parcel),
+    };
+    const struct message_options said = {
+        .retries = parcel->retries,
+        .retry_schedule = str_from(parcel->retry_schedule),
+        .expires_at_ms = parcel->expires_at_ms,
+    };
+    struct retry_rules rules = {.retries = SETTINGS_RETRIES_FOREVER};
+
+    if (can_settle(parcel)) {
+        retry_rules_of(parcel->delivery->settings, &said, &rules);
+    }
+    return retry_decide(&deliverer->policy, &rules, &outcome,
+                        parcel->base.attempts, io_wall_ms(io_of(parcel)),
+                        &deliverer->random);
+}
+
+static void failed(struct parcel *parcel, const struct ending *ending)
+{
     uint32_t *attempts = &parcel->base.attempts;
 
     *attempts += *attempts < UINT32_MAX ? 1 : 0;
     failure_remember(parcel, ending);
-    say_blocked(parcel, ending);
     deliverer_delivery_dirty(parcel->delivery);
-    /* What the target asked for stands above our own guess, but 0 is no answer
-     * to the question: it would be a loop. */
-    uint64_t delay_ms =
-        retry_delay_ms(&deliverer->policy, *attempts, &deliverer->random);
-    delay(parcel, ending->after_ms > 0 ? ending->after_ms : delay_ms);
+    struct retry_decision decision = decide(parcel, ending);
+    switch (decision.action) {
+    case RETRY_DEAD:
+        bury(parcel, ending, decision.reason);
+        break;
+    case RETRY_PAUSE:
+    case RETRY_AGAIN:
+        say_blocked(parcel, ending);
+        delay(parcel, decision.delay_ms);
+        break;
+    }
 }
 
 /* An attempt ended. */
@@ -350,8 +436,10 @@ static void end(struct parcel *parcel, const struct ending *ending)
                   topic_name(parcel), parcel->base.sequence,
                   parcel->base.attempts, target_name(parcel));
     }
-    if (delivered) {
-        finish(parcel);
+    if (delivered && parcel->calls_back && can_settle(parcel)) {
+        settle(parcel, ending, RETRY_REASON_NONE);
+    } else if (delivered) {
+        deliverer_parcel_done(parcel);
     } else if (ending->lost) {
         store_blob_damaged(parcel->delivery->topic->store,
                            parcel->base.sequence, ending->err);
@@ -386,6 +474,15 @@ static uint64_t asked_for(const struct parcel *parcel,
     return after_ms;
 }
 
+/* Tell whether an answer says that the message must not be sent again. */
+static bool says_abort(const struct http_head *head)
+{
+    const struct http_header *header =
+        http_head_find(head, STR("webhook-delivery"));
+
+    return header != NULL && retry_is_abort(header->value);
+}
+
 /* Tell whether a failure says nothing about the target: we had no memory, no
  * descriptor, or a kernel that said no. */
 static bool is_ours(enum err err)
@@ -407,6 +504,9 @@ static void call_done(struct http_call *call, const struct http_result *result)
 
     if (result->head != NULL) {
         ending.status = result->head->status;
+        ending.head = result->head;
+        ending.body = result->body;
+        ending.abort = says_abort(result->head);
     }
     bool delivered = is_delivered(&ending);
     if (ending.err == ERR_OK && !delivered) {
@@ -550,6 +650,12 @@ static void granted(struct parcel *parcel, const struct record *record)
     struct delivery *delivery = parcel->delivery;
 
     delivery->slots++;
+    if (!deliverer_limit_take(delivery)) {
+        deliverer_parcel_rest(parcel);
+        deliverer_delivery_wake(delivery);
+        return;
+    }
+    parcel->flow_paid = false; /* a further attempt pays again */
     if (record != NULL) {
         deliverer_parcel_send(parcel, record);
         return;
@@ -559,14 +665,30 @@ static void granted(struct parcel *parcel, const struct record *record)
     deliverer_delivery_read(delivery);
 }
 
+static bool is_expired(const struct parcel *parcel)
+{
+    return parcel->expires_at_ms > 0 && can_settle(parcel) &&
+           parcel->expires_at_ms <= io_wall_ms(io_of(parcel));
+}
+
 void deliverer_parcel_start(struct parcel *parcel, const struct record *record)
 {
     struct delivery *delivery = parcel->delivery;
     bool retry = parcel->base.attempts > 0;
 
     window_take(&delivery->window, &parcel->base);
+    if (is_expired(parcel)) {
+        const struct ending never = {.detail = "its time is over"};
+        bury(parcel, &never, RETRY_REASON_EXPIRED);
+        return;
+    }
     if (parcel->target == NULL) {
         refuse(parcel, "its URL cannot be used");
+        return;
+    }
+    uint64_t wait_ms = deliverer_limit_reserve(parcel);
+    if (wait_ms > 0) {
+        delay(parcel, wait_ms);
         return;
     }
     struct endpoint *endpoint = &parcel->target->endpoint;

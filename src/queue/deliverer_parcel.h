@@ -37,6 +37,13 @@ void deliverer_parcel_slot(struct parcel *parcel);
  * Borrows: record, during the call. */
 void deliverer_parcel_send(struct parcel *parcel, const struct record *record);
 
+/* Its delivery has ended, and it has a settlement: give the slot back, and have
+ * it read once more. */
+void deliverer_parcel_settle(struct parcel *parcel);
+
+/* It is done: the window goes on behind it. The parcel is freed. */
+void deliverer_parcel_done(struct parcel *parcel);
+
 /* It could not be read: try again later, without counting an attempt. */
 void deliverer_parcel_stumble(struct parcel *parcel, enum err err);
 

@@ -6,19 +6,10 @@
 
 #include "base/check.h"
 #include "queue/deliverer_internal.h"
+#include "queue/deliverer_limit.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* The parcel at the floor; NULL: it is not found yet. */
-static const struct parcel *first_of(const struct delivery *delivery)
-{
-    const struct window *window = &delivery->window;
-
-    return list_empty(&window->parcels)
-               ? NULL
-               : CONTAINER_OF(window->parcels.next, struct parcel, base.link);
-}
 
 static bool is_held(const struct parcel *parcel)
 {
@@ -28,8 +19,18 @@ static bool is_held(const struct parcel *parcel)
 /* Of a parcel that no one keeps from going on. */
 static enum delivery_state state_of_parcel(const struct parcel *parcel)
 {
-    if (parcel->base.state == PARCEL_HELD) {
+    switch (parcel->base.state) {
+    case PARCEL_QUEUED:
+        return DELIVERY_QUEUED;
+    case PARCEL_HELD:
+        if (parcel->flow_paid) {
+            return DELIVERY_LIMITED;
+        }
         return is_held(parcel) ? DELIVERY_HELD : DELIVERY_BACKOFF;
+    case PARCEL_READY:
+        return DELIVERY_READY;
+    default:
+        break;
     }
     if (parcel->doing == PARCEL_WAITING) {
         return is_held(parcel) ? DELIVERY_HELD : DELIVERY_WAITING;
@@ -37,33 +38,44 @@ static enum delivery_state state_of_parcel(const struct parcel *parcel)
     return DELIVERY_READY;
 }
 
+/* Of a message that is not delivered; `parcel` NULL: it was not found yet. */
 static enum delivery_state state_of(const struct delivery *delivery,
-                                    const struct parcel *first)
+                                    const struct parcel *parcel)
 {
-    if (delivery->strays > 0 ||
-        (first != NULL && first->doing == PARCEL_SENDING)) {
+    if (parcel != NULL && parcel->doing == PARCEL_SENDING) {
         return DELIVERY_SENDING;
+    }
+    if (parcel != NULL && parcel->doing == PARCEL_SETTLING) {
+        return DELIVERY_SETTLING;
+    }
+    if (parcel == NULL && delivery->strays > 0) {
+        return DELIVERY_SENDING; /* what is in flight is waited for */
     }
     if (delivery->paused) {
         return DELIVERY_PAUSED;
     }
-    if (window_is_done(&delivery->window)) {
-        return DELIVERY_IDLE;
-    }
     if (delivery->stopped) {
         return DELIVERY_STOPPED;
     }
-    return first == NULL ? DELIVERY_READY : state_of_parcel(first);
+    uint64_t due_ms = 0;
+    enum delivery_state state =
+        parcel == NULL ? DELIVERY_READY : state_of_parcel(parcel);
+    return state == DELIVERY_READY && !deliverer_limit_allows(delivery, &due_ms)
+               ? DELIVERY_LIMITED
+               : state;
 }
 
 /* When the state ends, monotonic; 0 when that is not known. */
-static uint64_t until_of(const struct parcel *parcel, enum delivery_state state)
+static uint64_t until_of(const struct delivery *delivery,
+                         const struct parcel *parcel,
+                         enum delivery_state state)
 {
-    if (state != DELIVERY_HELD && state != DELIVERY_BACKOFF) {
-        return 0;
-    }
-    uint64_t until_ms = parcel->base.state == PARCEL_HELD ? parcel->due_ms : 0;
+    bool backs_off = parcel != NULL && parcel->base.state == PARCEL_HELD;
+    uint64_t until_ms = backs_off ? parcel->due_ms : 0;
 
+    if (state == DELIVERY_LIMITED && !backs_off) {
+        (void)deliverer_limit_allows(delivery, &until_ms);
+    }
     if (state == DELIVERY_HELD &&
         parcel->target->endpoint.held_until_ms > until_ms) {
         until_ms = parcel->target->endpoint.held_until_ms;
@@ -88,31 +100,74 @@ static void view_failure(const struct parcel *parcel,
     }
 }
 
-void deliverer_view(const struct topic *topic, struct delivery_view *out_view)
+/* The message before which this one is not looked at. */
+static uint64_t before_unseen(const struct delivery *delivery)
+{
+    const struct window *window = &delivery->window;
+
+    return list_empty(&window->parcels) ? window->scan : window_floor(window);
+}
+
+static void
+view_message(const struct delivery *delivery, struct delivery_view *view)
+{
+    const struct window *window = &delivery->window;
+    struct window_parcel *base = window_find(window, view->sequence);
+    const struct parcel *parcel =
+        base != NULL ? CONTAINER_OF(base, struct parcel, base) : NULL;
+    struct io *io = delivery->deliverer->options.io;
+
+    view->in_flight = delivery->slots + delivery->strays;
+    if (parcel == NULL && (view->sequence < window->scan ||
+                           view->sequence >= window->end)) {
+        view->state = delivery->paused ? DELIVERY_PAUSED : DELIVERY_IDLE;
+        view->state = delivery->strays > 0 ? DELIVERY_SENDING : view->state;
+        return;
+    }
+    view->state = state_of(delivery, parcel);
+    if (view->state == DELIVERY_QUEUED) {
+        view->behind = window_head(base)->sequence;
+    } else if (parcel == NULL && view->state == DELIVERY_READY &&
+               view->sequence != before_unseen(delivery)) {
+        view->state = DELIVERY_UNSEEN;
+        view->behind = before_unseen(delivery);
+    }
+    uint64_t until_ms = until_of(delivery, parcel, view->state);
+    uint64_t now_ms = io_now_ms(io);
+    if (until_ms > 0) {
+        uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
+        view->until_ms = io_wall_ms(io) + left_ms;
+    }
+    if (parcel != NULL) {
+        view->attempts = parcel->base.attempts;
+        view_failure(parcel, view);
+    }
+}
+
+void deliverer_explain(const struct topic *topic,
+                       uint64_t sequence,
+                       struct delivery_view *out_view)
 {
     const struct delivery *delivery = topic->delivery;
     const struct store_cursor *cursor = &topic->store->cursor;
     struct delivery_view view = {
         .state = DELIVERY_STOPPED,
-        .sequence = cursor->next,
-        .attempts = cursor->attempts,
+        .sequence = sequence,
+        .attempts = sequence == cursor->next ? cursor->attempts : 0,
     };
 
     if (delivery != NULL) {
-        struct io *io = delivery->deliverer->options.io;
-        const struct parcel *first = first_of(delivery);
-        view.state = state_of(delivery, first);
-        view.sequence = window_floor(&delivery->window);
-        view.attempts = first != NULL ? first->base.attempts : view.attempts;
-        uint64_t until_ms = first != NULL ? until_of(first, view.state) : 0;
-        uint64_t now_ms = io_now_ms(io);
-        if (until_ms > 0) {
-            uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
-            view.until_ms = io_wall_ms(io) + left_ms;
-        }
-        if (first != NULL) {
-            view_failure(first, &view);
-        }
+        view_message(delivery, &view);
     }
     *out_view = view;
+}
+
+void deliverer_view(const struct topic *topic, struct delivery_view *out_view)
+{
+    const struct delivery *delivery = topic->delivery;
+
+    deliverer_explain(topic,
+                      delivery != NULL ? window_floor(&delivery->window)
+                                       : topic->store->cursor.next,
+                      out_view);
 }

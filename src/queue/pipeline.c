@@ -173,6 +173,7 @@ static enum err open_parts(struct pipeline *pipeline)
     }
     options->deliverer.io = pipeline->io;
     options->deliverer.client = pipeline->client;
+    options->deliverer.shard = &pipeline->shard;
     err = deliverer_create(&options->deliverer, &pipeline->deliverer);
     if (err != ERR_OK) {
         return err;

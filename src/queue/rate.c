@@ -148,6 +148,20 @@ uint64_t rate_due_ms(const struct rate_bucket *bucket, uint64_t now_ms)
     return due_ms > now_ms ? due_ms : now_ms;
 }
 
+uint64_t rate_reserve(struct rate_bucket *bucket, uint64_t now_ms)
+{
+    uint64_t due_ms = rate_due_ms(bucket, now_ms);
+
+    if (bucket->rate.count == 0) {
+        return now_ms;
+    }
+    if (rate_is_full(bucket, now_ms)) {
+        bucket->full_at = parts_of(bucket, now_ms);
+    }
+    bucket->full_at += bucket->rate.period_ms;
+    return due_ms;
+}
+
 bool rate_take(struct rate_bucket *bucket,
                uint64_t now_ms,
                uint64_t *out_due_ms)
@@ -158,13 +172,7 @@ bool rate_take(struct rate_bucket *bucket,
         *out_due_ms = due_ms;
         return false;
     }
-    if (bucket->rate.count == 0) {
-        return true;
-    }
-    if (rate_is_full(bucket, now_ms)) {
-        bucket->full_at = parts_of(bucket, now_ms);
-    }
-    bucket->full_at += bucket->rate.period_ms;
+    (void)rate_reserve(bucket, now_ms);
     return true;
 }
 

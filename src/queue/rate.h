@@ -85,6 +85,10 @@ bool rate_take(struct rate_bucket *bucket,
                uint64_t now_ms,
                uint64_t *out_due_ms);
 
+/* Take a token, be it one that is yet to come: the caller waits until it is
+ * there. Returns when that is: `now_ms`, or later. */
+uint64_t rate_reserve(struct rate_bucket *bucket, uint64_t now_ms);
+
 /* Give back a token that was taken for nothing. */
 void rate_give_back(struct rate_bucket *bucket);
 

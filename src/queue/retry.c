@@ -281,7 +281,8 @@ static enum retry_reason reason_to_end(const struct retry_rules *rules,
         failures > rules->retries) {
         return RETRY_REASON_EXHAUSTED;
     }
-    return outcome->status == 410 ? RETRY_REASON_GONE : RETRY_REASON_NONE;
+    return rules->gone_pauses && outcome->status == 410 ? RETRY_REASON_GONE
+                                                        : RETRY_REASON_NONE;
 }
 
 struct retry_decision retry_decide(const struct retry_policy *policy,

@@ -6,7 +6,8 @@
  *   - is its status one that the topic calls permanent? dead: permanent_status
  *   - is the message past its time? dead: expired
  *   - were there as many retries as allowed? dead: retries_exhausted
- *   - is the target gone for good (410)? pause: gone
+ *   - is the target gone for good (410), and all of the messages for it? pause:
+ *     gone
  * and else when the next attempt is. Without `retries` nothing but the first
  * three ends a message: it is tried for ever.
  *
@@ -78,6 +79,7 @@ struct retry_rules {
     struct str schedule;         /* borrowed; empty: doubling */
     struct str permanent_status; /* borrowed; empty: none */
     uint64_t expires_at_ms;      /* wall clock; 0: never */
+    bool gone_pauses;            /* 410 is of the target, not of the message */
 };
 
 /* How a failed attempt ended. */
@@ -110,7 +112,7 @@ struct retry_decision {
 };
 
 /* Collect the rules for a message: what it says itself goes before what its
- * topic says. `options` may be NULL.
+ * topic says. `options` may be NULL; `gone_pauses` is the caller's to set.
  * Borrows: the texts of both, as long as `*out_rules` is used. */
 void retry_rules_of(const struct settings *settings,
                     const struct message_options *options,

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define DEAD_SUFFIX ".dlq"
+
 enum err topic_create(struct store_topic *store, struct topic **out)
 {
     CHECK(store->user == NULL);
@@ -50,6 +52,29 @@ void topic_destroy(struct topic *topic)
     topic->store->user = NULL;
     settings_fini(&topic->settings);
     free(topic);
+}
+
+void topic_dead_name(struct str name, char to[TOPIC_NAME_MAX + 1])
+{
+    enum { HASH_SIZE = 17, SUFFIX_SIZE = sizeof(DEAD_SUFFIX) - 1 };
+
+    if (name.size + SUFFIX_SIZE <= TOPIC_NAME_MAX) {
+        (void)snprintf(to, TOPIC_NAME_MAX + 1, "%.*s" DEAD_SUFFIX,
+                       STR_ARG(name));
+        return;
+    }
+    (void)snprintf(to, TOPIC_NAME_MAX + 1, "%.*s-%016" PRIx64 DEAD_SUFFIX,
+                   TOPIC_NAME_MAX - HASH_SIZE - SUFFIX_SIZE, name.data,
+                   str_hash(name));
+}
+
+bool topic_is_dead(struct str name)
+{
+    struct str suffix = STR(DEAD_SUFFIX);
+
+    return name.size > suffix.size &&
+           str_equal(str_cut(name, name.size - suffix.size, suffix.size),
+                     suffix);
 }
 
 char *

@@ -57,6 +57,14 @@ static inline struct topic *topic_of(const struct store_topic *store)
     return store->user;
 }
 
+/* Write the name of the topic of a topic's dead letters, "<t>.dlq", terminated.
+ * Of a name that has no room for that, its beginning and a hash of it. */
+void topic_dead_name(struct str name, char to[TOPIC_NAME_MAX + 1]);
+
+/* Tell whether a topic holds dead letters, by its name. They are not delivered,
+ * and producers cannot push to it. */
+bool topic_is_dead(struct str name);
+
 /* Say that the cursor was moved or that settings changed, so that whoever
  * delivers the topic looks again. */
 static inline void topic_changed(struct topic *topic)

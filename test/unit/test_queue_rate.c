@@ -416,9 +416,27 @@ static void without_memory_flows_share_or_are_refused(void **state)
     rate_table_fini(&table);
 }
 
+static void tokens_to_come_are_reserved_one_after_the_other(void **state)
+{
+    (void)state;
+    struct rate_bucket bucket = {0};
+    const struct settings_rate rate = {.count = 4, .period_ms = 1000};
+
+    assert_int_equal(rate_reserve(&bucket, 5), 5); /* without limit */
+    rate_set(&bucket, &rate, 5);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(rate_reserve(&bucket, 5), 5);
+    }
+    for (uint64_t i = 1; i <= 8; i++) {
+        assert_int_equal(rate_reserve(&bucket, 5), 5 + i * 250);
+    }
+    assert_int_equal(rate_due_ms(&bucket, 5), 5 + 9 * 250);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tokens_to_come_are_reserved_one_after_the_other),
         cmocka_unit_test(rates_are_read_and_written),
         cmocka_unit_test(other_texts_are_refused),
         cmocka_unit_test(after_idleness_a_period_goes_at_once_then_evenly),
