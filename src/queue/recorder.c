@@ -135,6 +135,11 @@ enum err recorder_add_header(struct recorder *recorder,
     return add_header(recorder, name, value, refusal);
 }
 
+static bool is_idempotency_key(struct str name)
+{
+    return name.size == 15 && str_equal_nocase(name, STR("idempotency-key"));
+}
+
 /* Take control values and forwarded fields from the request's head; with
  * `verbatim`, its end-to-end fields, too. */
 enum err recorder_take_head(struct recorder *recorder,
@@ -152,7 +157,9 @@ enum err recorder_take_head(struct recorder *recorder,
         if (http_head_has_read(head, index)) {
             continue; /* and so ends_here() */
         }
-        if (!recorder_has_prefix(name, opq_prefix)) {
+        if (is_idempotency_key(name)) {
+            err = recorder_idempotency_key(recorder, value, refusal);
+        } else if (!recorder_has_prefix(name, opq_prefix)) {
             if (verbatim && !ends_here(name) && !forward_is_named(head, name)) {
                 err = add_header(recorder, name, value, refusal);
             }
@@ -183,6 +190,8 @@ void recorder_begin(struct recorder *recorder, uint64_t now_ms)
     recorder->given = 0;
     recorder->push.topic = (struct str){NULL, 0};
     recorder->push.durability = recorder->options.durability;
+    recorder->push.expects = false;
+    recorder->idempotency_key = (struct str){NULL, 0};
     memset(&recorder->push.message, 0, sizeof(recorder->push.message));
     recorder->push.message.pushed_at_ms = now_ms;
     recorder->push.message.fields = recorder->fields;
@@ -195,9 +204,22 @@ void recorder_begin(struct recorder *recorder, uint64_t now_ms)
     buf_clear(&recorder->memory);
 }
 
-static enum err check_url(struct recorder *recorder,
-                          struct str text,
-                          struct push_refusal *refusal)
+/* Say that a URL is wrong: "<name>: <reason>". */
+static enum err refuse_url(struct push_refusal *refusal,
+                           int status,
+                           const char *name,
+                           const char *reason)
+{
+    char what[RECORDER_DETAIL_MAX];
+
+    (void)snprintf(what, sizeof(what), "%s:", name);
+    return recorder_refuse(refusal, status, what, reason);
+}
+
+enum err recorder_check_url(struct recorder *recorder,
+                            const char *name,
+                            struct str text,
+                            struct push_refusal *refusal)
 {
     const char *reason = "";
     struct url url;
@@ -206,23 +228,30 @@ static enum err check_url(struct recorder *recorder,
         return ERR_OK;
     }
     if (text.size == 0) {
-        return recorder_refuse(refusal, 400, "url", "is missing or empty");
+        return recorder_refuse(refusal, 400, name, "is missing or empty");
     }
     enum err err = url_parse(text, &url, &reason);
-    if (err == ERR_TOO_LARGE) {
-        return recorder_refuse(refusal, 414, "url:", reason);
-    }
     if (err != ERR_OK) {
-        return recorder_refuse(refusal, 400, "url:", reason);
+        return refuse_url(refusal, err == ERR_TOO_LARGE ? 414 : 400, name,
+                          reason);
     }
     if (recorder->options.target_allowed != NULL &&
         !recorder->options.target_allowed(recorder->options.context,
                                           url.host)) {
-        return recorder_refuse(refusal, 400, "url",
+        return recorder_refuse(refusal, 400, name,
                                "points to an address that is not allowed");
     }
     url_memo_put(&recorder->urls, text, &url);
     return ERR_OK;
+}
+
+/* Names of OPQ's own topics begin so. */
+static const struct str reserved = {".opq.", 5};
+
+static bool is_reserved(struct str topic)
+{
+    return topic.data[0] == '.' &&
+           str_equal(str_cut(topic, 0, reserved.size), reserved);
 }
 
 enum err recorder_finish(struct recorder *recorder,
@@ -239,7 +268,17 @@ enum err recorder_finish(struct recorder *recorder,
                                "must be 1 to 128 of A-Z a-z 0-9 . _ - and "
                                "not . or ..");
     }
-    enum err err = check_url(recorder, push->message.url, refusal);
+    if (is_reserved(push->topic)) {
+        return recorder_refuse(refusal, 400, "topic",
+                               "is reserved: names that begin with .opq. are "
+                               "the server's own");
+    }
+    enum err err =
+        recorder_check_url(recorder, "url", push->message.url, refusal);
+    if (err == ERR_OK &&
+        (push->message.options != NULL || recorder->idempotency_key.size > 0)) {
+        err = recorder_finish_options(recorder, refusal);
+    }
     if (err != ERR_OK) {
         return err;
     }

@@ -11,8 +11,10 @@
  * Control values (sync, timeout, method, ...) come as a header `Opq-Name`, a
  * query parameter `name` or a JSON member `name`. In a form every field is the
  * message's, as it was with the first OPQ, so there a field is a control value
- * only under its header's name: `Opq-Sync`. Header `Opq-Forward-X: v` is kept
- * as header `X: v` of the delivery.
+ * only under its header's name: `Opq-Sync`. A name's underscores are hyphens in
+ * headers, or stay: `Opq-Not-Before`, `Opq-Not_Before`. Header `Opq-Forward-X:
+ * v` is kept as header `X: v` of the delivery. `Idempotency-Key` is `dedup_id`,
+ * and not delivered.
  *
  * Nothing is kept between requests; slices borrow the request, or the
  * recorder's scratch memory until the next call.
@@ -39,13 +41,22 @@ struct recorder;
 enum {
     RECORDER_DETAIL_MAX = 160, /* bytes of a refusal's words, NUL included */
     RECORDER_TIMEOUT_MAX_MS = 3600 * 1000, /* of one attempt */
+    RECORDER_TEXT_MAX = 256, /* bytes of key, label and the like */
+    RECORDER_RETRIES_MAX = 1000000,
+    RECORDER_PAUSES_MAX = 32, /* of a retry_schedule */
+    RECORDER_PAUSE_MAX_MS = 24 * 3600 * 1000,
 };
+
+/* How far ahead a push may be delayed: a year, and a leap year's day. */
+#define RECORDER_DELAY_MAX_MS (UINT64_C(366) * 24 * 3600 * 1000)
 
 /* A push, read. Borrowed: see the head of the file. */
 struct push {
     struct str topic;
     struct message message;
     enum durability durability;
+    bool expects;        /* it wants to be stored with this number: */
+    uint64_t expect_seq; /* or not at all */
 };
 
 /* Why a request is no push. */
@@ -101,8 +112,9 @@ struct recorder_member {
 };
 
 /* Begin to read the items of a batch. `head` gives nothing but the defaults of
- * control values, in its Opq- headers and query. When it is refused, so is
- * every item.
+ * control values, in its Opq- headers and query; `dedup_id` and `expect_seq`,
+ * which are of one message, are refused there. When it is refused, so is every
+ * item.
  * Borrows: head, until the last recorder_read_item()
  * Errors:  as recorder_read() */
 MUST_CHECK enum err recorder_begin_items(struct recorder *recorder,

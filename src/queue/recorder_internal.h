@@ -13,11 +13,21 @@
 /* In `given`: JSON had its headers. Control values have the low bits. */
 #define RECORDER_GIVEN_HEADERS (1U << 31)
 
+/* What a push asks for besides. Set only where push.message.options is. */
+struct recorder_asked {
+    struct message_options options;
+    uint64_t due_ms; /* not to be delivered before; it may be past */
+    uint64_t ttl_ms; /* how long it is to be delivered then; 0: for ever */
+};
+
 /* Scratch memory for one push at a time. */
 struct recorder {
     struct recorder_options options;
-    struct push push;  /* being read */
-    struct push items; /* what each item of a batch begins with */
+    struct push push;            /* being read */
+    struct recorder_asked asked; /* of push.message */
+    struct push items;           /* what each item of a batch begins with */
+    struct recorder_asked items_asked; /* of items.message */
+    struct str idempotency_key;        /* borrowed; empty: none */
     uint32_t given;    /* control values that it has, a bit each */
     struct form form;  /* owned */
     struct form query; /* owned */
@@ -56,6 +66,33 @@ MUST_CHECK enum err recorder_control(struct recorder *recorder,
                                      struct str name,
                                      struct str value,
                                      struct push_refusal *refusal);
+
+/* Take the header Idempotency-Key, another name of `dedup_id`.
+ * Errors: ERR_INVALID  it is no text, or there was one */
+MUST_CHECK enum err recorder_idempotency_key(struct recorder *recorder,
+                                             struct str value,
+                                             struct push_refusal *refusal);
+
+/* Work out what depends on several control values, and check the URLs among
+ * them; for a push that has options or an Idempotency-Key.
+ * Errors: ERR_INVALID */
+MUST_CHECK enum err recorder_finish_options(struct recorder *recorder,
+                                            struct push_refusal *refusal);
+
+/* Keep the control values of a batch's head, for its items.
+ * Errors: ERR_INVALID  one of them makes sense for one message only */
+MUST_CHECK enum err recorder_keep_defaults(struct recorder *recorder,
+                                           struct push_refusal *refusal);
+
+/* Begin an item with what was kept. */
+void recorder_take_defaults(struct recorder *recorder);
+
+/* Check the URL of a target, by the name of the field that has it.
+ * Errors: ERR_INVALID  missing, malformed, too long, or not allowed */
+MUST_CHECK enum err recorder_check_url(struct recorder *recorder,
+                                       const char *name,
+                                       struct str text,
+                                       struct push_refusal *refusal);
 
 /* Tell whether there is a control value of this name, without a prefix. */
 bool recorder_knows(struct str name);

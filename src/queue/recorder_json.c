@@ -289,10 +289,7 @@ enum err recorder_begin_items(struct recorder *recorder,
 {
     recorder_begin(recorder, now_ms);
     enum err err = read_head(recorder, head, out_refusal);
-    if (err == ERR_OK) {
-        recorder->items = recorder->push;
-    }
-    return err;
+    return err == ERR_OK ? recorder_keep_defaults(recorder, out_refusal) : err;
 }
 
 enum err recorder_read_item(struct recorder *recorder,
@@ -302,9 +299,7 @@ enum err recorder_read_item(struct recorder *recorder,
 {
     struct json_scan members;
 
-    recorder->push = recorder->items;
-    /* What stands in the head is for items that do not say otherwise. */
-    recorder->given = 0;
+    recorder_take_defaults(recorder);
     buf_clear(&recorder->memory);
     enum err err = enter_object(recorder, item->json, &members, out_refusal);
     if (err == ERR_OK) {
