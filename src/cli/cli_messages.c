@@ -56,12 +56,36 @@ read_input(const struct cli_call *call, const char *path, struct buf *to)
 
 /* --- push ----------------------------------------------------------------- */
 
+/* Control values: the flag of each, and the header that it becomes. */
+static const struct push_control {
+    const char *flag;
+    const char *header;
+} push_controls[] = {
+    {"sync", "Opq-Sync"},
+    {"timeout", "Opq-Timeout"},
+    {"method", "Opq-Method"},
+    {"delay", "Opq-Delay"},
+    {"not-before", "Opq-Not-Before"},
+    {"ttl", "Opq-Ttl"},
+    {"key", "Opq-Key"},
+    {"priority", "Opq-Priority"},
+    {"retries", "Opq-Retries"},
+    {"retry-schedule", "Opq-Retry-Schedule"},
+    {"label", "Opq-Label"},
+    {"dedup-id", "Opq-Dedup-Id"},
+    {"collapse", "Opq-Collapse"},
+    {"flow-key", "Opq-Flow-Key"},
+    {"callback", "Opq-Callback"},
+    {"failure-callback", "Opq-Failure-Callback"},
+    {"expect-seq", "Opq-Expect-Seq"},
+};
+
+enum { PUSH_CONTROLS = sizeof(push_controls) / sizeof(push_controls[0]) };
+
 struct push_options {
     const char *file;
-    const char *type; /* NULL: a form */
-    const char *sync;
-    const char *timeout;
-    const char *method;
+    const char *type;                    /* NULL: a form */
+    const char *controls[PUSH_CONTROLS]; /* NULL: not given */
     struct cli_repeats headers;
 };
 
@@ -72,23 +96,19 @@ static void append_field(struct buf *to, const char *name, struct str value)
     form_escape(to, value);
 }
 
-/* Append "Opq-Name: value" when it is given. */
-static bool append_control(struct buf *to, const char *name, const char *value)
-{
-    if (value == NULL) {
-        return true;
-    }
-    buf_append_format(to, "Opq-%s: %s\r\n", name, value);
-    return http_is_field_value(str_from(value));
-}
-
-/* Append the headers that the delivery is to carry. */
+/* Append the control values, and the headers that the delivery is to carry. */
 static bool append_headers(struct buf *to, const struct push_options *options)
 {
-    bool good = append_control(to, "Sync", options->sync) &&
-                append_control(to, "Timeout", options->timeout) &&
-                append_control(to, "Method", options->method);
+    bool good = true;
 
+    for (uint32_t index = 0; index < PUSH_CONTROLS; index++) {
+        const char *value = options->controls[index];
+        if (value != NULL) {
+            buf_append_format(to, "%s: %s\r\n", push_controls[index].header,
+                              value);
+            good = good && http_is_field_value(str_from(value));
+        }
+    }
     for (uint32_t index = 0; good && index < options->headers.count; index++) {
         struct str text = str_from(options->headers.values[index]);
         size_t colon = str_find(text, ':');
@@ -162,27 +182,42 @@ static int print_pushed(struct cli_call *call)
     return cli_print(&text);
 }
 
+/* The flags of a push: `to` has room for all of them and an end. */
+static void list_push_flags(struct push_options *push, struct cli_option *to)
+{
+    const struct cli_option others[] = {
+        {"file", &push->file, NULL, NULL},
+        {"type", &push->type, NULL, NULL},
+        {"header", NULL, NULL, &push->headers},
+        {NULL, NULL, NULL, NULL},
+    };
+
+    for (uint32_t index = 0; index < PUSH_CONTROLS; index++) {
+        to[index] = (struct cli_option){.name = push_controls[index].flag,
+                                        .value = &push->controls[index]};
+    }
+    memcpy(to + PUSH_CONTROLS, others, sizeof(others));
+}
+
 int cli_push(int argument_count, char *const *arguments)
 {
     struct cli_call call = {
         .command = "push",
         .usage = "TOPIC URL [MESSAGE] [--file PATH|-] [--type MEDIA-TYPE]\n"
                  "    [--header 'NAME: VALUE']... [--sync disk|none] "
-                 "[--timeout 10s]\n    [--method VERB] [--json]\n"
+                 "[--timeout 10s]\n    [--method VERB] [--delay 10m] "
+                 "[--not-before TIME] [--ttl 1h]\n    [--key KEY] "
+                 "[--priority 0-9] [--retries N] [--retry-schedule 5s,1m]\n"
+                 "    [--label TEXT] [--dedup-id ID] [--collapse KEY] "
+                 "[--flow-key KEY]\n    [--callback URL] "
+                 "[--failure-callback URL] [--expect-seq SEQ] [--json]\n"
                  "Pushes a form with the field `message`; with --type, the "
                  "message's bytes as they are.",
     };
     struct push_options push = {0};
-    const struct cli_option options[] = {
-        {"file", &push.file, NULL, NULL},
-        {"type", &push.type, NULL, NULL},
-        {"sync", &push.sync, NULL, NULL},
-        {"timeout", &push.timeout, NULL, NULL},
-        {"method", &push.method, NULL, NULL},
-        {"header", NULL, NULL, &push.headers},
-        {NULL, NULL, NULL, NULL},
-    };
+    struct cli_option options[PUSH_CONTROLS + 4];
     struct buf message = {0};
+    list_push_flags(&push, options);
     int code = cli_parse(&call, argument_count, arguments, options, 2, 3);
 
     if (code != CLI_EXIT_OK || call.help) {
@@ -332,6 +367,38 @@ static void append_raw(struct buf *to, const json_t *message)
     buf_append_c(to, cli_text(message, "body_base64"));
 }
 
+/* Append what the push asked for besides, if it did. */
+static void append_asked(struct buf *to, const json_t *message)
+{
+    static const char *const texts[] = {
+        "topic",          "key",      "not_before",      "expires_at",
+        "retry_schedule", "label",    "dedup_id",        "collapse",
+        "flow_key",       "callback", "failure_callback"};
+    static const char *const numbers[] = {"priority", "retries"};
+
+    for (unsigned index = 0; index < sizeof(texts) / sizeof(texts[0]);
+         index++) {
+        const char *value = cli_text(message, texts[index]);
+        if (value[0] != '\0') {
+            buf_append_format(to, "%-12s %s\n", texts[index], value);
+        }
+    }
+    for (unsigned index = 0; index < sizeof(numbers) / sizeof(numbers[0]);
+         index++) {
+        if (json_object_get(message, numbers[index]) != NULL) {
+            buf_append_format(
+                to, "%-12s %llu\n", numbers[index],
+                (unsigned long long)cli_number(message, numbers[index]));
+        }
+    }
+    char *dead = json_dumps(json_object_get(message, "dead"),
+                            JSON_COMPACT | JSON_ENCODE_ANY);
+    if (dead != NULL) {
+        buf_append_format(to, "%-12s %s\n", "dead", dead);
+        free(dead);
+    }
+}
+
 static int print_message(struct cli_call *call, const json_t *message)
 {
     struct buf text = {0};
@@ -347,6 +414,7 @@ static int print_message(struct cli_call *call, const json_t *message)
         buf_append_format(&text, "%-13s%s\n", names[index],
                           cli_text(message, names[index]));
     }
+    append_asked(&text, message);
     append_pairs(&text, json_object_get(message, "headers"), "header  ");
     append_pairs(&text, json_object_get(message, "fields"), "field   ");
     if (strcmp(cli_text(message, "kind"), "raw") == 0) {

@@ -50,6 +50,41 @@ def test_push_of_bytes_with_headers(opq, receiver, tmp_path):
     assert request.headers['x-one'] == '1'
 
 
+def test_push_takes_every_option_as_a_flag(opq):
+    assert opq.run('set', 'o', 'paused=yes').returncode == 0
+    flags = {
+        'key': 'customer 7', 'label': 'bl\u00e4u', 'dedup-id': 'd',
+        'collapse': 'c', 'flow-key': 'f', 'retry-schedule': '5s,1m',
+        'callback': 'http://127.0.0.1:9/done',
+        'failure-callback': 'http://127.0.0.1:9/failed', 'priority': '9',
+        'retries': '0'}
+    arguments = [f'--{name}={value}' for name, value in flags.items()]
+    done = opq.run('push', 'o', 'http://127.0.0.1:9/', 'm', '--ttl', '1h',
+                   '--delay=0s', '--expect-seq=0', '--timeout=7s', *arguments)
+    assert done.returncode == 0, done
+    shown = opq.get('/opq/topics/o/messages/0').json()
+    for name, value in flags.items():
+        assert str(shown[name.replace('-', '_')]) == value
+    assert shown['expires_at'] > shown['pushed_at']
+    assert shown['timeout_ms'] == 7000
+    done = opq.run('message', 'o', '0')
+    assert done.returncode == 0, done
+    lines = done.stdout.splitlines()
+    for name, value in flags.items():
+        name = name.replace('-', '_')
+        assert f'{name:12} {value}' in lines, lines
+    assert f'{"expires_at":12} {shown["expires_at"]}' in lines
+    assert not any(line.startswith('not_before') for line in lines)
+
+    done = opq.run('push', 'o', 'http://127.0.0.1:9/', 'm',
+                   '--not-before=never')
+    assert done.returncode == 1
+    assert 'not_before must be a time' in done.stderr
+    done = opq.run('push', 'o', 'http://127.0.0.1:9/', 'm', '--key=a\nb')
+    assert done.returncode == 64
+    assert opq.topic('o')['end'] == 1
+
+
 def test_refused_push_says_why_and_exits_1(opq):
     done = opq.run('push', 'a', 'ftp://nowhere/', 'x')
     assert done.returncode == 1
