@@ -10,45 +10,32 @@
  */
 #include "queue/recorder_internal.h"
 
+#include "base/base64.h"
 #include "base/json_scan.h"
 
-/* The bytes of base64 text (RFC 4648, 4), decoded behind what `memory` has.
+/* The bytes of base64 text, decoded behind what `memory` has.
  *
- * Errors: ERR_INVALID  not base64, or padded wrongly
- *         ERR_NOMEM
+ * Errors: ERR_INVALID, ERR_NOMEM
  */
 static enum err
 decode_base64(struct str text, struct buf *memory, struct str *out_bytes)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                 "abcdefghijklmnopqrstuvwxyz0123456789+/";
-    size_t padding = 0;
+    size_t size = 0;
 
-    if (text.size % 4 != 0) {
-        return ERR_INVALID;
+    if (text.size == 0) {
+        *out_bytes = STR("");
+        return ERR_OK;
     }
-    while (padding < 2 && padding < text.size &&
-           text.data[text.size - 1 - padding] == '=') {
-        padding++;
-    }
-    size_t start = memory->size;
-    uint32_t bits = 0;
-    for (size_t index = 0; index < text.size - padding; index++) {
-        size_t digit = str_find((struct str){digits, 64}, text.data[index]);
-        if (digit == 64) {
-            return ERR_INVALID;
-        }
-        bits = bits << 6 | (uint32_t)digit;
-        if (index % 4 != 0) {
-            /* After 2, 3 and 4 digits a further byte is complete. */
-            buf_append_byte(memory,
-                            (char)(bits >> (6 - 2 * (index % 4)) & 0xff));
-        }
-    }
-    if (buf_err(memory) != ERR_OK) {
+    if (buf_reserve(memory, base64_size_max(text.size)) != ERR_OK) {
         return ERR_NOMEM;
     }
-    *out_bytes = str_cut(buf_str(memory), start, memory->size - start);
+    char *to = memory->data + memory->size;
+    enum err err = base64_decode(text, to, &size);
+    if (err != ERR_OK) {
+        return err;
+    }
+    memory->size += size;
+    *out_bytes = (struct str){to, size};
     return ERR_OK;
 }
 
