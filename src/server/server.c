@@ -19,6 +19,7 @@
 #include "base/diag.h"
 #include "http/tls.h"
 #include "queue/pipeline.h"
+#include "queue/secrets.h"
 #include "server/guard.h"
 #include "server/listen.h"
 #include "server/log_file.h"
@@ -45,6 +46,7 @@ struct worker {
 struct server {
     const struct config *config;
     struct guard *guard;           /* owned */
+    struct secrets *secrets;       /* held; NULL: none are set */
     struct store_local_data *data; /* owned */
     struct api *api;               /* owned */
     struct listen_set listen;      /* sockets per shard, until handed over */
@@ -584,6 +586,25 @@ static enum err check_certificate(const struct config *config,
     return ERR_OK;
 }
 
+/* Read the file of secrets, if one is set. */
+static enum err load_secrets(const struct config *config,
+                             struct buf *errors,
+                             struct secrets **out)
+{
+    return config->secrets[0] != '\0'
+               ? secrets_load(config->secrets, errors, out)
+               : ERR_OK;
+}
+
+static enum err check_secrets(const struct config *config, struct buf *errors)
+{
+    struct secrets *secrets = NULL;
+    enum err err = load_secrets(config, errors, &secrets);
+
+    secrets_release(secrets);
+    return err;
+}
+
 enum err server_check(const struct config *config, struct buf *errors)
 {
     struct guard *guard = NULL;
@@ -593,9 +614,11 @@ enum err server_check(const struct config *config, struct buf *errors)
     enum err listen_err = listen_check(config, errors);
     enum err authorities_err = check_authorities(config, errors);
     enum err certificate_err = check_certificate(config, errors);
+    enum err secrets_err = check_secrets(config, errors);
     err = err == ERR_OK ? listen_err : err;
     err = err == ERR_OK ? authorities_err : err;
-    return err == ERR_OK ? certificate_err : err;
+    err = err == ERR_OK ? certificate_err : err;
+    return err == ERR_OK ? secrets_err : err;
 }
 
 /* All that can fail before there are threads. */
@@ -605,6 +628,9 @@ static enum err prepare(struct server *server, struct buf *errors)
 
     if (err == ERR_OK) {
         err = make_guard(server->config, errors, &server->guard);
+    }
+    if (err == ERR_OK) {
+        err = load_secrets(server->config, errors, &server->secrets);
     }
     if (err == ERR_OK) {
         err = take_data(server, errors);
@@ -622,6 +648,7 @@ static void server_fini(struct server *server)
     listen_close(&server->listen);
     store_local_release(server->data);
     guard_destroy(server->guard);
+    secrets_release(server->secrets);
     process_gate_destroy(server->gate);
 }
 

@@ -26,9 +26,9 @@ enum {
     SERVER_EXIT_CONFIG = 78,      /* a setting is wrong */
 };
 
-/* Look at settings that are more than values: addresses, networks, the file of
- * authorities. Touches neither port nor data directory. `errors` has a line for
- * each that is wrong. server_run() looks at them too.
+/* Look at settings that are more than values: addresses, networks, the files of
+ * authorities and secrets. Touches neither port nor data directory. `errors`
+ * has a line for each that is wrong. server_run() looks at them too.
  *
  * Errors: ERR_INVALID, ERR_NOMEM
  */

@@ -415,6 +415,7 @@ load_fd(int fd, size_t size_max, char **out_data, size_t *out_size)
         err = ERR_IO; /* it grew under us; nobody writes our files in place */
     }
     if (err != ERR_OK) {
+        explicit_bzero(data, room); /* it may be of a private file */
         free(data);
         return err;
     }
@@ -433,6 +434,35 @@ file_load(const char *path, size_t size_max, char **out_data, size_t *out_size)
         return err == ERR_NOT_FOUND ? ERR_NOT_FOUND : ERR_IO;
     }
     err = load_fd(fd, size_max, out_data, out_size);
+    file_close(fd);
+    return err;
+}
+
+/* Tell whether nobody but we can read or change a file. */
+static bool is_private(int fd)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+           status.st_uid == geteuid() &&
+           (status.st_mode & (S_IRWXG | S_IRWXO)) == 0;
+}
+
+enum err file_load_private(const char *path,
+                           size_t size_max,
+                           char **out_data,
+                           size_t *out_size)
+{
+    int fd = -1;
+    enum err err = file_open(path, FILE_READ, &fd);
+    if (err != ERR_OK) {
+        bool denied = err != ERR_NOT_FOUND && errno == EACCES;
+        return err == ERR_NOT_FOUND ? ERR_NOT_FOUND
+               : denied             ? ERR_DENIED
+                                    : ERR_IO;
+    }
+    err =
+        is_private(fd) ? load_fd(fd, size_max, out_data, out_size) : ERR_DENIED;
     file_close(fd);
     return err;
 }

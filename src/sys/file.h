@@ -183,6 +183,18 @@ MUST_CHECK enum err file_remove(const char *path);
 MUST_CHECK enum err
 file_load(const char *path, size_t size_max, char **out_data, size_t *out_size);
 
+/* As file_load(), of a file that nobody but we may read: a regular one that
+ * belongs to our effective user and has no rights for group and others. What
+ * was read of a file that is refused is wiped.
+ *
+ * Errors: ERR_DENIED  it is not so, or we may not read it ourselves;
+ *         those of file_load()
+ */
+MUST_CHECK enum err file_load_private(const char *path,
+                                      size_t size_max,
+                                      char **out_data,
+                                      size_t *out_size);
+
 /* Replace a small file so that a crash leaves the old or the new content:
  * write beside it ("<path>.new"), sync, rename, sync the directory.
  * Errors: ERR_FULL, ERR_IO; the old content is still there, or, when only the

@@ -398,6 +398,31 @@ static void slow_syncs_are_slow(void **state)
     file_close(fd);
 }
 
+static void private_file_is_read_only_while_it_is_private(void **state)
+{
+    (void)state;
+    char *data = NULL;
+    size_t size = 0;
+
+    assert_int_equal(file_load_private(path, 100, &data, &size), ERR_NOT_FOUND);
+    int fd = open_new();
+    assert_int_equal(file_write_at(fd, "hidden", 6, 0, false), ERR_OK);
+    file_close(fd);
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(file_load_private(path, 100, &data, &size), ERR_DENIED);
+    assert_int_equal(chmod(path, 0604), 0);
+    assert_int_equal(file_load_private(path, 100, &data, &size), ERR_DENIED);
+    assert_int_equal(file_load_private(directory, 100, &data, &size),
+                     ERR_DENIED);
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(file_load_private(path, 5, &data, &size), ERR_TOO_LARGE);
+    assert_null(data);
+    assert_int_equal(file_load_private(path, 100, &data, &size), ERR_OK);
+    assert_int_equal(size, 6);
+    assert_string_equal(data, "hidden");
+    free(data);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -419,6 +444,7 @@ int main(void)
         TEST(replace_syncs_file_and_directory),
         TEST(faults_stick_when_told_to),
         TEST(slow_syncs_are_slow),
+        TEST(private_file_is_read_only_while_it_is_private),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
