@@ -628,6 +628,8 @@ void deliverer_parcel_send(struct parcel *parcel, const struct record *record)
         .url = &url,
         .user_agent = str_from(deliverer->options.user_agent),
         .sequence = record->sequence,
+        .previous = parcel->base.previous,
+        .has_previous = parcel->base.previous != WINDOW_NO_SEQUENCE,
         .attempt = parcel->base.attempts + 1,
         .now_s = io_wall_ms(deliverer->options.io) / 1000,
     };

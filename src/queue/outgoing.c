@@ -14,6 +14,7 @@
 #include "queue/forward.h"
 
 #include <stddef.h>
+#include <string.h>
 
 enum {
     FIELDS_MAX = MESSAGE_PAIRS_MAX + 2, /* with topic and url */
@@ -82,7 +83,9 @@ static void render_form(struct buf *to,
         fields[count++] = &message->fields[i];
     }
     fields[count++] = &topic_field;
-    fields[count++] = &url_field;
+    if (message->url.size > 0) {
+        fields[count++] = &url_field;
+    }
     sort_fields(fields, count);
     for (uint32_t i = 0; i < count; i++) {
         if (i > 0) {
@@ -123,9 +126,12 @@ static bool has_content_type(const struct message *message)
     return message->kind == MESSAGE_KIND_FORM || message->content_type.size > 0;
 }
 
-/* Write the message's own headers. Says whether one is User-Agent. */
-static char *
-put_headers(char *to, const struct message *message, bool *out_has_agent)
+/* Write the message's own headers, but for those that settings replace. Says
+ * whether one is User-Agent. */
+static char *put_headers(char *to,
+                         const struct message *message,
+                         struct str settings,
+                         bool *out_has_agent)
 {
     bool has_agent = false;
 
@@ -136,7 +142,8 @@ put_headers(char *to, const struct message *message, bool *out_has_agent)
             name.size == 12 && str_equal_nocase(name, STR("content-type"));
         if (forward_drops(name) || (is_type && has_content_type(message)) ||
             !http_is_token(name) || !http_is_field_value(header->value) ||
-            named_by_connection(message, name)) {
+            named_by_connection(message, name) ||
+            (settings.size > 0 && header_lines_have(settings, name))) {
             continue;
         }
         has_agent = has_agent || (name.size == 10 &&
@@ -160,19 +167,112 @@ static char *put_type(char *to, const struct message *message)
     return to;
 }
 
-/* Write what OPQ says about the message. */
-static char *put_place(char *to, const struct outgoing_context *context)
+struct str outgoing_id(const struct message *message,
+                       const struct outgoing_context *context,
+                       char memory[OUTGOING_ID_SIZE_MAX])
 {
-    to = put_text(to, STR("webhook-id: "));
-    to = topic_message_id_put(context->topic, context->sequence, to);
-    to = put_text(to, STR("\r\n"));
+    if (message->options != NULL && message->options->id.size > 0 &&
+        http_is_field_value(message->options->id)) {
+        return message->options->id;
+    }
+    char *end = topic_message_id_put(context->topic, context->sequence, memory);
+    return (struct str){memory, (size_t)(end - memory)};
+}
+
+/* Write what OPQ says about the message. */
+static char *
+put_place(char *to, struct str id, const struct outgoing_context *context)
+{
+    to = put_header(to, STR("webhook-id"), id);
     to = put_number(to, STR("webhook-timestamp"), context->now_s);
     to = put_header(to, STR("Opq-Topic"), context->topic->store->name_str);
     to = put_number(to, STR("Opq-Seq"), context->sequence);
-    if (context->sequence > 0) {
-        to = put_number(to, STR("Opq-Prev-Seq"), context->sequence - 1);
+    if (context->has_previous) {
+        to = put_number(to, STR("Opq-Prev-Seq"), context->previous);
     }
-    return put_number(to, STR("Opq-Attempt"), context->attempt);
+    to = put_number(to, STR("Opq-Attempt"), context->attempt);
+    if (context->replay.size > 0) {
+        to = put_header(to, STR("Opq-Replay"), context->replay);
+    }
+    return to;
+}
+
+/* Remember what is wrong, for people; gives the error. */
+static enum err
+complain(struct outgoing *outgoing, enum err err, const char *why)
+{
+    outgoing->why = why;
+    return err;
+}
+
+/* What an error of sign_begin() or secrets_expand() is to our caller. */
+static enum err
+complain_of_secret(struct outgoing *outgoing, enum err err, bool signing)
+{
+    switch (err) {
+    case ERR_NOT_FOUND:
+        return complain(outgoing, ERR_NOT_FOUND, "no such secret is in force");
+    case ERR_INVALID:
+        return complain(outgoing, ERR_NOT_FOUND,
+                        signing ? "the secret is no key to sign with"
+                                : "the secret is no text for a header");
+    case ERR_TOO_LARGE:
+        return complain(outgoing, ERR_TOO_LARGE,
+                        "a body of this size needs a whsec_ key to be signed");
+    default:
+        return err;
+    }
+}
+
+/* Sign the rendered body. Gives the header's value, of at most SIGN_SIZE_MAX
+ * bytes.
+ * Errors: as outgoing_render() */
+static enum err make_signature(struct outgoing *outgoing,
+                               const struct outgoing_context *context,
+                               struct str id,
+                               char *to,
+                               size_t *out_size)
+{
+    const struct sign_content content = {
+        .id = id,
+        .timestamp_s = context->now_s,
+        .body_size = outgoing->body.size,
+    };
+
+    enum err err = buf_err(&outgoing->body);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = sign_begin(context->sign, context->secrets, context->secret_names,
+                     &content, &outgoing->wrong);
+    if (err != ERR_OK) {
+        return complain_of_secret(outgoing, err, true);
+    }
+    sign_update(context->sign, buf_str(&outgoing->body));
+    return sign_finish(context->sign, to, out_size);
+}
+
+/* Write the signature: of the rendered body, or as it was made before. */
+static enum err put_signature(struct outgoing *outgoing,
+                              const struct outgoing_context *context,
+                              struct str id,
+                              char **to)
+{
+    size_t size = 0;
+    enum err err = ERR_OK;
+
+    if (context->secret_names.size == 0) {
+        return ERR_OK;
+    }
+    *to = put_text(*to, STR("webhook-signature: "));
+    if (context->signature.size > 0) {
+        *to = put_text(*to, context->signature);
+    } else {
+        err = make_signature(outgoing, context, id, *to, &size);
+        *to += size;
+    }
+    *to = put_text(*to, STR("\r\n"));
+    return err;
 }
 
 /* The most bytes that a head can have. */
@@ -182,7 +282,14 @@ static size_t head_size_max(const struct message *message,
     size_t size = HEAD_SIZE_FIXED + message->method.size +
                   context->url->target.size + context->url->authority.size +
                   context->user_agent.size + message->content_type.size +
-                  context->topic->store->name_str.size;
+                  context->topic->store->name_str.size + context->replay.size;
+
+    if (message->options != NULL) {
+        size += message->options->id.size;
+    }
+    if (context->secret_names.size > 0) {
+        size += SIGN_SIZE_MAX + context->signature.size;
+    }
 
     for (uint32_t i = 0; i < message->header_count; i++) {
         const struct pair *header = &message->headers[i];
@@ -200,6 +307,66 @@ static bool wants_length(struct str method)
            !str_equal(method, STR("OPTIONS"));
 }
 
+/* Forget what a buffer has; wiped, if there may be secrets in it. */
+static void forget(struct buf *buf, bool has_secret)
+{
+    if (has_secret && buf->capacity > 0) {
+        explicit_bzero(buf->data, buf->capacity);
+    }
+    buf_clear(buf);
+}
+
+static void begin(struct outgoing *outgoing)
+{
+    forget(&outgoing->head, outgoing->has_secret);
+    forget(&outgoing->settings, outgoing->has_secret);
+    buf_clear(&outgoing->body);
+    outgoing->has_secret = false;
+    outgoing->why = NULL;
+    outgoing->wrong = STR("");
+}
+
+/* Have the headers of settings ready.
+ * Errors: ERR_NOT_FOUND, ERR_NOMEM */
+static enum err expand_settings(struct outgoing *outgoing,
+                                const struct outgoing_context *context)
+{
+    if (context->headers.size == 0) {
+        return ERR_OK;
+    }
+    enum err err = header_lines_expand(
+        context->headers, context->secrets, context->now_s * 1000,
+        &outgoing->settings, &outgoing->has_secret, &outgoing->wrong);
+    return err == ERR_OK ? ERR_OK : complain_of_secret(outgoing, err, false);
+}
+
+/* Write all headers, from the message's own to the length. */
+static char *put_all_headers(char *to,
+                             const struct outgoing *outgoing,
+                             const struct message *message,
+                             const struct outgoing_context *context,
+                             struct str method)
+{
+    struct str settings = context->headers;
+    const struct buf *body = &outgoing->body;
+    bool has_agent = false;
+
+    to = put_headers(to, message, settings, &has_agent);
+    to = put_text(to, buf_str(&outgoing->settings));
+    if (!has_agent && context->user_agent.size > 0 &&
+        !header_lines_have(settings, STR("user-agent"))) {
+        to = put_header(to, STR("User-Agent"), context->user_agent);
+    }
+    if (!header_lines_have(settings, STR("content-type"))) {
+        to = put_type(to, message);
+    }
+    uint64_t size = message->blob.size > 0 ? message->blob.size : body->size;
+    if (size > 0 || wants_length(method)) {
+        to = put_number(to, STR("Content-Length"), size);
+    }
+    return to;
+}
+
 enum err outgoing_render(struct outgoing *outgoing,
                          const struct message *message,
                          const struct outgoing_context *context)
@@ -207,35 +374,38 @@ enum err outgoing_render(struct outgoing *outgoing,
     struct str method =
         message->method.size > 0 ? message->method : STR("POST");
     struct buf *head = &outgoing->head;
-    struct buf *body = &outgoing->body;
+    char memory[OUTGOING_ID_SIZE_MAX];
 
+    begin(outgoing);
     if (!http_is_token(method) || str_equal(method, STR("CONNECT"))) {
-        return ERR_INVALID;
+        return complain(outgoing, ERR_INVALID, "the method cannot be sent");
     }
-    buf_clear(head);
-    buf_clear(body);
+    if (message->blob.size > 0 && context->secret_names.size > 0 &&
+        context->signature.size == 0) {
+        return ERR_AGAIN;
+    }
     outgoing->head_only = str_equal(method, STR("HEAD"));
-    size_t head_max = head_size_max(message, context);
+    enum err err = expand_settings(outgoing, context);
+    if (err != ERR_OK) {
+        return err;
+    }
+    size_t head_max = head_size_max(message, context) + outgoing->settings.size;
     if (buf_reserve(head, head_max) != ERR_OK) {
         return ERR_NOMEM;
     }
-    render_body(body, message, context->topic);
-    bool has_agent = false;
+    render_body(&outgoing->body, message, context->topic);
     char *to = put_start(head->data, method, context->url);
-    to = put_headers(to, message, &has_agent);
-    if (!has_agent && context->user_agent.size > 0) {
-        to = put_header(to, STR("User-Agent"), context->user_agent);
+    to = put_all_headers(to, outgoing, message, context, method);
+    struct str id = outgoing_id(message, context, memory);
+    to = put_place(to, id, context);
+    err = put_signature(outgoing, context, id, &to);
+    if (err != ERR_OK) {
+        return err;
     }
-    to = put_type(to, message);
-    uint64_t size = message->blob.size > 0 ? message->blob.size : body->size;
-    if (size > 0 || wants_length(method)) {
-        to = put_number(to, STR("Content-Length"), size);
-    }
-    to = put_place(to, context);
     to = put_text(to, STR("\r\n"));
     head->size = (size_t)(to - head->data);
     CHECK(head->size <= head_max);
-    return buf_err(body);
+    return buf_err(&outgoing->body);
 }
 
 uint32_t outgoing_parts(const struct outgoing *outgoing,
@@ -249,23 +419,26 @@ uint32_t outgoing_parts(const struct outgoing *outgoing,
     return 2;
 }
 
-static void clear_buf(struct buf *buf)
+static void clear_buf(struct buf *buf, bool has_secret)
 {
+    forget(buf, has_secret);
     if (buf->capacity > OUTGOING_KEEP_MAX) {
         buf_fini(buf);
-    } else {
-        buf_clear(buf);
     }
 }
 
 void outgoing_clear(struct outgoing *outgoing)
 {
-    clear_buf(&outgoing->head);
-    clear_buf(&outgoing->body);
+    clear_buf(&outgoing->head, outgoing->has_secret);
+    clear_buf(&outgoing->settings, outgoing->has_secret);
+    clear_buf(&outgoing->body, false);
+    outgoing->has_secret = false;
 }
 
 void outgoing_fini(struct outgoing *outgoing)
 {
+    outgoing_clear(outgoing);
     buf_fini(&outgoing->head);
+    buf_fini(&outgoing->settings);
     buf_fini(&outgoing->body);
 }

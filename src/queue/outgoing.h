@@ -4,10 +4,19 @@
  * A form message (the first OPQ's) is sent urlencoded: all its fields sorted by
  * name, repeats in order, `topic` and `url` put back among them. A raw message
  * is sent byte for byte with its own content type. Headers of the push go with
- * it as they came, without those that concern one connection only.
+ * it as they came, without those that concern one connection only, and those
+ * that settings replace; only these may name secrets (header_lines.h).
+ *
+ * With names of secrets it is signed (sign.h). The body of a message that lies
+ * in a file is not known here, so its signature is made before:
+ *
+ *     outgoing_id -> sign_begin -> sign_update* -> sign_finish -> render
  *
  * The buffers are used again for the next message, so usual sizes cost no
  * allocation.
+ *
+ * Memory with secrets of headers in it is wiped before it is used again or
+ * freed.
  *
  * Threads: the owner's.
  *
@@ -20,6 +29,9 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "http/url.h"
+#include "queue/header_lines.h"
+#include "queue/secrets.h"
+#include "queue/sign.h"
 #include "queue/topic.h"
 #include "store/store.h"
 
@@ -30,29 +42,59 @@
 enum {
     OUTGOING_PARTS = 2,            /* head and body */
     OUTGOING_KEEP_MAX = 16 * 1024, /* bytes of a buffer kept for the next */
+    /* Bytes of an id that is made of topic and sequence. */
+    OUTGOING_ID_SIZE_MAX = TOPIC_ID_PREFIX_SIZE + PUT_DECIMAL_MAX,
 };
 
 /* A rendered request. Zeroed: empty. */
 struct outgoing {
     struct buf head;
     struct buf body;
-    bool head_only; /* the method is HEAD: the answer has no body */
+    struct buf settings; /* headers of settings, on their way to the head */
+    bool head_only;      /* the method is HEAD: the answer has no body */
+    bool has_secret;     /* there is one in the head: it is wiped after use */
+    const char *why;     /* static: what is wrong, after an error; NULL: no more
+                            than the error says */
+    struct str wrong;    /* borrowed from the context: the name of a secret that
+                            is wrong, or empty */
 };
 
 /* What a request says besides its message. */
 struct outgoing_context {
     const struct topic *topic; /* borrowed, as all below */
-    const struct url *url;     /* the message's, parsed */
+    const struct url *url;     /* where it goes, parsed: the message's, or
+                                  another that stands in for it */
     struct str user_agent;     /* when the message has none of its own */
     uint64_t sequence;
-    uint32_t attempt; /* from 1 */
-    uint64_t now_s;   /* wall clock, since 1970 */
+    uint64_t previous; /* sequence of the one before it in its lane */
+    bool has_previous;
+    uint32_t attempt;              /* from 1 */
+    uint64_t now_s;                /* wall clock, since 1970 */
+    const struct secrets *secrets; /* NULL: there are none */
+    struct str secret_names; /* to sign with, by commas; empty: unsigned */
+    struct sign *sign;       /* to sign by, with names */
+    struct str signature;    /* made before, of a body that lies in a file */
+    struct str headers;      /* lines of settings; empty: none */
+    struct str replay;       /* id of the replay that sends it; empty: none */
 };
+
+/* The id of a message: that which it was given when it was first stored, else
+ * one of its topic and sequence, which is written to `memory`. */
+struct str outgoing_id(const struct message *message,
+                       const struct outgoing_context *context,
+                       char memory[OUTGOING_ID_SIZE_MAX]);
 
 /* Render a message. What was in `outgoing` before is overwritten. A body that
  * lies in a file is not rendered, only its length told: it follows the parts.
  *
- * Errors: ERR_INVALID  its method is none that can be sent
+ * Gives:  `why` and `wrong` of outgoing, after an error; `wrong` is as long
+ *         there as the context's texts.
+ * Errors: ERR_INVALID    its method is none that can be sent
+ *         ERR_NOT_FOUND  a secret that is named is not in force, or of the
+ *                        wrong kind: settings or the file of secrets must
+ *                        change, so that it is not sent without
+ *         ERR_TOO_LARGE  the body is too large for the only keys there are
+ *         ERR_AGAIN      the body lies in a file, and is to be signed before
  *         ERR_NOMEM
  */
 MUST_CHECK enum err outgoing_render(struct outgoing *outgoing,

@@ -24,6 +24,10 @@ static struct outgoing outgoing;
 static struct pair fields[MESSAGE_PAIRS_MAX];
 static struct pair headers[PAIRS_MAX];
 static struct message message;
+static struct message_options options;
+static struct secrets *secrets;
+static struct sign sign;
+static struct outgoing_context context; /* what render_as() does not set */
 static char rendered[TEXT_MAX];
 
 /* A raw message without anything, to be filled in. */
@@ -41,6 +45,7 @@ static int begin(void **state)
         .fields = fields,
         .headers = headers,
     };
+    context = (struct outgoing_context){.user_agent = STR("OPQ/1.0")};
     return 0;
 }
 
@@ -48,7 +53,23 @@ static int finish(void **state)
 {
     (void)state;
     outgoing_fini(&outgoing);
+    sign_fini(&sign);
+    secrets_release(secrets);
+    secrets = NULL;
     return 0;
+}
+
+/* Have secrets, to sign with and to name. */
+static void load_secrets(const char *text)
+{
+    struct buf errors = {0};
+    char *copy = strdup(text);
+
+    assert_non_null(copy);
+    assert_int_equal(secrets_parse(copy, strlen(text), "f", &errors, &secrets),
+                     ERR_OK);
+    context.secrets = secrets;
+    context.sign = &sign;
 }
 
 static void add_field(const char *key, const char *value)
@@ -70,15 +91,15 @@ static enum err render_as(uint64_t sequence, uint32_t attempt)
     const char *reason = NULL;
 
     assert_int_equal(url_parse(message.url, &url, &reason), ERR_OK);
-    struct outgoing_context context = {
-        .topic = &topic,
-        .url = &url,
-        .user_agent = STR("OPQ/1.0"),
-        .sequence = sequence,
-        .attempt = attempt,
-        .now_s = 1700000000,
-    };
+    context.topic = &topic;
+    context.url = context.url != NULL ? context.url : &url;
+    context.sequence = sequence;
+    context.previous = sequence - 1;
+    context.has_previous = sequence > 0;
+    context.attempt = attempt;
+    context.now_s = context.now_s > 0 ? context.now_s : 1700000000;
     enum err err = outgoing_render(&outgoing, &message, &context);
+    context.url = context.url == &url ? NULL : context.url;
     if (err != ERR_OK) {
         return err;
     }
@@ -334,7 +355,206 @@ static void method_that_cannot_be_sent_is_refused(void **state)
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
         message.method = str_from(methods[i]);
         assert_int_equal(render_as(1, 1), ERR_INVALID);
+        assert_string_equal(outgoing.why, "the method cannot be sent");
     }
+    message.method = STR("PUT");
+    (void)render();
+    assert_null(outgoing.why);
+}
+
+static void message_keeps_the_id_it_was_given(void **state)
+{
+    char memory[OUTGOING_ID_SIZE_MAX];
+
+    (void)state;
+    message.options = &options;
+    options.id = STR("msg_000000000000002a-7");
+    (void)render();
+    assert_has("\r\nwebhook-id: msg_000000000000002a-7\r\n");
+    assert_true(str_equal(outgoing_id(&message, &context, memory), options.id));
+    options.id = STR("x\r\nX-Evil: 1");
+    (void)render();
+    assert_has("\r\nwebhook-id: msg_000000000000001f-1\r\n");
+    assert_has_not("Evil");
+    options.id = STR("");
+    assert_true(str_equal(outgoing_id(&message, &context, memory),
+                          STR("msg_000000000000001f-1")));
+}
+
+static void lane_tells_what_came_before(void **state)
+{
+    struct url url;
+    const char *reason = NULL;
+
+    (void)state;
+    assert_int_equal(url_parse(message.url, &url, &reason), ERR_OK);
+    context.topic = &topic;
+    context.url = &url;
+    context.sequence = 9;
+    context.previous = 4;
+    context.has_previous = true;
+    assert_int_equal(outgoing_render(&outgoing, &message, &context), ERR_OK);
+    buf_append_byte(&outgoing.head, '\0');
+    assert_non_null(strstr(outgoing.head.data, "\r\nOpq-Prev-Seq: 4\r\n"));
+    context.has_previous = false;
+    assert_int_equal(outgoing_render(&outgoing, &message, &context), ERR_OK);
+    buf_append_byte(&outgoing.head, '\0');
+    assert_null(strstr(outgoing.head.data, "Opq-Prev-Seq"));
+}
+
+static void replay_says_which_one_it_is(void **state)
+{
+    (void)state;
+    (void)render();
+    assert_has_not("Opq-Replay");
+    context.replay = STR("rpl_1");
+    (void)render();
+    assert_has("\r\nOpq-Replay: rpl_1\r\n");
+}
+
+static void another_url_stands_in_for_the_messages(void **state)
+{
+    struct url url;
+    const char *reason = NULL;
+
+    (void)state;
+    add_field("message", "x");
+    assert_int_equal(url_parse(STR("https://b.example/in?c"), &url, &reason),
+                     ERR_OK);
+    context.url = &url;
+    assert_starts(render(), "POST /in?c HTTP/1.1\r\nHost: b.example\r\n");
+    assert_non_null(strstr(body(), "&url=http%3A%2F%2F127.0.0.1"));
+    message.url = STR("http://a.example/");
+    (void)render();
+    assert_non_null(strstr(body(), "&url=http%3A%2F%2Fa.example%2F"));
+}
+
+/* A push for subscriptions has no URL, and its form no such field. */
+static void form_without_a_url_has_no_such_field(void **state)
+{
+    struct url url;
+    const char *reason = NULL;
+
+    (void)state;
+    add_field("message", "x");
+    message.url = STR("");
+    assert_int_equal(url_parse(STR("http://b.example/"), &url, &reason),
+                     ERR_OK);
+    context.topic = &topic;
+    context.url = &url;
+    assert_int_equal(outgoing_render(&outgoing, &message, &context), ERR_OK);
+    assert_true(
+        str_equal(buf_str(&outgoing.body), STR("message=x&topic=orders")));
+}
+
+static void headers_of_settings_replace_those_of_the_push(void **state)
+{
+    (void)state;
+    load_secrets("token abc\n");
+    message.body = STR("x");
+    message.content_type = STR("text/plain");
+    add_header("X-Team", "push");
+    add_header("x-team", "push");
+    add_header("X-Kept", "${secret:token}");
+    add_header("User-Agent", "push");
+    context.headers = STR("X-Team: ours\nAuthorization: Bearer "
+                          "${secret:token}\nUser-Agent: u\nContent-Type: c/t\n"
+                          "Opq-Seq: 99\nX-Team: again");
+    (void)render();
+    assert_has("\r\nX-Kept: ${secret:token}\r\n"); /* of a push: as it came */
+    assert_has("\r\nX-Team: ours\r\nAuthorization: Bearer abc\r\n"
+               "User-Agent: u\r\nContent-Type: c/t\r\nX-Team: again\r\n");
+    assert_has_not("push");
+    assert_has_not("OPQ/1.0");
+    assert_has_not("text/plain");
+    assert_has_not("99");
+    /* Nothing of it is left in memory that is used again. */
+    assert_true(outgoing.has_secret);
+    outgoing_clear(&outgoing);
+    assert_null(memmem(outgoing.head.data, outgoing.head.capacity, "abc", 3));
+    assert_null(
+        memmem(outgoing.settings.data, outgoing.settings.capacity, "abc", 3));
+}
+
+static void secret_that_is_not_there_is_no_delivery(void **state)
+{
+    (void)state;
+    load_secrets("token abc\n"
+                 "key whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"
+                 "public whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=\n");
+    context.headers = STR("A: ${secret:token} ${secret:gone}");
+    assert_int_equal(render_as(1, 1), ERR_NOT_FOUND);
+    assert_string_equal(outgoing.why, "no such secret is in force");
+    assert_true(str_equal(outgoing.wrong, STR("gone")));
+    context.headers = STR("A: ${secret:key}");
+    assert_int_equal(render_as(1, 1), ERR_NOT_FOUND);
+    assert_string_equal(outgoing.why, "the secret is no text for a header");
+    context.headers = STR("");
+    context.secret_names = STR("key, gone");
+    assert_int_equal(render_as(1, 1), ERR_NOT_FOUND);
+    assert_true(str_equal(outgoing.wrong, STR("gone")));
+    context.secret_names = STR("token");
+    assert_int_equal(render_as(1, 1), ERR_NOT_FOUND);
+    assert_string_equal(outgoing.why, "the secret is no key to sign with");
+    static char large[SIGN_WHOLE_SIZE_MAX + 1];
+    message.body = (struct str){large, sizeof(large)};
+    context.secret_names = STR("public");
+    assert_int_equal(render_as(1, 1), ERR_TOO_LARGE);
+    assert_non_null(outgoing.why);
+    message.body = STR("");
+    assert_int_equal(render_as(1, 1), ERR_OK);
+    assert_null(outgoing.why);
+}
+
+static void delivery_is_signed_as_the_specification_says(void **state)
+{
+    (void)state;
+    load_secrets("shop whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    message.options = &options;
+    options.id = STR("msg_p5jXN8AQM9LWM0D4loKWxJek");
+    message.body = STR("{\"test\": 2432232314}");
+    (void)render();
+    assert_has_not("webhook-signature");
+    context.secret_names = STR("shop");
+    context.now_s = 1614265330;
+    (void)render();
+    assert_has("\r\nwebhook-id: msg_p5jXN8AQM9LWM0D4loKWxJek\r\n");
+    assert_has("\r\nwebhook-timestamp: 1614265330\r\n");
+    assert_has("\r\nwebhook-signature: "
+               "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=\r\n");
+    /* Of a body in a file it is made before. */
+    message.body = STR("");
+    message.blob.size = 20;
+    assert_int_equal(render_as(1, 1), ERR_AGAIN);
+    context.signature = STR("v1,made");
+    (void)render();
+    assert_has("\r\nwebhook-signature: v1,made\r\n");
+    assert_has("\r\nContent-Length: 20\r\n");
+}
+
+static void form_is_signed_as_it_is_sent(void **state)
+{
+    char value[SIGN_SIZE_MAX];
+    size_t size = 0;
+    struct str wrong;
+
+    (void)state;
+    load_secrets("shop whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    context.secret_names = STR("shop");
+    add_field("message", "a b");
+    (void)render();
+    const struct sign_content content = {
+        .id = STR("msg_000000000000001f-1"),
+        .timestamp_s = 1700000000,
+        .body_size = strlen(body()),
+    };
+    assert_int_equal(sign_begin(&sign, secrets, STR("shop"), &content, &wrong),
+                     ERR_OK);
+    sign_update(&sign, str_from(body()));
+    assert_int_equal(sign_finish(&sign, value, &size), ERR_OK);
+    value[size] = '\0';
+    assert_has(value);
+    assert_int_equal(size, 47);
 }
 
 static void memory_of_usual_size_is_used_again_and_large_one_freed(void **state)
@@ -354,7 +574,7 @@ static void memory_of_usual_size_is_used_again_and_large_one_freed(void **state)
     assert_ptr_equal(outgoing.body.data, small);
 
     assert_int_equal(url_parse(message.url, &url, &reason), ERR_OK);
-    struct outgoing_context context = {.topic = &topic, .url = &url};
+    context.url = &url;
     message.body = (struct str){large, sizeof(large)};
     assert_int_equal(outgoing_render(&outgoing, &message, &context), ERR_OK);
     assert_int_equal(outgoing.body.size, sizeof(large));
@@ -380,6 +600,15 @@ int main(void)
         CASE(target_is_never_empty_and_has_no_fragment),
         CASE(method_is_the_messages),
         CASE(method_that_cannot_be_sent_is_refused),
+        CASE(message_keeps_the_id_it_was_given),
+        CASE(lane_tells_what_came_before),
+        CASE(replay_says_which_one_it_is),
+        CASE(another_url_stands_in_for_the_messages),
+        CASE(form_without_a_url_has_no_such_field),
+        CASE(headers_of_settings_replace_those_of_the_push),
+        CASE(secret_that_is_not_there_is_no_delivery),
+        CASE(delivery_is_signed_as_the_specification_says),
+        CASE(form_is_signed_as_it_is_sent),
         CASE(memory_of_usual_size_is_used_again_and_large_one_freed),
     };
 
