@@ -306,7 +306,16 @@ static enum err found(struct delivery *delivery, const struct record *record)
         deliverer_delivery_url(delivery, record, &url, &reason) == ERR_OK) {
         err = target_use(delivery, &url, &parcel->target);
     }
-    uint64_t expected = window->scan;
+    if (err == ERR_OK && record->sequence > window->scan) {
+        say_skipped(delivery, window->scan, record->sequence,
+                    "damaged on disk");
+        window_lose(window, record->sequence);
+        deliverer_delivery_dirty(delivery);
+        if (window->scan > record->sequence) { /* it was delivered before */
+            deliverer_parcel_free(parcel);
+            return ERR_OK;
+        }
+    }
     if (err == ERR_OK) {
         err = window_found(window, &parcel->base, record->sequence,
                            options != NULL ? options->key : (struct str){0},
@@ -315,10 +324,6 @@ static enum err found(struct delivery *delivery, const struct record *record)
     if (err != ERR_OK) {
         deliverer_parcel_free(parcel);
         return err;
-    }
-    if (record->sequence > expected) {
-        say_skipped(delivery, expected, record->sequence, "damaged on disk");
-        deliverer_delivery_dirty(delivery);
     }
     /* With priorities, those found first are not always sent first. */
     if (window->prioritised || parcel->base.state != PARCEL_READY) {
@@ -339,7 +344,7 @@ static void overtaken(struct delivery *delivery)
         return;
     }
     say_skipped(delivery, window->scan, oldest, "no longer kept");
-    window_pass(window, oldest);
+    window_lose(window, oldest);
     deliverer_delivery_dirty(delivery);
 }
 

@@ -344,6 +344,13 @@ void window_pass(struct window *window, uint64_t end)
     skip_done(window);
 }
 
+void window_lose(struct window *window, uint64_t end)
+{
+    CHECK(end > 0);
+    window->whole.last = end - 1;
+    window_pass(window, end);
+}
+
 void window_trim(struct window *window, uint64_t oldest)
 {
     CHECK(list_empty(&window->parcels) || window_floor(window) >= oldest);

@@ -139,6 +139,10 @@ MUST_CHECK enum err window_found(struct window *window,
  * being delivered. */
 void window_pass(struct window *window, uint64_t end);
 
+/* The same, since they are lost: in the lane of all, the message before the
+ * next one is the last of them, so that its receiver can see the gap. */
+void window_lose(struct window *window, uint64_t end);
+
 /* The parcel whose turn it is: of the highest priority, then the one that is
  * ready for the longest time; NULL: none. */
 struct window_parcel *window_first(const struct window *window);

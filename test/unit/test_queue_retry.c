@@ -360,10 +360,13 @@ static void permanent_statuses_and_aborts_end_it_at_once(void **state)
 static void gone_pauses_unless_it_is_called_permanent(void **state)
 {
     (void)state;
-    struct retry_rules rules = {.retries = 5};
+    struct retry_rules rules = {.retries = 5, .gone_pauses = true};
     struct retry_outcome outcome = {.status = 410};
 
     assert_ends(decide(&rules, &outcome, 1, 0), RETRY_PAUSE, "gone");
+    rules.gone_pauses = false; /* other messages go elsewhere */
+    assert_int_equal(decide(&rules, &outcome, 1, 0).action, RETRY_AGAIN);
+    rules.gone_pauses = true;
     rules.permanent_status = STR("410");
     assert_ends(decide(&rules, &outcome, 1, 0), RETRY_DEAD, "permanent_status");
 }
