@@ -66,12 +66,19 @@ struct listener *pipeline_listener(struct pipeline *pipeline)
 
 /* --- topics come and go --------------------------------------------------- */
 
+/* Tell whether the messages of a topic are for anybody outside. */
+static bool is_delivered(const struct store_topic *stored)
+{
+    return !topic_is_internal(stored->name_str) &&
+           !topic_is_dead(stored->name_str);
+}
+
 static enum err topic_added(struct shard *shard, struct topic *topic)
 {
     struct pipeline *pipeline = pipeline_of(shard);
 
-    if (!pipeline->delivering) {
-        return ERR_OK; /* attached by pipeline_deliver() */
+    if (!pipeline->delivering || !is_delivered(topic->store)) {
+        return ERR_OK; /* attached by pipeline_deliver(), or never */
     }
     return deliverer_attach(pipeline->deliverer, topic);
 }
@@ -226,7 +233,8 @@ static void deliver_one(void *context, struct store_topic *stored)
 {
     struct deliver_walk *walk = context;
 
-    if (walk->err == ERR_OK && topic_of(stored) != NULL) {
+    if (walk->err == ERR_OK && topic_of(stored) != NULL &&
+        is_delivered(stored)) {
         walk->err = deliverer_attach(walk->deliverer, topic_of(stored));
     }
 }

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "http/url.h"
 #include "queue/forward.h"
+#include "queue/topic.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,15 +246,6 @@ enum err recorder_check_url(struct recorder *recorder,
     return ERR_OK;
 }
 
-/* Names of OPQ's own topics begin so. */
-static const struct str reserved = {".opq.", 5};
-
-static bool is_reserved(struct str topic)
-{
-    return topic.data[0] == '.' &&
-           str_equal(str_cut(topic, 0, reserved.size), reserved);
-}
-
 enum err recorder_finish(struct recorder *recorder,
                          struct push *out_push,
                          struct push_refusal *refusal)
@@ -268,10 +260,10 @@ enum err recorder_finish(struct recorder *recorder,
                                "must be 1 to 128 of A-Z a-z 0-9 . _ - and "
                                "not . or ..");
     }
-    if (is_reserved(push->topic)) {
+    if (topic_is_internal(push->topic) || topic_is_dead(push->topic)) {
         return recorder_refuse(refusal, 400, "topic",
-                               "is reserved: names that begin with .opq. are "
-                               "the server's own");
+                               "is reserved: names that begin with .opq. or "
+                               "end with .dlq are the server's own");
     }
     enum err err =
         recorder_check_url(recorder, "url", push->message.url, refusal);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define DEAD_SUFFIX ".dlq"
+#define INTERNAL_PREFIX ".opq."
 
 enum err topic_create(struct store_topic *store, struct topic **out)
 {
@@ -66,6 +67,14 @@ void topic_dead_name(struct str name, char to[TOPIC_NAME_MAX + 1])
     (void)snprintf(to, TOPIC_NAME_MAX + 1, "%.*s-%016" PRIx64 DEAD_SUFFIX,
                    TOPIC_NAME_MAX - HASH_SIZE - SUFFIX_SIZE, name.data,
                    str_hash(name));
+}
+
+bool topic_is_internal(struct str name)
+{
+    struct str prefix = STR(INTERNAL_PREFIX);
+
+    return name.size > 0 && name.data[0] == '.' &&
+           str_equal(str_cut(name, 0, prefix.size), prefix);
 }
 
 bool topic_is_dead(struct str name)
