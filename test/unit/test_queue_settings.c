@@ -188,27 +188,34 @@ static void each_setting_goes_to_the_store_and_comes_back(void **state)
     }
 }
 
+/* Tell whether a setting has a sample that the store keeps a line of. */
+static bool has_sample(const char *name)
+{
+    for (size_t i = 0; i < SAMPLE_COUNT; i++) {
+        if (strcmp(samples[i].name, name) == 0 &&
+            samples[i].stored[0] != '\0') {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void expect_samples(enum settings_scope scope)
+{
+    const char *name = NULL;
+
+    for (unsigned i = 0; (name = settings_name(scope, i)) != NULL; i++) {
+        if (!has_sample(name)) {
+            fail_msg("no sample of %s", name);
+        }
+    }
+}
+
 static void each_name_of_the_table_has_a_sample(void **state)
 {
     (void)state;
-    static const enum settings_scope scopes[] = {SETTINGS_TOPIC,
-                                                 SETTINGS_SUBSCRIPTION};
-
-    for (size_t scope = 0; scope < 2; scope++) {
-        const char *name = NULL;
-        for (unsigned i = 0; (name = settings_name(scopes[scope], i)) != NULL;
-             i++) {
-            size_t sample = 0;
-            while (sample < SAMPLE_COUNT &&
-                   (strcmp(samples[sample].name, name) != 0 ||
-                    samples[sample].stored[0] == '\0')) {
-                sample++;
-            }
-            if (sample == SAMPLE_COUNT) {
-                fail_msg("no sample of %s", name);
-            }
-        }
-    }
+    expect_samples(SETTINGS_TOPIC);
+    expect_samples(SETTINGS_SUBSCRIPTION);
     assert_null(settings_name(SETTINGS_TOPIC, 1000));
 }
 
@@ -638,6 +645,29 @@ known_line_without_sense_is_corrupt_and_keeps_what_came_first(void **state)
     }
 }
 
+static void what_the_store_cannot_hold_is_too_large(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct buf text = {0};
+    char *url = repeated("http://h/", "a", "", 8192 - 9, "");
+    char *filter = repeated("", "\\", "", 2048, "");
+    char *headers = repeated("{\"X\":\"", "\\\\", "", 4096 - 4, "\"}");
+
+    settings_init(&settings);
+    assert_int_equal(set(&settings, "url", url), ERR_OK);
+    assert_int_equal(set(&settings, "filter", filter), ERR_OK);
+    assert_int_equal(settings_write(&settings, &text), ERR_OK);
+    buf_clear(&text);
+    assert_int_equal(set(&settings, "headers", headers), ERR_OK);
+    assert_int_equal(settings_write(&settings, &text), ERR_TOO_LARGE);
+    buf_fini(&text);
+    settings_fini(&settings);
+    free(url);
+    free(filter);
+    free(headers);
+}
+
 /* --- copies and changes --------------------------------------------------- */
 
 static void change_is_applied_and_leaves_the_rest(void **state)
@@ -764,6 +794,7 @@ int main(void)
         cmocka_unit_test(unknown_lines_are_skipped),
         cmocka_unit_test(
             known_line_without_sense_is_corrupt_and_keeps_what_came_first),
+        cmocka_unit_test(what_the_store_cannot_hold_is_too_large),
         cmocka_unit_test(change_is_applied_and_leaves_the_rest),
         cmocka_unit_test(change_takes_a_setting_once),
         cmocka_unit_test(copy_is_its_own),
