@@ -67,6 +67,7 @@ enum err topic_flush_begin(struct topic_log *log,
         return ERR_NOMEM;
     }
     list_init(&flush->grown);
+    flush->view = log->view;
     flush->writer = log->writer;
     flush->row = log->tail;
     flush->cmd_slots = log->cmd_slots;
@@ -125,11 +126,16 @@ static enum err write_state(struct topic_flush *flush)
     if (err != ERR_OK) {
         return err;
     }
-    if (flush->cmd_slots.numbers[0] == 0 || flush->cmd_slots.numbers[1] == 0) {
+    if (flush->dlv_slots.numbers[0] == 0 || flush->dlv_slots.numbers[1] == 0 ||
+        (!flush->view && (flush->cmd_slots.numbers[0] == 0 ||
+                          flush->cmd_slots.numbers[1] == 0))) {
         flush->writer.names_dirty = true; /* the files may be new */
     }
     flush->state_dirty = true;
-    err = topic_state_store_cmd(&flush->key, &flush->cmd, &flush->cmd_slots);
+    if (!flush->view) {
+        err =
+            topic_state_store_cmd(&flush->key, &flush->cmd, &flush->cmd_slots);
+    }
     if (err == ERR_OK) {
         err = topic_state_store_dlv(&flush->key, &flush->cursor,
                                     &flush->dlv_slots);
@@ -153,7 +159,7 @@ enum err topic_flush_sync(struct topic_flush *flush)
 {
     enum err err = topic_writer_sync(&flush->writer);
     if (err == ERR_OK && flush->state_dirty) {
-        err = topic_state_sync(flush->writer.directory);
+        err = topic_state_sync(flush->writer.directory, !flush->view);
         flush->state_dirty = err != ERR_OK;
     }
     return err == ERR_TOO_LARGE ? ERR_IO : err;

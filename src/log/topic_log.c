@@ -37,6 +37,7 @@ static struct topic_log *create(const struct topic_log_options *options)
     }
     log->topic_id = options->topic_id;
     log->checkpoint = options->checkpoint;
+    log->view = options->view;
     log->skip_last = UINT64_MAX;
     list_init(&log->segments);
     list_init(&log->dropped);
@@ -113,6 +114,7 @@ enum err topic_log_append(struct topic_log *log, struct str record)
     struct segment_record head;
     enum err err = segment_record_head(record, &head);
     CHECK(err == ERR_OK && head.size == record.size);
+    CHECK(!log->view);
     if (log->rest != NULL) {
         err = topic_log_settle(log, head.sequence); /* the replay's first */
         if (err != ERR_OK) {

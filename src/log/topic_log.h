@@ -50,6 +50,9 @@ struct topic_log_options {
     uint64_t segment_size_max;  /* bytes */
     uint64_t segment_count_max; /* messages */
     bool direct; /* write past the page cache where that is possible */
+    bool view;   /* no messages, only a cursor: of the folder only `dlv` is
+                    read and written. Of what follows it knows figures, which
+                    stay 0, recovered, and flushes with a cursor */
 };
 
 struct topic_log_stats {

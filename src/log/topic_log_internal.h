@@ -42,6 +42,7 @@ struct topic_rest {
 struct topic_log {
     char *directory; /* owned */
     uint64_t topic_id;
+    bool view; /* see topic_log_options */
     struct topic_log_stats stats;
     struct list segments;       /* of struct topic_segment, ascending */
     struct topic_segment *hint; /* borrowed: where the loop looked last */
@@ -65,6 +66,7 @@ struct topic_flush {
     struct topic_writer writer;
     struct topic_tail row; /* what is to be written */
     struct list grown;     /* of struct topic_segment: begun or grown */
+    bool view;             /* the log's: there is no cmd */
     bool with_state;       /* write cmd and dlv, */
     bool state_done;       /* which was done, */
     bool state_dirty;      /* and waits for a sync */

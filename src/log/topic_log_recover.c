@@ -323,6 +323,9 @@ enum err topic_log_recover(struct topic_log *log,
                            struct topic_cursor *out_cursor)
 {
     struct topic_folder folder;
+    if (log->view) {
+        return load_cursor(log, out_cursor);
+    }
     enum err err = topic_folder_list(log->directory, &folder);
     if (err == ERR_NOT_FOUND) {
         *out_cursor = (struct topic_cursor){0};

@@ -322,8 +322,8 @@ static enum err sync_one(const char *directory, const char *name)
     return err;
 }
 
-enum err topic_state_sync(const char *directory)
+enum err topic_state_sync(const char *directory, bool with_cmd)
 {
-    enum err err = sync_one(directory, "cmd");
+    enum err err = with_cmd ? sync_one(directory, "cmd") : ERR_OK;
     return err == ERR_OK ? sync_one(directory, "dlv") : err;
 }

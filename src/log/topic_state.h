@@ -95,8 +95,8 @@ MUST_CHECK enum err topic_state_store_dlv(const struct topic_state_key *key,
                                           const struct topic_cursor *cursor,
                                           struct topic_state_slots *slots);
 
-/* Make both files durable, not their names.
+/* Make both files durable, or only `dlv`, not their names.
  * Errors: ERR_FULL, ERR_IO, ERR_BUSY (descriptors), ERR_TOO_LARGE (path) */
-MUST_CHECK enum err topic_state_sync(const char *directory);
+MUST_CHECK enum err topic_state_sync(const char *directory, bool with_cmd);
 
 #endif

@@ -64,6 +64,12 @@ void store_topic_each(struct store *store,
     store->ops->topic_each(store, visit, context);
 }
 
+/* The topic that has the messages. */
+static struct store_topic *source(struct store_topic *topic)
+{
+    return topic->parent != NULL ? topic->parent : topic;
+}
+
 bool store_topic_unused(const struct store_topic *topic)
 {
     return topic->readers == 0 && topic->store->ops->topic_unused(topic);
@@ -79,7 +85,41 @@ void store_topic_unmake(struct store_topic *topic)
 void store_topic_delete(struct store_topic *topic, struct store_op *op)
 {
     CHECK(list_empty(&topic->watches));
+    CHECK(topic->parent == NULL);
     topic->store->ops->topic_delete(topic, op);
+}
+
+enum err store_view_open(struct store_topic *topic,
+                         struct str name,
+                         bool create,
+                         struct store_topic **out)
+{
+    CHECK(topic->parent == NULL);
+    if (!store_topic_name_valid(name)) {
+        return ERR_INVALID;
+    }
+    return topic->store->ops->view_open(topic, name, create, out);
+}
+
+void store_view_each(struct store_topic *topic,
+                     void (*visit)(void *context, struct store_topic *view),
+                     void *context)
+{
+    CHECK(topic->parent == NULL);
+    topic->store->ops->view_each(topic, visit, context);
+}
+
+void store_view_hold(struct store_topic *view, bool hold, struct store_op *op)
+{
+    CHECK(view->parent != NULL);
+    view->store->ops->view_hold(view, hold, op);
+}
+
+void store_view_delete(struct store_topic *view, struct store_op *op)
+{
+    CHECK(list_empty(&view->watches));
+    CHECK(view->parent != NULL);
+    view->store->ops->topic_delete(view, op);
 }
 
 void store_topic_configure(struct store_topic *topic,
@@ -92,7 +132,8 @@ void store_topic_configure(struct store_topic *topic,
 
 uint64_t store_next_sequence(const struct store_topic *topic)
 {
-    return topic->store->ops->next_sequence(topic);
+    return topic->store->ops->next_sequence(
+        topic->parent != NULL ? topic->parent : topic);
 }
 
 void store_cursor_move(struct store_topic *topic,
@@ -106,6 +147,7 @@ void store_purge(struct store_topic *topic,
                  uint64_t before,
                  struct store_op *op)
 {
+    CHECK(topic->parent == NULL);
     topic->store->ops->purge(topic, before, op);
 }
 
@@ -113,7 +155,7 @@ enum err store_find_time(struct store_topic *topic,
                          uint64_t at_ms,
                          uint64_t *out_sequence)
 {
-    return topic->store->ops->find_time(topic, at_ms, out_sequence);
+    return topic->store->ops->find_time(source(topic), at_ms, out_sequence);
 }
 
 void store_watch_add(struct store_topic *topic, struct store_watch *watch)
@@ -130,6 +172,7 @@ void store_watch_remove(struct store_watch *watch)
 enum err store_reader_create(struct store_topic *topic,
                              struct store_reader **out)
 {
+    topic = source(topic);
     enum err err = topic->store->ops->reader_create(topic, out);
     topic->readers += err == ERR_OK ? 1 : 0;
     return err;
@@ -191,7 +234,7 @@ enum err store_blob_open(struct store_topic *topic,
     if (topic->store->ops->blob_open == NULL) {
         return ERR_NOT_FOUND;
     }
-    return topic->store->ops->blob_open(topic, sequence, blob, out_fd);
+    return topic->store->ops->blob_open(source(topic), sequence, blob, out_fd);
 }
 
 void store_blob_damaged(struct store_topic *topic,
@@ -199,6 +242,6 @@ void store_blob_damaged(struct store_topic *topic,
                         enum err err)
 {
     if (topic->store->ops->blob_damaged != NULL) {
-        topic->store->ops->blob_damaged(topic, sequence, err);
+        topic->store->ops->blob_damaged(source(topic), sequence, err);
     }
 }

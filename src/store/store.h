@@ -50,6 +50,7 @@ enum {
     STORE_SETTINGS_MAX = 16384, /* bytes of a topic's settings */
     CURSOR_RANGES_MAX = 128,    /* acknowledged ranges above a cursor */
     CURSOR_RETRIES_MAX = 128,   /* messages above it that failed before */
+    STORE_VIEWS_MAX = 256,      /* of one topic */
 };
 
 enum durability {
@@ -164,6 +165,14 @@ struct store_ops {
                                const void *record,
                                size_t record_size,
                                struct store_op *op);
+    enum err (*view_open)(struct store_topic *topic,
+                          struct str name,
+                          bool create,
+                          struct store_topic **out);
+    void (*view_each)(struct store_topic *topic,
+                      void (*visit)(void *, struct store_topic *),
+                      void *context);
+    void (*view_hold)(struct store_topic *view, bool hold, struct store_op *op);
     uint64_t (*next_sequence)(const struct store_topic *topic);
     void (*cursor_store)(struct store_topic *topic,
                          const struct store_cursor *cursor);
@@ -206,9 +215,12 @@ struct store {
     void *expected_context; /* borrowed */
 };
 
-/* What every implementation's topic begins with; read it, do not write it. */
+/* What every implementation's topic or view begins with; read it, do not write
+ * it. */
 struct store_topic {
     struct store *store;           /* borrowed */
+    struct store_topic *parent;    /* borrowed: the topic that a view is of;
+                                      NULL: it is a topic */
     uint64_t id;                   /* random, never used again */
     char name[TOPIC_NAME_MAX + 1]; /* terminated */
     struct str name_str;           /* the same */
@@ -216,6 +228,7 @@ struct store_topic {
     struct store_cursor cursor;    /* as last stored or moved */
     struct store_retention retention;
     struct str settings; /* owned by the store */
+    bool hold;           /* of a view: see store_view_hold() */
     struct list watches; /* of struct store_watch */
     uint32_t readers;    /* that are open */
     void *user;          /* the pipeline's own object */
@@ -263,7 +276,8 @@ MUST_CHECK enum err store_topic_open(struct store *store,
                                      bool create,
                                      struct store_topic **out);
 
-/* Call `visit` for each topic, in no order. It does not make or delete any. */
+/* Call `visit` for each topic, not for views, in no order. It does not make or
+ * delete any. */
 void store_topic_each(struct store *store,
                       void (*visit)(void *context, struct store_topic *topic),
                       void *context);
@@ -276,22 +290,75 @@ bool store_topic_unused(const struct store_topic *topic);
  * watch of it is left. */
 void store_topic_unmake(struct store_topic *topic);
 
-/* Delete a topic with all its messages, durably. The handle is invalid at
- * once for everything but the op; appends under way fail with ERR_CLOSED. No
- * reader or watch of it is left. When it fails, the topic is there again with
- * all it had, unless its name was taken meanwhile; its handle is what
- * store_topic_open() gives, without a `user`.
+/* Delete a topic with all its messages and views, durably. The handles are
+ * invalid at once for everything but the op; appends under way fail with
+ * ERR_CLOSED. No reader or watch of them is left. When it fails, the topic is
+ * there again with all it had, unless its name was taken meanwhile; its handle
+ * is what store_topic_open() gives, without a `user`; so are its views.
  * Borrows: op, until done(). Errors: ERR_IO, ERR_FULL, ERR_BUSY */
 void store_topic_delete(struct store_topic *topic, struct store_op *op);
 
 /* Set settings (opaque bytes, at most STORE_SETTINGS_MAX, copied) and
- * retention.
+ * retention, which a view has none of: there it is not looked at.
  * Borrows: op, until done(). Errors: ERR_TOO_LARGE, ERR_IO, ERR_FULL,
  * ERR_BUSY */
 void store_topic_configure(struct store_topic *topic,
                            struct str settings,
                            const struct store_retention *retention,
                            struct store_op *op);
+
+/* --- views ----------------------------------------------------------------
+ *
+ * A view is a cursor over a topic's messages with a name and settings of its
+ * own. It is a struct store_topic with a `parent`: what configures a topic, or
+ * notes and moves its cursor, does the same for a view.
+ *
+ *   - Its `bounds` are the topic's, at any time.
+ *   - Its watches are called when the topic's are.
+ *   - Readers made of it read the topic (their `topic` is the topic), and so do
+ *     store_find_time(), store_next_sequence() and those of bodies.
+ *   - It takes no appends and no purge: a programmer's mistake.
+ *   - A purge of the topic moves its cursor, like the topic's own, in one step
+ *     with it: durable, or undone.
+ *   - Retention keeps what it has not delivered, see store_view_hold().
+ *   - It goes when its topic does.
+ */
+
+/* Find a view of a topic by its name (as a topic's), and make it when it is not
+ * there and `create` is set; its cursor then is at the topic's end. Making is
+ * as durable as the first change of it (its configuration, as a rule). The
+ * handle lives until the view or the topic is deleted, or the store closed.
+ *
+ * Errors: ERR_INVALID    not a name
+ *         ERR_NOT_FOUND  it is not there (without `create`)
+ *         ERR_BUSY       STORE_VIEWS_MAX of the topic, or as many topics and
+ *                        views as allowed, or the store is broken
+ *         ERR_FULL       no room on disk
+ *         ERR_NOMEM
+ */
+MUST_CHECK enum err store_view_open(struct store_topic *topic,
+                                    struct str name,
+                                    bool create,
+                                    struct store_topic **out);
+
+/* Call `visit` for each view of a topic, in no order. It does not make or
+ * delete any. */
+void store_view_each(struct store_topic *topic,
+                     void (*visit)(void *context, struct store_topic *view),
+                     void *context);
+
+/* Say whether retention keeps what a view has not delivered (as is so from its
+ * making on), durably.
+ * Borrows: op, until done(). Errors: ERR_IO, ERR_FULL, ERR_BUSY */
+void store_view_hold(struct store_topic *view, bool hold, struct store_op *op);
+
+/* Delete a view, durably. The handle is invalid at once for everything but the
+ * op. No watch of it is left. When it fails, the view is there again, as a
+ * topic would be: see store_topic_delete(). Borrows: op, until done(). Errors:
+ * ERR_IO, ERR_FULL, ERR_BUSY */
+void store_view_delete(struct store_topic *view, struct store_op *op);
+
+/* --- messages ------------------------------------------------------------- */
 
 /* Append one message; it is encoded here and now, so `message` is not kept.
  * `op->durability` says how durable.
@@ -325,6 +392,8 @@ store_append_encoded(struct store_topic *topic,
  * got theirs. When one of them fails, it is given again. */
 uint64_t store_next_sequence(const struct store_topic *topic);
 
+/* --- cursors and reading -------------------------------------------------- */
+
 /* Note how far the topic is delivered (`next` never goes back by this). A
  * crash of the process loses none of it; power loss at most what was noted
  * since the last commit, and a commit follows by itself within the option
@@ -345,9 +414,10 @@ void store_cursor_move(struct store_topic *topic,
                        struct store_op *op);
 
 /* Drop all messages before sequence `before` (clamped to the end), durably,
- * delivered or not; the cursor moves forward with it. topic->bounds and cursor
- * change at once; disk space comes back by whole segments, later.
- * Borrows: op, until done(). Errors: ERR_IO, ERR_FULL, ERR_BUSY */
+ * delivered or not; the cursor moves forward with it, and those of the topic's
+ * views. Bounds and cursors change at once; disk space comes back by whole
+ * segments, later. Borrows: op, until done(). Errors: ERR_IO, ERR_FULL,
+ * ERR_BUSY */
 void store_purge(struct store_topic *topic,
                  uint64_t before,
                  struct store_op *op);

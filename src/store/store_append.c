@@ -22,6 +22,7 @@
  */
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
+#include "store/store_views.h"
 
 #include "base/diag.h"
 #include "sys/clock.h"
@@ -124,6 +125,20 @@ static enum err put_begin(struct local_topic *topic,
                              out_body);
 }
 
+/* Write the body of a deletion: the topic's views. Some may have gone since
+ * room was made for it. */
+static void delete_body(const struct local_topic *topic, char *to, size_t size)
+{
+    const struct list *views = &topic->views;
+    memset(to, 0, size);
+    for (struct list *node = views->next; node != views && size > 0;
+         node = node->next) {
+        put_u64(to, CONTAINER_OF(node, struct local_topic, view_link)->base.id);
+        to += sizeof(uint64_t);
+        size -= sizeof(uint64_t);
+    }
+}
+
 /* Put the deletions of those whose name this topic took. */
 static enum err put_doomed(struct local_topic *topic)
 {
@@ -135,10 +150,12 @@ static enum err put_doomed(struct local_topic *topic)
             continue;
         }
         void *body = NULL;
-        enum err err = put_begin(doomed, JOURNAL_DELETE, 0, &body);
+        size_t size = doomed->view_count * sizeof(uint64_t);
+        enum err err = put_begin(doomed, JOURNAL_DELETE, size, &body);
         if (err != ERR_OK) {
             return err;
         }
+        delete_body(doomed, body, size);
         journal_put_end(topic->store->journal);
         (void)store_append_note(doomed, CHANGE_DELETE, NULL);
         topic->doomed = doomed->doomed;
@@ -147,18 +164,15 @@ static enum err put_doomed(struct local_topic *topic)
     return ERR_OK;
 }
 
-/* Let the journal know of a topic before anything else of it. */
-static enum err announce(struct local_topic *topic)
+static enum err announce_one(struct local_topic *topic)
 {
-    if (topic->announced != ANNOUNCED_NOT) {
-        return ERR_OK;
-    }
     enum err err = put_doomed(topic);
     if (err != ERR_OK) {
         return err;
     }
     struct topic_conf conf = store_topics_conf(topic);
     conf.made = true;
+    conf.start = topic->base.parent != NULL ? topic->base.cursor.next : 0;
     void *body = NULL;
     err = put_begin(topic, JOURNAL_TOPIC, topic_conf_body_size(&conf), &body);
     if (err != ERR_OK) {
@@ -169,6 +183,23 @@ static enum err announce(struct local_topic *topic)
     (void)store_append_note(topic, CHANGE_TOPIC, NULL);
     topic->announced = ANNOUNCED_PUT;
     return ERR_OK;
+}
+
+/* Let the journal know of a topic before anything else of it, and of a view's
+ * topic before the view. */
+static enum err announce(struct local_topic *topic)
+{
+    struct local_topic *parent = store_parent_of(topic);
+    if (topic->announced != ANNOUNCED_NOT) {
+        return ERR_OK;
+    }
+    if (parent != NULL && parent->announced == ANNOUNCED_NOT) {
+        enum err err = announce_one(parent);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return announce_one(topic);
 }
 
 /* The journal took nothing although nothing is gathered: it has no file. */
@@ -224,6 +255,20 @@ enum err store_append_put(struct local_topic *topic,
     return ERR_BUSY;
 }
 
+enum err store_append_delete(struct local_topic *topic, struct store_op *op)
+{
+    void *body = NULL;
+    size_t size = topic->view_count * sizeof(uint64_t);
+    enum err err = store_append_put(topic, JOURNAL_DELETE, size, &body);
+    if (err != ERR_OK) {
+        return err;
+    }
+    delete_body(topic, body, size);
+    journal_put_end(topic->store->journal);
+    (void)store_append_note(topic, CHANGE_DELETE, op);
+    return ERR_OK;
+}
+
 /* Tell whether there is room for another message. */
 static enum err admit_append(struct local_store *store)
 {
@@ -264,6 +309,7 @@ enum err store_append_message(struct store_topic *base,
                               struct store_op *op)
 {
     struct local_topic *topic = store_topic_of(base);
+    CHECK(base->parent == NULL);
     enum err err = admit_append(topic->store);
     size_t size = 0;
     if (err == ERR_OK) {
@@ -287,6 +333,7 @@ enum err store_append_record(struct store_topic *base,
                              struct store_op *op)
 {
     struct local_topic *topic = store_topic_of(base);
+    CHECK(base->parent == NULL);
     enum err err = admit_append(topic->store);
     void *record = NULL;
     if (err == ERR_OK) {
@@ -321,6 +368,7 @@ struct undo *store_append_undo(const struct local_topic *topic)
     undo->epoch = topic->epoch;
     undo->oldest = topic->base.bounds.oldest;
     undo->retention = topic->base.retention;
+    undo->hold = topic->base.hold;
     undo->settings_size = topic->base.settings.size;
     size_t ranges_size = undo->cursor.range_count * sizeof(struct store_range);
     if (ranges_size > 0) {
@@ -399,6 +447,7 @@ static void unconfigure(struct change *change)
     topic->base.settings = (struct str){undo->settings, undo->settings_size};
     undo->settings = NULL;
     topic->base.retention = undo->retention;
+    topic->base.hold = undo->hold;
     store_append_undo_free(undo);
 }
 
@@ -459,9 +508,7 @@ static void apply_append(struct change *change, bool durable)
     if (!store->job_failing) {
         store_space_found(store);
     }
-    if (!list_linked(&topic->moved_link)) {
-        list_append(&store->moved, &topic->moved_link);
-    }
+    store_views_moved(topic);
     store_topics_mark(topic);
 }
 

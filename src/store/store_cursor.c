@@ -10,6 +10,7 @@
  */
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
+#include "store/store_views.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,7 +77,7 @@ void store_cursor_clamp(struct local_topic *topic)
 void store_cursor_page(struct local_topic *topic)
 {
     struct local_store *store = topic->store;
-    if (topic->moves.first != NULL || store->page == NULL) {
+    if (topic->moves.first != NULL || store->page == NULL || topic->gone) {
         return;
     }
     if (topic->page_slot == CURSOR_PAGE_NONE &&
@@ -91,6 +92,13 @@ void store_cursor_page(struct local_topic *topic)
         .attempts = topic->base.cursor.attempts,
     };
     cursor_page_store(store->page, topic->page_slot, &entry);
+}
+
+uint64_t store_cursor_settled(const struct local_topic *topic)
+{
+    uint64_t next = topic->base.cursor.next;
+    const struct undo *undo = topic->moves.first;
+    return undo != NULL && undo->cursor.next < next ? undo->cursor.next : next;
 }
 
 void store_cursor_snapshot(const struct local_topic *topic,
@@ -289,8 +297,10 @@ void store_cursor_purge(struct store_topic *base,
     }
     void *body = NULL;
     struct undo *undo = store_append_undo(topic);
-    if (undo == NULL || store_append_put(topic, JOURNAL_TRIM, TRIM_BODY_SIZE,
-                                         &body) != ERR_OK) {
+    if (undo == NULL || store_views_undo(topic, before, undo) != ERR_OK ||
+        store_append_put(topic, JOURNAL_TRIM, TRIM_BODY_SIZE, &body) !=
+            ERR_OK) {
+        store_views_drop(undo);
         store_append_undo_free(undo);
         store_append_finish(store, op, ERR_BUSY);
         return;
@@ -304,12 +314,14 @@ void store_cursor_purge(struct store_topic *base,
     put_u64(body, before);
     note_move(topic, CHANGE_PURGE, undo, op)->before = before;
     base->bounds.oldest = before;
-    store_cursor_clamp(topic);
+    store_views_purge(undo);
+    store_views_clamp(topic);
 }
 
 void store_cursor_moved(struct change *change)
 {
     struct local_topic *topic = change->topic;
+    store_views_purged(change->undo);
     store_append_undo_settle(&topic->moves, change->undo);
     store_cursor_page(topic);
     if (change->kind == CHANGE_PURGE) {
@@ -330,6 +342,8 @@ void store_cursor_unmoved(struct change *change)
         uint64_t oldest = topic_log_stats(topic->log)->oldest;
         topic->base.bounds.oldest =
             undo->oldest > oldest ? undo->oldest : oldest;
+        store_views_mirror(topic);
+        store_views_unpurged(undo);
     }
     store_append_undo_free(undo);
     store_cursor_clamp(topic);

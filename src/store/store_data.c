@@ -102,6 +102,14 @@ static enum err run_outcome(const struct local_store *store,
     return store->job.err == ERR_FULL ? ERR_FULL : ERR_IO;
 }
 
+/* Let all topics or views take part in the next checkpoint. */
+static void mark_all(struct list *head)
+{
+    for (struct list *node = head->next; node != head; node = node->next) {
+        store_topics_mark(CONTAINER_OF(node, struct local_topic, link));
+    }
+}
+
 /* Bring the journal of one shard into its topics, as checkpoint `number`;
  * afterwards all is durable, but not in force. */
 static enum err
@@ -123,10 +131,8 @@ shard_empty(struct store_local_data *data, uint32_t shard, uint64_t number)
         err = run_outcome(store, CHECKPOINT_NONE);
     }
     if (err == ERR_OK) {
-        for (struct list *node = store->topics.next; node != &store->topics;
-             node = node->next) {
-            store_topics_mark(CONTAINER_OF(node, struct local_topic, link));
-        }
+        mark_all(&store->topics);
+        mark_all(&store->views);
         store->checkpoint.number = number - 1;
         store_checkpoint_begin(store);
         store_checkpoint_resume(store);

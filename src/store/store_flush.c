@@ -47,6 +47,21 @@ struct removal {
     uint32_t count;
 };
 
+static enum err remove_view(void *context, const char *name, bool is_directory)
+{
+    struct removal *removal = context;
+    char path[DIR_PATH_MAX];
+    if (removal->count == STORE_JOB_REMOVE_MAX) {
+        return ERR_AGAIN;
+    }
+    removal->count++;
+    enum err err = dir_join(path, removal->directory, name);
+    if (err != ERR_OK) {
+        return err;
+    }
+    return is_directory ? dir_remove(path) : file_remove(path);
+}
+
 static enum err remove_one(void *context, const char *name, bool is_directory)
 {
     struct removal *removal = context;
@@ -57,6 +72,10 @@ static enum err remove_one(void *context, const char *name, bool is_directory)
     enum err err = dir_join(path, removal->directory, name);
     if (err != ERR_OK) {
         return err;
+    }
+    if (is_directory && strcmp(name, TOPIC_CONF_VIEWS) == 0) {
+        struct removal views = {.directory = path, .count = removal->count};
+        return dir_each(path, remove_view, &views);
     }
     if (is_directory) { /* bodies; dir_remove() takes the folder at the end */
         return blob_remove_below(path, UINT64_MAX,
@@ -111,11 +130,9 @@ static enum err replace_unsynced(const char *path, const struct buf *data)
  * topics would take long: they are left to the checkpoint's. */
 static enum err run_conf(const struct job *job, const struct job_topic *entry)
 {
-    const struct local_store *store = job->store;
     char directory[DIR_PATH_MAX];
     char path[DIR_PATH_MAX];
-    if (dir_join(directory, store->topics_directory, entry->topic->base.name) !=
-            ERR_OK ||
+    if (store_topics_path(entry->topic, directory) != ERR_OK ||
         dir_join(path, directory, "topic.conf") != ERR_OK) {
         return ERR_IO;
     }
@@ -126,6 +143,18 @@ static enum err run_conf(const struct job *job, const struct job_topic *entry)
                   : replace_unsynced(path, &entry->conf);
     }
     return err;
+}
+
+/* Make the name of the folder durable that a view's folder is in. */
+static enum err sync_above(const struct local_topic *topic)
+{
+    const struct local_topic *parent = store_parent_of(topic);
+    char path[DIR_PATH_MAX];
+    if (parent == NULL) {
+        return ERR_OK; /* the checkpoint's last sync does it */
+    }
+    enum err err = store_topics_path(parent, path);
+    return err == ERR_OK ? dir_sync(path) : err;
 }
 
 static void run_topic(struct job *job, struct job_topic *entry)
@@ -150,6 +179,10 @@ static void run_topic(struct job *job, struct job_topic *entry)
             } else {
                 job->sync_err = err;
             }
+        }
+        if (entry->err == ERR_OK && job->sync_err == ERR_OK &&
+            job->sync_topics && entry->conf.size > 0) {
+            job->sync_err = sync_above(entry->topic);
         }
         if (entry->err == ERR_OK && job->forget_files) {
             topic_flush_synced(entry->flush);
@@ -195,17 +228,29 @@ static void job_run(struct io_work *work)
 
 /* --- choosing ------------------------------------------------------------- */
 
-/* Tell whether a folder of that name waits to be moved away. */
-static bool blocked(const struct local_topic *topic)
+/* Tell whether the folder that has a topic's place waits to be moved away. */
+static bool blocked_one(const struct local_topic *topic)
 {
     const struct list *chores = &topic->store->chores;
     for (struct list *node = chores->next; node != chores; node = node->next) {
         const struct chore *chore = CONTAINER_OF(node, struct chore, link);
-        if (chore->to != NULL && str_equal(chore->name, topic->base.name_str)) {
+        char path[DIR_PATH_MAX];
+        if (chore->to != NULL && str_equal(chore->name, topic->base.name_str) &&
+            (store_topics_path(topic, path) != ERR_OK ||
+             strcmp(chore->from, path) == 0)) {
             return true;
         }
     }
     return false;
+}
+
+/* Tell whether a topic's place is not its own yet. */
+static bool blocked(const struct local_topic *topic)
+{
+    const struct local_topic *parent = store_parent_of(topic);
+    return topic->displaced || topic->waits || blocked_one(topic) ||
+           (parent != NULL &&
+            (parent->displaced || parent->waits || blocked_one(parent)));
 }
 
 static void job_clear(struct local_store *store, enum job_kind kind)
@@ -226,8 +271,9 @@ bool store_flush_add(struct local_topic *topic, uint64_t checkpoint)
 {
     struct local_store *store = topic->store;
     struct job *job = &store->job;
+    struct local_topic *parent = store_parent_of(topic);
     CHECK(!topic->flushing && job->count < STORE_JOB_TOPICS_MAX);
-    if (topic->displaced || topic->waits || blocked(topic)) {
+    if (blocked(topic)) {
         return false;
     }
     struct job_topic entry = {.topic = topic};
@@ -255,6 +301,9 @@ bool store_flush_add(struct local_topic *topic, uint64_t checkpoint)
     topic->flushing = true;
     if (topic->folder == FOLDER_NONE) {
         topic->folder = FOLDER_MAYBE;
+    }
+    if (parent != NULL && parent->folder == FOLDER_NONE) {
+        parent->folder = FOLDER_MAYBE; /* the view's is made inside of it */
     }
     topic->holds++;
     struct job_topic *added = &job->topics[job->count];
@@ -394,6 +443,13 @@ static bool pick(struct local_store *store)
 
 /* --- afterwards ----------------------------------------------------------- */
 
+/* Tell whether a chore moves the folder of a view, not of a topic. */
+static bool is_view(const struct local_store *store, const struct chore *chore)
+{
+    return strlen(chore->from) !=
+           strlen(store->topics_directory) + 1 + chore->name.size;
+}
+
 /* A chore ended. What was moved away is removed next. */
 static void chore_done(struct local_store *store)
 {
@@ -420,6 +476,9 @@ static void chore_done(struct local_store *store)
         return;
     }
     if (chore->to != NULL) {
+        if (is_view(store, chore)) {
+            store->sync_all_due = true; /* the name that it had */
+        }
         free(chore->from);
         chore->from = chore->to;
         chore->to = NULL;
@@ -457,7 +516,7 @@ static void topic_done(struct local_store *store, struct job_topic *entry)
     if (!topic->gone) {
         store_topics_account(topic);
     }
-    if (!topic->gone && store->serving) {
+    if (!topic->gone && store->serving && topic->base.parent == NULL) {
         const struct topic_log_stats *log = topic_log_stats(topic->log);
         if (log->segment_count != topic->segments_seen ||
             log->oldest < topic->base.bounds.oldest) {

@@ -9,6 +9,7 @@
  */
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
+#include "store/store_views.h"
 
 #include "base/diag.h"
 #include "sys/clock.h"
@@ -65,6 +66,7 @@ void store_local_release(struct store_local_data *data)
 static void lists_init(struct local_store *store)
 {
     list_init(&store->topics);
+    list_init(&store->views);
     list_init(&store->deleted);
     list_init(&store->finished);
     list_init(&store->moved);
@@ -293,6 +295,9 @@ static const struct store_ops local_ops = {
     .topic_configure = store_topics_configure,
     .append = store_append_message,
     .append_encoded = store_append_record,
+    .view_open = store_views_open,
+    .view_each = store_views_each,
+    .view_hold = store_views_hold,
     .next_sequence = store_append_next,
     .cursor_store = store_cursor_note,
     .cursor_move = store_cursor_move_to,

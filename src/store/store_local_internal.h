@@ -3,7 +3,8 @@
  *
  *     store_local.c      life-cycle, the table of operations
  *     store_data.c       the directory as a whole: lock, meta, other shards
- *     store_topics.c     topics by name and id: make, delete, configure
+ *     store_topics.c     topics by name and id: make, delete
+ *     store_views.c      views of topics; what configures both
  *     store_append.c     changes, gathered, committed, reported
  *     store_gather.c     when a commit waits for more changes
  *     store_cursor.c     how far topics are delivered
@@ -21,6 +22,8 @@
  * reports them, then tells the watches of the topics on `moved`.
  *
  * Threads: the loop's of the shard, but what runs as a job: see store_flush.c.
+ *
+ * What store_views.c has for the others: store_views.h.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -102,12 +105,16 @@ struct blob_place {
 /* What brings a topic back to before a change; owned by the change. */
 struct undo {
     struct undo *next;          /* the next pending one of the topic */
+    struct undo *views;         /* owned; of a purge: those of the views that
+                                   it moves, linked by this */
+    struct local_topic *view;   /* of such a one; holds it */
     struct store_cursor cursor; /* its ranges are owned */
     uint64_t epoch;
     uint64_t oldest;
     char *settings; /* owned */
     size_t settings_size;
     struct store_retention retention;
+    bool hold;
     uint32_t announced; /* enum announced */
 };
 
@@ -167,7 +174,7 @@ struct local_topic {
     uint32_t magic;
     enum announced announced;
     struct local_store *store; /* borrowed */
-    struct topic_log *log;     /* owned */
+    struct topic_log *log;     /* owned; a view's has no messages */
     struct local_topic *by_name_next;
     struct local_topic *by_id_next;
     uint64_t next;  /* sequence of the next append: bounds.end, and those in
@@ -185,6 +192,10 @@ struct local_topic {
                                     it goes before this one is announced */
     uint32_t page_slot;          /* of the cursor page, CURSOR_PAGE_NONE */
     uint32_t holds;              /* changes, jobs and reads that refer to it */
+    struct list views;           /* of local_topic.view_link; those whose
+                                    deletion is not durable, too */
+    uint32_t view_count;         /* of them; each holds the topic */
+    bool hidden;                 /* of a view: deleted with its topic */
     bool deleted;                /* the handle is invalid */
     bool gone;                   /* its deletion is durable: free it when
                                     nothing holds it */
@@ -196,7 +207,8 @@ struct local_topic {
     bool displaced;              /* recovery: another one took the name */
     bool waits;                  /* recovery: its folder is another one's */
     bool flushing;               /* in the running job */
-    struct list link;            /* of all topics, or of those deleted */
+    struct list link;            /* of all topics, all views, or the deleted */
+    struct list view_link;       /* of the topic's views */
     struct list cursor_link;     /* cursor or trim for the journal */
     struct list dirty_link;      /* changed since the last checkpoint */
     struct list checkpoint_link; /* in the running one */
@@ -321,6 +333,7 @@ struct local_store {
     uint32_t topic_count;
     bool topics_full; /* a topic was refused for their number; said once */
     struct list topics;
+    struct list views;
     struct list deleted; /* handles are invalid, deletion is not durable or
                             something still holds them */
 
@@ -400,6 +413,13 @@ static inline struct local_topic *store_topic_of(struct store_topic *topic)
     return local;
 }
 
+/* The topic that a view is of; NULL: it is a topic. */
+static inline struct local_topic *
+store_parent_of(const struct local_topic *view)
+{
+    return (struct local_topic *)view->base.parent;
+}
+
 /* Take all nodes of `from` over to `to`, which is made here. */
 static inline void store_list_take(struct list *from, struct list *to)
 {
@@ -465,16 +485,29 @@ MUST_CHECK enum err store_topics_init(struct local_store *store);
 /* Free all topics and the tables. */
 void store_topics_fini(struct local_store *store);
 
-/* NULL when there is none. */
+/* Find a topic, or a view of `parent`. NULL when there is none. */
 struct local_topic *store_topics_find(const struct local_store *store,
+                                      const struct local_topic *parent,
                                       struct str name);
 
 /* NULL when there is none; those whose deletion is not durable are found. */
 struct local_topic *store_topics_find_id(const struct local_store *store,
                                          uint64_t id);
 
-/* Make a topic of this name and put it into the tables (not by name when that
- * is taken). `fresh`: nothing of it is on disk.
+/* Write the path of its folder. Threads: any. Errors: ERR_TOO_LARGE */
+MUST_CHECK enum err store_topics_path(const struct local_topic *topic,
+                                      char path[DIR_PATH_MAX]);
+
+/* A number that is not 0 and no topic's of ours. */
+uint64_t store_topics_fresh_id(const struct local_store *store);
+
+/* Tell whether there is no place for another topic or view:
+ * ERR_BUSY, ERR_FULL. */
+MUST_CHECK enum err store_topics_admit(struct local_store *store);
+
+/* Make a topic of this name, or a view (whose parent is there), and put it into
+ * the tables (not by name when that is taken). `fresh`: nothing of it is on
+ * disk.
  * Errors: ERR_FULL, ERR_IO, ERR_NOMEM, of opening its log */
 MUST_CHECK enum err store_topics_make(struct local_store *store,
                                       const struct topic_conf *conf,
@@ -503,11 +536,11 @@ void store_topics_account(struct local_topic *topic);
 /* Drop one hold; frees the topic when it is gone and this was the last. */
 void store_topics_release(struct local_topic *topic);
 
-/* Its deletion is durable: nothing of it is needed any more. Makes the chore
- * for its folder; frees it when nothing holds it. */
+/* Its deletion is durable: nothing of it and its views is needed any more.
+ * Makes the chore for its folder; frees it when nothing holds it. */
 void store_topics_gone(struct local_topic *topic);
 
-/* Its deletion failed: it is there again. */
+/* Its deletion failed: it is there again, with its views. */
 void store_topics_revive(struct local_topic *topic);
 
 /* Operations of struct store_ops. */
@@ -525,11 +558,6 @@ bool store_topics_unused(const struct store_topic *base);
 void store_topics_unmake(struct store_topic *base);
 /* Likewise. */
 void store_topics_delete(struct store_topic *base, struct store_op *op);
-/* Likewise. */
-void store_topics_configure(struct store_topic *base,
-                            struct str settings,
-                            const struct store_retention *retention,
-                            struct store_op *op);
 
 /* --- store_append.c ------------------------------------------------------- */
 
@@ -547,6 +575,11 @@ MUST_CHECK enum err store_append_try(struct local_topic *topic,
                                      enum journal_type type,
                                      size_t body_size,
                                      void **out_body);
+
+/* Put the deletion of a topic, with its views.
+ * Errors: ERR_TOO_LARGE, ERR_BUSY, ERR_FULL */
+MUST_CHECK enum err store_append_delete(struct local_topic *topic,
+                                        struct store_op *op);
 
 /* Note the change whose entry was put. `op` may be NULL. */
 struct change *store_append_note(struct local_topic *topic,
@@ -623,6 +656,9 @@ void store_cursor_page(struct local_topic *topic);
 /* The cursor for `dlv`: without moves that are not committed. */
 void store_cursor_snapshot(const struct local_topic *topic,
                            struct topic_cursor *out);
+
+/* Where a cursor is, moves that are not committed left aside. */
+uint64_t store_cursor_settled(const struct local_topic *topic);
 
 /* Note that the journal should learn of cursor or trim. */
 void store_cursor_mark(struct local_topic *topic);
@@ -723,6 +759,12 @@ MUST_CHECK enum err store_recover_open(struct local_store *store);
 
 /* Free what recovery still has. */
 void store_recover_drop(struct local_store *store);
+
+/* What has a topic's or view's name and is no folder would be in the way of it,
+ * and so of every checkpoint: keep it elsewhere. Errors: ERR_IO  it is a link
+ */
+MUST_CHECK enum err store_recover_no_folder(struct local_store *store,
+                                            const char *path);
 
 /* --- store_read.c --------------------------------------------------------- */
 

@@ -13,6 +13,7 @@
  */
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
+#include "store/store_views.h"
 
 #include "base/diag.h"
 #include "sys/file.h"
@@ -340,10 +341,8 @@ static enum err skip(struct local_reader *reader, uint64_t sequence)
                    topic->base.name, (unsigned long long)damaged,
                    (unsigned long long)lost);
         store_topics_mark(topic);
-        if (!list_linked(&topic->moved_link)) {
-            list_append(&topic->store->moved, &topic->moved_link);
-            store_append_kick(topic->store);
-        }
+        store_views_moved(topic);
+        store_append_kick(topic->store);
     }
     store_topics_account(topic);
     block_drop(reader);

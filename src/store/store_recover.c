@@ -13,6 +13,7 @@
  */
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
+#include "store/store_views.h"
 
 #include "base/diag.h"
 #include "sys/clock.h"
@@ -84,6 +85,9 @@ static enum err conf_make_up(struct local_store *store,
     }
     out->id = topic_conf_guess_id(directory);
     if (out->id == 0) {
+        out->id = topic_conf_guess_parent(directory);
+    }
+    if (out->id == 0) {
         return orphan_add(store, name);
     }
     DIAG_WARN("topic_conf_lost", "directory=%s id=%016llx", directory,
@@ -107,6 +111,11 @@ static enum err folder_open(struct local_store *store, const char *name)
     } else if (err == ERR_UNSUPPORTED) {
         DIAG_ERROR("topic_version_unknown", "directory=%s", directory);
     }
+    if (err == ERR_OK && conf.parent != 0) {
+        DIAG_WARN("topic_is_a_view", "directory=%s", directory);
+        free(memory); /* put here by someone: left alone */
+        return ERR_OK;
+    }
     if (err != ERR_OK || conf.id == 0) {
         return err;
     }
@@ -129,15 +138,13 @@ static enum err folder_open(struct local_store *store, const char *name)
         store_topics_mark(topic);
     }
     store_flush_close_files(store);
-    return ERR_OK;
+    return store_views_found(topic);
 }
 
-/* What has a topic's name and is no folder would be in the way of the topic,
- * and so of every checkpoint. A file is kept elsewhere. Where a link leads
- * there may be messages, now or once that is mounted; but what is not in the
- * data directory is not synced with it. Errors: ERR_IO  a link: there is no
- * start with it */
-static enum err not_a_folder(struct local_store *store, const char *path)
+/* A file is kept elsewhere. Where a link leads there may be messages, now or
+ * once that is mounted; but what is not in the data directory is not synced
+ * with it: there is no start with one. */
+enum err store_recover_no_folder(struct local_store *store, const char *path)
 {
     char to[DIR_PATH_MAX];
     char name[32];
@@ -176,7 +183,7 @@ static enum err visit_folder(void *context, const char *name, bool is_directory)
         return ERR_IO;
     }
     if (!is_directory) {
-        return not_a_folder(store, path);
+        return store_recover_no_folder(store, path);
     }
     enum err err = folder_open(store, name);
     if (err != ERR_OK) {
@@ -310,7 +317,27 @@ static enum err topic_appears(struct local_store *store,
         err = orphan_away(store, orphan);
     }
     free(orphan);
-    return err == ERR_OK ? store_topics_make(store, conf, fresh, out) : err;
+    if (err == ERR_OK) {
+        err = store_topics_make(store, conf, fresh, out);
+    }
+    if (err == ERR_OK && !fresh) {
+        err = store_views_found(*out);
+    }
+    return err;
+}
+
+/* The journal names a view that has no folder of its own, so far. One whose
+ * topic nobody knows is a stranger. */
+static enum err view_appears(struct local_store *store,
+                             const struct topic_conf *conf,
+                             struct local_topic **out)
+{
+    const struct local_topic *parent =
+        store_topics_find_id(store, conf->parent);
+    if (parent == NULL || parent->base.parent != NULL) {
+        return ERR_NOT_FOUND;
+    }
+    return store_topics_make(store, conf, true, out);
 }
 
 static enum err
@@ -324,17 +351,42 @@ replay_topic(struct local_store *store, uint64_t id, struct str body)
     conf.id = id;
     struct local_topic *topic = store_topics_find_id(store, id);
     if (topic == NULL) {
-        err = topic_appears(store, &conf, &topic);
+        err = conf.parent != 0 ? view_appears(store, &conf, &topic)
+                               : topic_appears(store, &conf, &topic);
+    } else if ((topic->base.parent != NULL) != (conf.parent != 0)) {
+        return ERR_CORRUPT;
     } else {
         err = store_topics_set(topic, &conf);
     }
+    if (err == ERR_NOT_FOUND) {
+        return stranger(store, id);
+    }
     if (err != ERR_OK) {
         return err == ERR_NOMEM ? ERR_NOMEM : ERR_IO;
+    }
+    if (conf.made && topic->epoch == 0 &&
+        topic->base.cursor.next < conf.start) {
+        topic->base.cursor.next = conf.start;
     }
     topic->announced = ANNOUNCED_KEPT;
     topic->conf_dirty = true;
     store_topics_take_name(topic);
     store_topics_mark(topic);
+    return ERR_OK;
+}
+
+static enum err
+replay_delete(struct local_store *store, uint64_t id, struct str body)
+{
+    struct local_topic *topic = store_topics_find_id(store, id);
+    struct reader reader = reader_of(body);
+    stranger_deleted(store, id);
+    while (reader_left(&reader) >= sizeof(uint64_t)) {
+        stranger_deleted(store, reader_u64(&reader)); /* views */
+    }
+    if (topic != NULL) {
+        store_topics_gone(topic);
+    }
     return ERR_OK;
 }
 
@@ -394,16 +446,15 @@ static enum err replay_entry(void *context,
     if (type == JOURNAL_TOPIC) {
         return replay_topic(store, topic_id, body);
     }
-    struct local_topic *topic = store_topics_find_id(store, topic_id);
     if (type == JOURNAL_DELETE) {
-        stranger_deleted(store, topic_id);
-        if (topic != NULL) {
-            store_topics_gone(topic);
-        }
-        return ERR_OK;
+        return replay_delete(store, topic_id, body);
     }
+    struct local_topic *topic = store_topics_find_id(store, topic_id);
     if (topic == NULL) {
         return stranger(store, topic_id);
+    }
+    if (topic->base.parent != NULL && type != JOURNAL_CURSOR) {
+        return ERR_CORRUPT;
     }
     switch (type) {
     case JOURNAL_RECORD:
@@ -482,8 +533,7 @@ static enum err move_aside(struct local_topic *topic)
                       (unsigned long long)topic->base.id);
     buf_append_byte(&to, '\0');
     enum err err = buf_err(&to);
-    if (err == ERR_OK &&
-        dir_join(from, store->topics_directory, topic->base.name) != ERR_OK) {
+    if (err == ERR_OK && store_topics_path(topic, from) != ERR_OK) {
         err = ERR_IO;
     }
     if (err == ERR_OK && topic->folder != FOLDER_NONE) {
@@ -494,10 +544,38 @@ static enum err move_aside(struct local_topic *topic)
     }
     buf_fini(&to);
     if (err == ERR_OK) {
+        store->sync_all_due |= topic->base.parent != NULL;
         topic->folder = FOLDER_NONE; /* gone, as far as we are concerned */
         store_topics_gone(topic);
     }
     return err;
+}
+
+/* The highest that cursors say was given. */
+static uint64_t furthest(const struct local_topic *topic)
+{
+    uint64_t next = topic->base.cursor.next;
+    const struct list *views = &topic->views;
+    for (struct list *node = views->next; node != views; node = node->next) {
+        const struct local_topic *view =
+            CONTAINER_OF(node, struct local_topic, view_link);
+        next = view->base.cursor.next > next ? view->base.cursor.next : next;
+    }
+    return next;
+}
+
+/* Settle one view, whose topic is settled. */
+static enum err settle_view(struct local_topic *view)
+{
+    view->waits = false;
+    if (view->displaced) {
+        return move_aside(view);
+    }
+    if (view->base.cursor.next < view->base.bounds.oldest) {
+        store_cursor_clamp(view);
+        store_topics_mark(view);
+    }
+    return ERR_OK;
 }
 
 /* Settle one topic after replay. */
@@ -514,8 +592,9 @@ static enum err settle(struct local_topic *topic)
     }
     const struct topic_log_stats *log = topic_log_stats(topic->log);
     struct store_cursor *cursor = &topic->base.cursor;
-    if (cursor->next > log->end) {
-        topic_log_set_end(topic->log, cursor->next);
+    uint64_t given = furthest(topic);
+    if (given > log->end) {
+        topic_log_set_end(topic->log, given);
         store_topics_mark(topic);
     }
     topic->base.bounds.oldest = log->oldest;
@@ -555,8 +634,26 @@ static enum err orphan_adopt(struct local_store *store, struct orphan *orphan)
         topic->announced = ANNOUNCED_KEPT;
         topic->conf_dirty = true;
         store_topics_mark(topic);
+        err = store_views_found(topic);
     }
     return err;
+}
+
+/* Settle all topics, or all views. */
+static enum err settle_list(struct list *head,
+                            enum err (*settle_one)(struct local_topic *topic))
+{
+    struct list *node = head->next;
+    while (node != head) {
+        struct local_topic *topic =
+            CONTAINER_OF(node, struct local_topic, link);
+        node = node->next;
+        enum err err = settle_one(topic);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err settle_all(struct local_store *store)
@@ -573,15 +670,12 @@ static enum err settle_all(struct local_store *store)
         }
     }
     cursor_page_claim(store->page, claim_slot, store);
-    struct list *node = store->topics.next;
-    while (node != &store->topics) {
-        struct local_topic *topic =
-            CONTAINER_OF(node, struct local_topic, link);
-        node = node->next;
-        enum err err = settle(topic);
-        if (err != ERR_OK) {
-            return err;
-        }
+    enum err err = settle_list(&store->topics, settle);
+    if (err == ERR_OK) {
+        err = settle_list(&store->views, settle_view);
+    }
+    if (err != ERR_OK) {
+        return err;
     }
     store_blob_recovered(store,
                          recovery->damaged > 0 || recovery->stranger_count > 0);

@@ -14,6 +14,7 @@
  */
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
+#include "store/store_views.h"
 
 #include "base/diag.h"
 
@@ -138,7 +139,7 @@ void store_space_trim(struct local_topic *topic)
     struct topic_trim trim = {
         .before = topic->base.bounds.oldest,
         .delivered = retention->discard_old ? topic->base.bounds.end
-                                            : topic->base.cursor.next,
+                                            : store_views_delivered(topic),
         .now_ms = io_wall_ms(topic->store->io),
         .age_ms = retention->age_ms,
         .bytes_max = retention->bytes,
@@ -149,17 +150,13 @@ void store_space_trim(struct local_topic *topic)
         /* A purge or move that is not committed may be undone: only what was
          * settled before it counts. */
         trim.before = topic->moves.first->oldest;
-        if (trim.delivered > topic->moves.first->cursor.next &&
-            !retention->discard_old) {
-            trim.delivered = topic->moves.first->cursor.next;
-        }
     }
     if (topic_log_trim(topic->log, &trim, &oldest) != ERR_OK) {
         return; /* later */
     }
     if (oldest > topic->base.bounds.oldest) {
         topic->base.bounds.oldest = oldest;
-        store_cursor_clamp(topic);
+        store_views_clamp(topic);
         store_cursor_page(topic);
         topic->trim_dirty = true;
         store_cursor_mark(topic);

@@ -1,4 +1,4 @@
-/* Topics of the local store, by name and by id.
+/* Topics of the local store, and their views, by name and by id.
  *
  * A topic whose deletion is given is out of the table of names at once, so the
  * name can be used again, but stays in the table of ids and takes part in
@@ -6,10 +6,13 @@
  * is there again with all it had. If its name was taken meanwhile, it is doomed
  * instead: its deletion is put once more before the newcomer is announced.
  *
+ * The views of a topic are hidden, and there again, and gone, with it.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
+#include "store/store_views.h"
 
 #include "base/diag.h"
 #include "sys/clock.h"
@@ -40,10 +43,12 @@ enum err store_topics_init(struct local_store *store)
 }
 
 static struct local_topic **name_bucket(const struct local_store *store,
+                                        const struct local_topic *parent,
                                         struct str name)
 {
-    /* The low bits chose the shard. */
+    /* The low bits chose the shard. Views of many topics have one name. */
     uint64_t hash = str_hash(name) >> 16;
+    hash ^= parent != NULL ? parent->base.id : 0;
     return &store->by_name[hash & store->bucket_mask];
 }
 
@@ -54,10 +59,12 @@ static struct local_topic **id_bucket(const struct local_store *store,
 }
 
 struct local_topic *store_topics_find(const struct local_store *store,
+                                      const struct local_topic *parent,
                                       struct str name)
 {
-    struct local_topic *topic = *name_bucket(store, name);
-    while (topic != NULL && !str_equal(topic->base.name_str, name)) {
+    struct local_topic *topic = *name_bucket(store, parent, name);
+    while (topic != NULL && (store_parent_of(topic) != parent ||
+                             !str_equal(topic->base.name_str, name))) {
         topic = topic->by_name_next;
     }
     return topic;
@@ -76,14 +83,15 @@ struct local_topic *store_topics_find_id(const struct local_store *store,
 static void name_insert(struct local_topic *topic)
 {
     struct local_topic **bucket =
-        name_bucket(topic->store, topic->base.name_str);
+        name_bucket(topic->store, store_parent_of(topic), topic->base.name_str);
     topic->by_name_next = *bucket;
     *bucket = topic;
 }
 
 static void name_remove(struct local_topic *topic)
 {
-    struct local_topic **at = name_bucket(topic->store, topic->base.name_str);
+    struct local_topic **at =
+        name_bucket(topic->store, store_parent_of(topic), topic->base.name_str);
     while (*at != NULL && *at != topic) {
         at = &(*at)->by_name_next;
     }
@@ -107,13 +115,26 @@ static void id_remove(struct local_topic *topic)
 
 /* --- life ----------------------------------------------------------------- */
 
+enum err store_topics_path(const struct local_topic *topic,
+                           char path[DIR_PATH_MAX])
+{
+    const struct local_topic *parent = store_parent_of(topic);
+    const char *topics = topic->store->topics_directory;
+    if (parent == NULL) {
+        return dir_join(path, topics, topic->base.name);
+    }
+    char above[DIR_PATH_MAX];
+    enum err err = dir_join(above, topics, parent->base.name);
+    return err == ERR_OK ? topic_conf_view_path(path, above, topic->base.name)
+                         : err;
+}
+
 /* Open its log; the cursor is what `dlv` says. */
 static enum err log_open(struct local_topic *topic)
 {
     struct local_store *store = topic->store;
     char directory[DIR_PATH_MAX];
-    if (dir_join(directory, store->topics_directory, topic->base.name) !=
-        ERR_OK) {
+    if (store_topics_path(topic, directory) != ERR_OK) {
         return ERR_IO;
     }
     struct topic_log_options options = {
@@ -124,6 +145,7 @@ static enum err log_open(struct local_topic *topic)
         .segment_size_max = store->options->segment_size_max,
         .segment_count_max = store->options->segment_count_max,
         .direct = store->options->direct,
+        .view = topic->base.parent != NULL,
     };
     struct topic_cursor cursor;
     enum err err = topic_log_open(&options, &topic->log, &cursor);
@@ -134,6 +156,9 @@ static enum err log_open(struct local_topic *topic)
     topic->base.bounds.oldest = stats->oldest;
     topic->base.bounds.end = stats->end;
     topic->next = stats->end;
+    if (topic->base.parent != NULL) {
+        topic->base.bounds = topic->base.parent->bounds;
+    }
     topic->epoch = cursor.epoch;
     topic->base.cursor.next = cursor.next;
     topic->base.cursor.attempts = cursor.attempts;
@@ -150,6 +175,22 @@ static enum err log_open(struct local_topic *topic)
         store_cursor_set(topic, &set);
     }
     return ERR_OK;
+}
+
+/* Let a topic have one view more. */
+static void view_link(struct local_topic *view)
+{
+    struct local_topic *parent = store_parent_of(view);
+    list_append(&parent->views, &view->view_link);
+    parent->view_count++;
+    parent->holds++;
+}
+
+/* The list that has all of its kind. */
+static struct list *home_of(const struct local_topic *topic)
+{
+    struct local_store *store = topic->store;
+    return topic->base.parent != NULL ? &store->views : &store->topics;
 }
 
 /* Free a topic that is in no list and no table. */
@@ -169,6 +210,11 @@ enum err store_topics_make(struct local_store *store,
                            struct local_topic **out)
 {
     CHECK(conf->name.size <= TOPIC_NAME_MAX && conf->id != 0);
+    struct local_topic *parent = NULL;
+    if (conf->parent != 0) {
+        parent = store_topics_find_id(store, conf->parent);
+        CHECK(parent != NULL && parent->base.parent == NULL);
+    }
     struct local_topic *topic = calloc(1, sizeof(*topic));
     if (topic == NULL) {
         return ERR_NOMEM;
@@ -178,11 +224,13 @@ enum err store_topics_make(struct local_store *store,
     topic->folder = fresh ? FOLDER_NONE : FOLDER_MADE;
     topic->page_slot = CURSOR_PAGE_NONE;
     topic->base.store = &store->base;
+    topic->base.parent = (struct store_topic *)parent;
     topic->base.id = conf->id;
     memcpy(topic->base.name, conf->name.data, conf->name.size);
     topic->base.name_str = (struct str){topic->base.name, conf->name.size};
     list_init(&topic->base.watches);
     list_init(&topic->blobs);
+    list_init(&topic->views);
     enum err err = store_topics_set(topic, conf);
     if (err == ERR_OK) {
         err = log_open(topic);
@@ -191,13 +239,16 @@ enum err store_topics_make(struct local_store *store,
         topic_free(topic);
         return err;
     }
-    if (store_topics_find(store, conf->name) == NULL) {
+    if (store_topics_find(store, parent, conf->name) == NULL) {
         name_insert(topic);
+    }
+    if (parent != NULL) {
+        view_link(topic);
     }
     struct local_topic **bucket = id_bucket(store, conf->id);
     topic->by_id_next = *bucket;
     *bucket = topic;
-    list_append(&store->topics, &topic->link);
+    list_append(home_of(topic), &topic->link);
     store->topic_count++;
     store_topics_account(topic);
     *out = topic;
@@ -206,8 +257,8 @@ enum err store_topics_make(struct local_store *store,
 
 void store_topics_take_name(struct local_topic *topic)
 {
-    struct local_topic *present =
-        store_topics_find(topic->store, topic->base.name_str);
+    struct local_topic *present = store_topics_find(
+        topic->store, store_parent_of(topic), topic->base.name_str);
     if (present == topic) {
         return;
     }
@@ -223,6 +274,7 @@ void store_topics_take_name(struct local_topic *topic)
 /* Out of all lists and tables. */
 static void unlink_all(struct local_topic *topic)
 {
+    list_remove(&topic->view_link);
     list_remove(&topic->link);
     list_remove(&topic->cursor_link);
     list_remove(&topic->dirty_link);
@@ -237,12 +289,21 @@ static void unlink_all(struct local_topic *topic)
 
 void store_topics_fini(struct local_store *store)
 {
-    struct list *heads[] = {&store->topics, &store->deleted};
-    for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+    struct list *heads[] = {&store->views, &store->topics, &store->deleted};
+    size_t count = sizeof(heads) / sizeof(heads[0]);
+    for (size_t i = 0; i < count; i++) { /* while their topics are there */
+        for (struct list *node = heads[i]->next; node != heads[i];
+             node = node->next) {
+            list_remove(
+                &CONTAINER_OF(node, struct local_topic, link)->view_link);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
         while (!list_empty(heads[i])) {
             struct list *node = list_take_first(heads[i]);
             struct local_topic *topic =
                 CONTAINER_OF(node, struct local_topic, link);
+            topic->base.parent = NULL;
             unlink_all(topic);
             topic_free(topic);
         }
@@ -270,6 +331,7 @@ enum err store_topics_set(struct local_topic *topic,
     topic->base.retention.bytes = conf->retain_bytes;
     topic->base.retention.count = conf->retain_count;
     topic->base.retention.discard_old = conf->discard_old;
+    topic->base.hold = topic->base.parent != NULL && !conf->loose;
     topic->created_ms = conf->created_ms;
     return ERR_OK;
 }
@@ -283,6 +345,8 @@ struct topic_conf store_topics_conf(const struct local_topic *topic)
         .retain_bytes = topic->base.retention.bytes,
         .retain_count = topic->base.retention.count,
         .discard_old = topic->base.retention.discard_old,
+        .loose = topic->base.parent != NULL && !topic->base.hold,
+        .parent = topic->base.parent != NULL ? topic->base.parent->id : 0,
         .name = topic->base.name_str,
         .settings = topic->base.settings,
     };
@@ -298,6 +362,7 @@ struct topic_conf store_topics_settled_conf(const struct local_topic *topic)
         conf.retain_bytes = undo->retention.bytes;
         conf.retain_count = undo->retention.count;
         conf.discard_old = undo->retention.discard_old;
+        conf.loose = topic->base.parent != NULL && !undo->hold;
     }
     return conf;
 }
@@ -330,7 +395,10 @@ void store_topics_account(struct local_topic *topic)
     topic->memory_seen = log->memory_bytes;
     topic->quarantined_seen = log->quarantined;
     topic->files_seen = log->files_open;
-    topic->base.bounds.bytes = log->disk_bytes + log->memory_bytes;
+    if (topic->base.parent == NULL) {
+        topic->base.bounds.bytes = log->disk_bytes + log->memory_bytes;
+        store_views_mirror(topic);
+    }
     if (topic->gone) {
         return;
     }
@@ -345,11 +413,16 @@ void store_topics_account(struct local_topic *topic)
 
 void store_topics_release(struct local_topic *topic)
 {
-    CHECK(topic->holds > 0);
-    topic->holds--;
-    if (topic->gone && topic->holds == 0) {
+    while (topic != NULL) {
+        CHECK(topic->holds > 0);
+        topic->holds--;
+        if (!topic->gone || topic->holds > 0) {
+            return;
+        }
+        struct local_topic *parent = store_parent_of(topic);
         list_remove(&topic->link);
         topic_free(topic);
+        topic = parent; /* a view holds its topic */
     }
 }
 
@@ -357,10 +430,13 @@ void store_topics_release(struct local_topic *topic)
 static void folder_chore(struct local_topic *topic)
 {
     struct local_store *store = topic->store;
+    char path[DIR_PATH_MAX];
     struct buf from = {0};
     struct buf to = {0};
-    buf_append_format(&from, "%s/%s", store->topics_directory,
-                      topic->base.name);
+    if (store_topics_path(topic, path) != ERR_OK) {
+        return; /* so there is none */
+    }
+    buf_append_c(&from, path);
     buf_append_byte(&from, '\0');
     buf_append_format(&to, "%s/trash-%016llx", store->data->directory,
                       (unsigned long long)topic->base.id);
@@ -378,12 +454,17 @@ static void folder_chore(struct local_topic *topic)
     }
 }
 
-void store_topics_gone(struct local_topic *topic)
+/* Let go of one topic or view, whose views are gone. */
+static void gone_one(struct local_topic *topic)
 {
     struct local_store *store = topic->store;
-    CHECK(!topic->gone);
+    struct local_topic *parent = store_parent_of(topic);
+    CHECK(!topic->gone && list_empty(&topic->views));
     if (topic->folder != FOLDER_NONE) {
         folder_chore(topic);
+    }
+    if (parent != NULL) {
+        parent->view_count--;
     }
     unlink_all(topic);
     list_append(&store->deleted, &topic->link);
@@ -407,29 +488,105 @@ void store_topics_gone(struct local_topic *topic)
     store_topics_release(topic);
 }
 
+void store_topics_gone(struct local_topic *topic)
+{
+    for (struct list *node = list_take_first(&topic->views); node != NULL;
+         node = list_take_first(&topic->views)) {
+        struct local_topic *view =
+            CONTAINER_OF(node, struct local_topic, view_link);
+        view->folder = FOLDER_NONE; /* it goes with the topic's */
+        gone_one(view);
+    }
+    gone_one(topic);
+}
+
+/* Out of sight, until the deletion is durable or failed. */
+static void hide_one(struct local_topic *topic)
+{
+    topic->deleted = true;
+    name_remove(topic);
+    list_remove(&topic->cursor_link);
+    store_list_move(&topic->store->deleted, &topic->link);
+}
+
+/* The same, with its views. */
+static void hide(struct local_topic *topic)
+{
+    hide_one(topic);
+    struct list *views = &topic->views;
+    for (struct list *node = views->next; node != views; node = node->next) {
+        struct local_topic *view =
+            CONTAINER_OF(node, struct local_topic, view_link);
+        if (!view->deleted) {
+            view->hidden = true;
+            hide_one(view);
+        }
+    }
+}
+
+/* In sight again. */
+static void show_one(struct local_topic *topic)
+{
+    topic->deleted = false;
+    topic->base.user = NULL;
+    name_insert(topic);
+    store_list_move(home_of(topic), &topic->link);
+    store_cursor_mark(topic); /* what was noted before */
+}
+
+/* The same, with the views that were hidden with it. */
+static void show(struct local_topic *topic)
+{
+    show_one(topic);
+    struct list *views = &topic->views;
+    for (struct list *node = views->next; node != views; node = node->next) {
+        struct local_topic *view =
+            CONTAINER_OF(node, struct local_topic, view_link);
+        if (view->hidden) {
+            view->hidden = false;
+            show_one(view);
+        }
+    }
+}
+
+/* The one that has a topic's name by now, be it hidden with its topic. */
+static struct local_topic *namesake(const struct local_topic *topic)
+{
+    struct local_topic *parent = store_parent_of(topic);
+    if (parent == NULL || !parent->deleted) {
+        return store_topics_find(topic->store, parent, topic->base.name_str);
+    }
+    struct list *views = &parent->views;
+    for (struct list *node = views->next; node != views; node = node->next) {
+        struct local_topic *view =
+            CONTAINER_OF(node, struct local_topic, view_link);
+        if (view->hidden &&
+            str_equal(view->base.name_str, topic->base.name_str)) {
+            return view;
+        }
+    }
+    return NULL;
+}
+
 void store_topics_revive(struct local_topic *topic)
 {
-    struct local_store *store = topic->store;
     CHECK(topic->deleted && !topic->gone);
-    topic->base.user = NULL;
-    struct local_topic *present =
-        store_topics_find(store, topic->base.name_str);
-    if (present == NULL) {
-        topic->deleted = false;
-        name_insert(topic);
-        store_list_move(&store->topics, &topic->link);
-        return;
+    struct local_topic *present = namesake(topic);
+    if (present != NULL) {
+        while (present->doomed != NULL) {
+            present = present->doomed;
+        }
+        present->doomed = topic;
+    } else if (topic->base.parent != NULL && store_parent_of(topic)->deleted) {
+        topic->hidden = true; /* until its topic is there again */
+    } else {
+        show(topic);
     }
-    while (present->doomed != NULL) {
-        present = present->doomed;
-    }
-    present->doomed = topic;
 }
 
 /* --- operations ----------------------------------------------------------- */
 
-/* A number that is not 0 and no topic's of ours. */
-static uint64_t fresh_id(const struct local_store *store)
+uint64_t store_topics_fresh_id(const struct local_store *store)
 {
     uint64_t id = 0;
     do {
@@ -451,13 +608,21 @@ static bool is_full(struct local_store *store)
     return full;
 }
 
+enum err store_topics_admit(struct local_store *store)
+{
+    if (store_append_admit(store) != ERR_OK || is_full(store)) {
+        return ERR_BUSY;
+    }
+    return store_space_refuses(store) ? ERR_FULL : ERR_OK;
+}
+
 enum err store_topics_open(struct store *base,
                            struct str name,
                            bool create,
                            struct store_topic **out)
 {
     struct local_store *store = store_of(base);
-    struct local_topic *topic = store_topics_find(store, name);
+    struct local_topic *topic = store_topics_find(store, NULL, name);
     if (topic != NULL) {
         *out = &topic->base;
         return ERR_OK;
@@ -465,18 +630,16 @@ enum err store_topics_open(struct store *base,
     if (!create) {
         return ERR_NOT_FOUND;
     }
-    if (store_append_admit(store) != ERR_OK || is_full(store)) {
-        return ERR_BUSY;
-    }
-    if (store_space_refuses(store)) {
-        return ERR_FULL;
+    enum err err = store_topics_admit(store);
+    if (err != ERR_OK) {
+        return err;
     }
     struct topic_conf conf = {
-        .id = fresh_id(store),
+        .id = store_topics_fresh_id(store),
         .created_ms = clock_wall_ms(),
         .name = name,
     };
-    enum err err = store_topics_make(store, &conf, true, &topic);
+    err = store_topics_make(store, &conf, true, &topic);
     if (err != ERR_OK) {
         return ERR_NOMEM;
     }
@@ -498,22 +661,13 @@ void store_topics_each(struct store *base,
     }
 }
 
-/* Out of sight, until the deletion is durable or failed. */
-static void hide(struct local_topic *topic)
-{
-    topic->deleted = true;
-    name_remove(topic);
-    list_remove(&topic->cursor_link);
-    store_list_move(&topic->store->deleted, &topic->link);
-}
-
 bool store_topics_unused(const struct store_topic *base)
 {
     const struct local_topic *topic = (const struct local_topic *)base;
     CHECK(topic->magic == STORE_TOPIC_MAGIC);
     /* One that is doomed waits for its announcement, and must not wait long. */
     return topic->announced == ANNOUNCED_NOT && topic->doomed == NULL &&
-           !topic->deleted && topic->holds == 0;
+           !topic->deleted && topic->holds == 0; /* so it has no views */
 }
 
 void store_topics_unmake(struct store_topic *base)
@@ -544,64 +698,11 @@ void store_topics_delete(struct store_topic *base, struct store_op *op)
             return;
         }
         topic = doomed;
-        topic->deleted = false;
-        name_insert(topic);
-        store_list_move(&store->topics, &topic->link);
+        show(topic);
     }
-    void *body = NULL;
-    err = store_append_put(topic, JOURNAL_DELETE, 0, &body);
-    if (err != ERR_OK) {
+    if (store_append_delete(topic, op) != ERR_OK) {
         store_append_finish(store, op, ERR_BUSY);
         return;
     }
-    journal_put_end(store->journal);
-    (void)store_append_note(topic, CHANGE_DELETE, op);
     hide(topic);
-}
-
-void store_topics_configure(struct store_topic *base,
-                            struct str settings,
-                            const struct store_retention *retention,
-                            struct store_op *op)
-{
-    struct local_topic *topic = store_topic_of(base);
-    struct local_store *store = topic->store;
-    op->topic = base;
-    enum err err = store_append_admit(store);
-    if (err == ERR_OK && settings.size > STORE_SETTINGS_MAX) {
-        err = ERR_TOO_LARGE;
-    }
-    if (err != ERR_OK) {
-        store_append_finish(store, op, err);
-        return;
-    }
-    struct topic_conf conf = store_topics_conf(topic);
-    conf.settings = settings;
-    conf.retain_age_ms = retention->age_ms;
-    conf.retain_bytes = retention->bytes;
-    conf.retain_count = retention->count;
-    conf.discard_old = retention->discard_old;
-    void *body = NULL;
-    struct undo *undo = store_append_undo(topic);
-    if (undo == NULL) {
-        goto fail;
-    }
-    err = store_append_put(topic, JOURNAL_TOPIC, topic_conf_body_size(&conf),
-                           &body);
-    if (err != ERR_OK) {
-        goto fail;
-    }
-    topic_conf_body_write(&conf, body);
-    journal_put_end(store->journal);
-    store_append_note(topic, CHANGE_CONFIGURE, op)->undo = undo;
-    store_append_undo_push(&topic->settings, undo);
-    if (store_topics_set(topic, &conf) != ERR_OK) {
-        /* The journal has it; so has recovery. */
-        store_local_internal_break(store, ERR_NOMEM);
-    }
-    return;
-
-fail:
-    store_append_undo_free(undo);
-    store_append_finish(store, op, ERR_BUSY);
 }

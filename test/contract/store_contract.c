@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "contract/store_contract_read.h"
+#include "contract/store_contract_view.h"
 #include "contract/world.h"
 
 #include <setjmp.h>
@@ -450,10 +451,15 @@ int store_contract_run(const struct store_contract *contract)
     };
     static struct loop_test tests[LOOP_TESTS_MAX];
     size_t count = sizeof(first) / sizeof(first[0]);
-    CHECK(count + store_contract_read_count <= LOOP_TESTS_MAX);
+    CHECK(count + store_contract_read_count + store_contract_view_count <=
+          LOOP_TESTS_MAX);
     memcpy(tests, first, sizeof(first));
     memcpy(tests + count, store_contract_read_tests,
            store_contract_read_count * sizeof(tests[0]));
+    count += store_contract_read_count;
+    memcpy(tests + count, store_contract_view_tests,
+           store_contract_view_count * sizeof(tests[0]));
+    count += store_contract_view_count;
     tested = contract;
-    return loop_run_tests(tests, count + store_contract_read_count);
+    return loop_run_tests(tests, count);
 }

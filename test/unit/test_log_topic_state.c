@@ -98,7 +98,7 @@ static void what_is_in_force_is_never_written_over(void **state)
     assert_int_equal(believed(fixture, 6), 6);
     assert_int_equal(believed(fixture, 7), 7);
     assert_int_equal(log_fixture_size(fixture, "cmd"), 8192);
-    assert_int_equal(topic_state_sync(fixture->directory), ERR_OK);
+    assert_int_equal(topic_state_sync(fixture->directory, true), ERR_OK);
 }
 
 static void stale_slots_are_emptied(void **state)
@@ -239,7 +239,7 @@ static void a_write_that_failed_leaves_what_is_in_force(void **state)
 static void a_sync_of_what_is_not_there_fails(void **state)
 {
     struct log_fixture *fixture = *state;
-    assert_int_equal(topic_state_sync(fixture->directory), ERR_IO);
+    assert_int_equal(topic_state_sync(fixture->directory, true), ERR_IO);
 }
 
 int main(void)

@@ -38,6 +38,9 @@ struct model {
     uint64_t oldest;
     uint64_t next; /* the cursor as it was last noted or moved */
     bool exists;   /* something of it was acknowledged */
+    bool view_made;
+    bool view_exists;   /* as `exists`, of its view */
+    uint64_t view_next; /* as `next`, of its view */
 };
 
 struct sweep {
@@ -125,6 +128,76 @@ static void move(struct sweep *sweep, uint32_t which, uint64_t next)
     assert_int_equal(topic->cursor.next, model->next);
 }
 
+/* The view of a topic, made if need be; NULL when the store refuses. */
+static struct store_topic *view_of(struct sweep *sweep, uint32_t which)
+{
+    struct model *model = &sweep->models[which];
+    struct store_topic *topic = topic_of(sweep, which);
+    struct store_topic *view = NULL;
+    if (topic == NULL) {
+        return NULL;
+    }
+    enum err err = store_view_open(topic, STR("v"), true, &view);
+    assert_true(err == ERR_OK || err == ERR_BUSY || err == ERR_FULL);
+    if (err == ERR_OK && !model->view_made) {
+        model->view_made = true;
+        model->view_next = model->end;
+        assert_int_equal(view->cursor.next, model->end);
+    }
+    return view;
+}
+
+/* What of a view is to be done. */
+enum view_work { VIEW_SET, VIEW_HOLD, VIEW_MOVE, VIEW_DROP };
+
+static void view_do(struct sweep *sweep, uint32_t which, enum view_work work)
+{
+    struct store_wait wait;
+    struct model *model = &sweep->models[which];
+    struct store_topic *view = view_of(sweep, which);
+    struct store_retention none = {0};
+    if (view == NULL) {
+        return;
+    }
+    store_wait_init(&wait, DURABILITY_DISK);
+    switch (work) {
+    case VIEW_SET:
+        store_topic_configure(view, STR("url x\n"), &none, &wait.op);
+        break;
+    case VIEW_HOLD:
+        store_view_hold(view, !view->hold, &wait.op);
+        break;
+    case VIEW_MOVE:
+        store_cursor_move(view, model->oldest, &wait.op);
+        break;
+    case VIEW_DROP:
+        store_view_delete(view, &wait.op);
+        break;
+    }
+    if (store_wait_run(sweep->io, &wait) != ERR_OK) {
+        return;
+    }
+    model->exists = true;
+    model->view_exists = true;
+    if (work == VIEW_MOVE) {
+        model->view_next = model->oldest;
+    } else if (work == VIEW_DROP) {
+        model->view_exists = false;
+        model->view_made = false;
+    }
+}
+
+static void view_deliver(struct sweep *sweep, uint32_t which, uint64_t next)
+{
+    struct model *model = &sweep->models[which];
+    struct store_topic *view = view_of(sweep, which);
+    if (view != NULL && next <= model->end && next >= model->view_next) {
+        struct store_cursor cursor = {.next = next};
+        store_cursor_store(view, &cursor);
+        model->view_next = next;
+    }
+}
+
 static void purge(struct sweep *sweep, uint32_t which, uint64_t before)
 {
     struct store_wait wait;
@@ -142,6 +215,9 @@ static void purge(struct sweep *sweep, uint32_t which, uint64_t before)
         }
         if (before > model->next) {
             model->next = before;
+        }
+        if (before > model->view_next) {
+            model->view_next = before;
         }
     }
     assert_int_equal(topic->bounds.oldest, model->oldest);
@@ -190,16 +266,35 @@ static void checkpoint(struct sweep *sweep)
     }
 }
 
+/* Check a topic's view against the topic's model. */
+static void verify_view(struct model *model, struct store_topic *topic)
+{
+    struct store_topic *view = NULL;
+    enum err err = store_view_open(topic, STR("v"), false, &view);
+    if (err == ERR_NOT_FOUND) {
+        assert_false(model->view_exists);
+        model->view_made = false;
+        return;
+    }
+    assert_int_equal(err, ERR_OK);
+    assert_true(model->view_made);
+    assert_int_equal(view->cursor.next, model->view_next);
+    assert_int_equal(view->bounds.oldest, model->oldest);
+    assert_int_equal(view->bounds.end, model->end);
+}
+
 /* Check a topic against its model. */
 static void verify_topic(struct sweep *sweep, uint32_t which)
 {
-    const struct model *model = &sweep->models[which];
+    struct model *model = &sweep->models[which];
     struct store_topic *topic =
         store_place_find(sweep->place.store, names[which]);
     if (topic == NULL) {
         assert_false(model->exists);
+        model->view_made = false;
         return;
     }
+    verify_view(model, topic);
     struct store_reader *reader = NULL;
     struct record record;
     assert_int_equal(topic->bounds.oldest, model->oldest);
@@ -232,9 +327,13 @@ static void work(struct sweep *sweep)
         append(sweep, 0, 40);
         append(sweep, 1, 3);
         deliver(sweep, 0, 20 + round * 40);
+        view_do(sweep, 0, VIEW_SET);
         append(sweep, 0, 1);
         configure(sweep, 1);
+        view_deliver(sweep, 0, 30 + round * 40);
         checkpoint(sweep);
+        view_do(sweep, 0, VIEW_MOVE);
+        view_do(sweep, 1, VIEW_SET); /* goes with its topic */
         move(sweep, 0, 15 + round * 10);
         append(sweep, 1, 50);
         append(sweep, 1, 60); /* its tail is flushed before the checkpoint, so
@@ -244,7 +343,11 @@ static void work(struct sweep *sweep)
         drop(sweep, 2);
         append(sweep, 2, 4);
         deliver(sweep, 2, 2);
+        view_do(sweep, 2, VIEW_SET);
+        view_do(sweep, 2, VIEW_DROP);
+        view_do(sweep, 2, VIEW_HOLD); /* another one of its name */
         checkpoint(sweep);
+        view_deliver(sweep, 2, 4);
         drop(sweep, 1);
         append(sweep, 1, 5);
         if (sweep->place.fatal_count > 0) {
