@@ -618,3 +618,48 @@ enum err json_scan_decode(const struct json_scan_value *value,
     *out_text = str_cut(buf_str(memory), start, memory->size - start);
     return ERR_OK;
 }
+
+/* Take the escape at `*index`: its bytes, at most 4, go to `memory`.
+ * Errors: ERR_INVALID  a lone surrogate */
+static enum err take_escape(struct str text, size_t *index, struct buf *memory)
+{
+    buf_clear(memory);
+    if (text.data[*index + 1] == 'u') {
+        return decode_unicode(text, index, memory);
+    }
+    buf_append_byte(memory, plain_escape(text.data[*index + 1]));
+    *index += 2;
+    return ERR_OK;
+}
+
+bool json_scan_starts(const struct json_scan_value *value,
+                      struct str start,
+                      bool whole)
+{
+    struct str text = str_cut(value->text, 1, value->text.size - 2);
+    char bytes[8];
+    struct buf memory = {.data = bytes, .capacity = sizeof(bytes)};
+    size_t index = 0;
+
+    if (!value->escaped) {
+        return str_starts(text, start) && (!whole || text.size == start.size);
+    }
+    while (index < text.size && start.size > 0) {
+        struct str piece = str_cut(text, index, 1);
+        if (piece.data[0] != '\\') {
+            index++;
+        } else if (take_escape(text, &index, &memory) == ERR_OK) {
+            piece = buf_str(&memory);
+        } else {
+            return false;
+        }
+        /* A start that ends inside of a character is one nevertheless. */
+        size_t size = piece.size < start.size ? piece.size : start.size;
+        if (!str_equal(str_cut(piece, 0, size), str_cut(start, 0, size)) ||
+            (whole && size < piece.size)) {
+            return false;
+        }
+        start = str_cut(start, size, start.size);
+    }
+    return start.size == 0 && (!whole || index == text.size);
+}

@@ -117,6 +117,13 @@ MUST_CHECK enum err json_scan_decode(const struct json_scan_value *value,
                                      struct buf *memory,
                                      struct str *out_text);
 
+/* Tell whether a string value, decoded, begins with `start`, and is that and no
+ * more if `whole`. Allocates nothing, and reads no more than is needed. A lone
+ * surrogate is like nothing. */
+bool json_scan_starts(const struct json_scan_value *value,
+                      struct str start,
+                      bool whole);
+
 /* The text of a string value. Without escapes it borrows the scanned text;
  * else it is decoded behind what `memory` has, which must have room for it
  * (value->text.size bytes) and not move while the slice is used.

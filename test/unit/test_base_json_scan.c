@@ -408,6 +408,39 @@ static void lone_surrogates_are_refused(void **state)
     buf_fini(&memory);
 }
 
+/* Whether the string begins with the start, and is it. */
+static void
+expect_start(const char *string, const char *start, bool begins, bool is)
+{
+    struct json_scan_value value;
+
+    assert_int_equal(scan_whole(str_from(string), &value), ERR_OK);
+    if (json_scan_starts(&value, str_from(start), false) != begins ||
+        json_scan_starts(&value, str_from(start), true) != is) {
+        fail_msg("%s and %s", string, start);
+    }
+}
+
+static void strings_are_compared_decoded(void **state)
+{
+    (void)state;
+    expect_start("\"\"", "", true, true);
+    expect_start("\"abc\"", "", true, false);
+    expect_start("\"abc\"", "ab", true, false);
+    expect_start("\"abc\"", "abc", true, true);
+    expect_start("\"abc\"", "abcd", false, false);
+    expect_start("\"a\\u0062c\"", "abc", true, true);
+    expect_start("\"a\\u0062c\"", "ab", true, false);
+    expect_start("\"a\\u0062c\"", "ac", false, false);
+    expect_start("\"a\\u0062\"", "abc", false, false);
+    expect_start("\"\\n\\/\\\\\"", "\n/\\", true, true);
+    expect_start("\"\\ud83d\\ude00!\"", "\xf0\x9f\x98\x80!", true, true);
+    expect_start("\"\\ud83d\\ude00\"", "\xf0\x9f", true, false);
+    expect_start("\"\\u00e9\"", "\xc3", true, false);
+    expect_start("\"x\\ud83d\"", "x\xed\xa0\xbd", false, false);
+    expect_start("\"x\\ud83d\"", "x", true, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -424,6 +457,7 @@ int main(void)
         cmocka_unit_test(strings_are_decoded),
         cmocka_unit_test(plain_strings_are_not_copied),
         cmocka_unit_test(lone_surrogates_are_refused),
+        cmocka_unit_test(strings_are_compared_decoded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
