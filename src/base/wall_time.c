@@ -1,61 +1,15 @@
 /* Points in time as people and the API write them.
  *
- * Days are counted in the proleptic Gregorian calendar, with years that begin
- * in March, so that the leap day is the last of its year.
- *
  * SPDX-License-Identifier: MIT
  */
 #include "base/wall_time.h"
 
+#include "base/date.h"
+
 #include <stdbool.h>
 
-enum {
-    MS_PER_DAY = 86400000,
-    DAYS_PER_ERA = 146097, /* 400 years */
-    DAYS_TO_1970 = 719468, /* from 0000-03-01 */
-};
+enum { MS_PER_DAY = 86400000 };
 #define TIME_MS_MAX UINT64_C(253402300799999) /* the end of 9999 */
-
-static int64_t days_from_date(int64_t year, int64_t month, int64_t day)
-{
-    int64_t shifted = month <= 2 ? year - 1 : year;
-    int64_t era = shifted / 400;
-    int64_t year_of_era = shifted - era * 400;
-    int64_t month_from_march = month > 2 ? month - 3 : month + 9;
-    int64_t day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    int64_t day_of_era =
-        year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-
-    return era * DAYS_PER_ERA + day_of_era - DAYS_TO_1970;
-}
-
-struct date {
-    int64_t year;
-    int64_t month;
-    int64_t day;
-};
-
-static struct date date_from_days(int64_t days)
-{
-    int64_t shifted = days + DAYS_TO_1970;
-    int64_t era = shifted / DAYS_PER_ERA;
-    int64_t day_of_era = shifted - era * DAYS_PER_ERA;
-    int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 -
-                           day_of_era / 146096) /
-                          365;
-    int64_t day_of_year =
-        day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    int64_t month_from_march = (5 * day_of_year + 2) / 153;
-    struct date date = {
-        .year = year_of_era + era * 400,
-        .month =
-            month_from_march < 10 ? month_from_march + 3 : month_from_march - 9,
-        .day = day_of_year - (153 * month_from_march + 2) / 5 + 1,
-    };
-
-    date.year += date.month <= 2 ? 1 : 0;
-    return date;
-}
 
 /* Take `count` digits; sets `*bad` when they are not there. */
 static int64_t take_digits(struct str *text, size_t count, bool *bad)
@@ -142,15 +96,6 @@ static enum err parse_unix(struct str text, uint64_t *out_unix_ms)
     return ERR_OK;
 }
 
-static int64_t days_of_month(int64_t year, int64_t month)
-{
-    int64_t next_year = month == 12 ? year + 1 : year;
-    int64_t next_month = month == 12 ? 1 : month + 1;
-
-    return days_from_date(next_year, next_month, 1) -
-           days_from_date(year, month, 1);
-}
-
 enum err wall_time_parse(struct str text, uint64_t *out_unix_ms)
 {
     bool bad = false;
@@ -172,11 +117,11 @@ enum err wall_time_parse(struct str text, uint64_t *out_unix_ms)
     int64_t ms = take_fraction(&text, &bad);
     int64_t east_ms = take_offset(&text, &bad);
     if (bad || text.size > 0 || month < 1 || month > 12 || day < 1 ||
-        day > days_of_month(year, month) || hour > 23 || minute > 59 ||
+        day > date_month_size(year, month) || hour > 23 || minute > 59 ||
         second > 60) {
         return ERR_INVALID;
     }
-    int64_t days = days_from_date(year, month, day);
+    int64_t days = date_to_days(year, month, day);
     int64_t of_day = ((hour * 60 + minute) * 60 + second) * 1000 + ms;
     int64_t unix_ms = days * MS_PER_DAY + of_day - east_ms;
     if (unix_ms < 0 || unix_ms > (int64_t)TIME_MS_MAX) {
