@@ -188,6 +188,9 @@ void api_handle(void *context,
                        "a topic is 1 to 128 of A-Z a-z 0-9 . _ - and not . or "
                        "..",
                        NULL);
+    } else if (route->method != HTTP_METHOD_GET &&
+               topic_is_internal(request.segments[0])) {
+        answer_problem(exchange, 403, "this topic is OPQ's own", NULL);
     } else if (says_too_much(route, exchange)) {
         answer_problem(exchange, 400,
                        "this call takes neither a body nor Opq- headers: its "
@@ -264,6 +267,27 @@ bool api_query_number(const struct api_request *request,
     }
     (void)snprintf(detail, sizeof(detail), "%s must be a number from 0 to %llu",
                    name, (unsigned long long)max);
+    answer_problem(request->exchange, 400, detail, NULL);
+    return false;
+}
+
+bool api_query_flag(const struct api_request *request,
+                    const struct form *form,
+                    const char *name,
+                    bool *flag)
+{
+    const struct form_field *field = form_find(form, str_from(name));
+    char detail[96];
+
+    if (field == NULL) {
+        return true;
+    }
+    bool yes = str_equal(field->value, STR("yes"));
+    if (yes || str_equal(field->value, STR("no"))) {
+        *flag = yes;
+        return true;
+    }
+    (void)snprintf(detail, sizeof(detail), "%s must be yes or no", name);
     answer_problem(request->exchange, 400, detail, NULL);
     return false;
 }

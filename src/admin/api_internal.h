@@ -167,6 +167,13 @@ bool api_query_number(const struct api_request *request,
                       uint64_t max,
                       uint64_t *value);
 
+/* Read a yes or no of the query; `*flag` stays when it is not given. Answers
+ * and returns false when it is neither. */
+bool api_query_flag(const struct api_request *request,
+                    const struct form *form,
+                    const char *name,
+                    bool *flag);
+
 /* --- handlers ------------------------------------------------------------- */
 
 /* GET /healthz. */

@@ -30,6 +30,7 @@ struct list_call {
     uint32_t limit;
     uint32_t found_max; /* names of a shard: one more than `limit`, or none */
     char after[TOPIC_NAME_MAX + 1];
+    bool internal;  /* those that are OPQ's own, too */
     uint64_t total; /* topics in all */
     /* Of the shard where it is: the smallest names, ascending. */
     struct store_topic **found; /* owned; borrowed pointers, valid during the
@@ -80,6 +81,9 @@ static void list_visit(void *context, struct store_topic *stored)
 {
     struct list_call *list = context;
 
+    if (!list->internal && topic_is_internal(stored->name_str)) {
+        return;
+    }
     list->total++;
     if (topic_of(stored) == NULL ||
         (list->after[0] != '\0' && strcmp(stored->name, list->after) <= 0)) {
@@ -267,8 +271,10 @@ static void list_finish(struct api_call *call)
     to->failed = to->failed || list->text.failed;
 }
 
-static void
-list_start(const struct api_request *request, uint32_t limit, struct str after)
+static void list_start(const struct api_request *request,
+                       uint32_t limit,
+                       struct str after,
+                       bool internal)
 {
     struct api_call *call =
         api_call_create(request, sizeof(struct list_call), list_run);
@@ -284,6 +290,7 @@ list_start(const struct api_request *request, uint32_t limit, struct str after)
     list->reading.gone = list_gone;
     list->reading.stopping = list_stopping;
     list->limit = limit;
+    list->internal = internal;
     list->found_max = limit > 0 ? limit + 1 : 0;
     if (after.size > 0) {
         memcpy(list->after, after.data, after.size);
@@ -299,15 +306,18 @@ list_start(const struct api_request *request, uint32_t limit, struct str after)
 
 void api_list_get(const struct api_request *request)
 {
-    static const char *const known[] = {"limit", "after", NULL};
+    static const char *const known[] = {"limit", "after", "internal", NULL};
     struct form form = {0};
     uint64_t limit = API_PAGE_DEFAULT;
+    bool internal = false;
 
     if (api_query(request, known, &form) &&
-        api_query_number(request, &form, "limit", API_PAGE_MAX, &limit)) {
+        api_query_number(request, &form, "limit", API_PAGE_MAX, &limit) &&
+        api_query_flag(request, &form, "internal", &internal)) {
         const struct form_field *after = form_find(&form, STR("after"));
         struct str name = after != NULL ? after->value : (struct str){NULL, 0};
-        list_start(request, (uint32_t)limit, str_cut(name, 0, TOPIC_NAME_MAX));
+        list_start(request, (uint32_t)limit, str_cut(name, 0, TOPIC_NAME_MAX),
+                   internal);
     }
     form_fini(&form);
 }

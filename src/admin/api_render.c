@@ -261,6 +261,12 @@ static void append_delivery(const struct topic *topic, struct buf *to)
     struct delivery_view view;
     struct buf words = {0};
 
+    if (topic_is_internal(topic->store->name_str)) {
+        buf_append_c(to, ",\"state\":\"internal\",\"because\":\"it is OPQ's "
+                         "own and is not delivered\",\"in_flight\":0,"
+                         "\"attempts\":0");
+        return;
+    }
     deliverer_view(topic, &view);
     json_text_append_text(to, "state", str_from(state_name(view.state)));
     if (api_render_lag(topic->store) == 0 && view.state != DELIVERY_SENDING) {

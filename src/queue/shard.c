@@ -76,14 +76,16 @@ static enum err attach(struct shard *shard, struct store_topic *stored)
         topic_destroy(topic);
         return err;
     }
-    shard->topic_count++;
+    shard->topic_count += topic_is_internal(stored->name_str) ? 0 : 1;
     return ERR_OK;
 }
 
 static void detach(struct shard *shard, struct topic *topic)
 {
-    CHECK(shard->topic_count > 0);
-    shard->topic_count--;
+    if (!topic_is_internal(topic->store->name_str)) {
+        CHECK(shard->topic_count > 0);
+        shard->topic_count--;
+    }
     shard->topic_removed(shard, topic);
     topic_destroy(topic);
 }

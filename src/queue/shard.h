@@ -50,7 +50,7 @@ struct shard {
     enum err (*topic_added)(struct shard *shard, struct topic *topic);
     /* A topic goes: end its delivery. */
     void (*topic_removed)(struct shard *shard, struct topic *topic);
-    uint32_t topic_count;
+    uint32_t topic_count; /* without internal ones */
     uint32_t calls; /* under way from here */
     bool stopping;  /* nothing new is taken */
 };

@@ -604,3 +604,12 @@ def test_setting_given_twice_or_unknown_is_refused_wherever_it_is(opq):
                         '\r\nOpq-Timeout: 2s\r\n\r\n')
         problem(connection.read_response(), 400)
     problem(opq.get(path), 404)
+
+
+def test_topics_of_opqs_own_are_not_changed(opq):
+    for method, path in (('PUT', ''), ('DELETE', ''), ('POST', '/pause'),
+                         ('POST', '/resume'), ('POST', '/purge')):
+        problem(opq.request(method, f'/opq/topics/.opq.x{path}'), 403)
+    problem(opq.get('/opq/topics/.opq.x'), 404)
+    problem(opq.get('/opq/topics?internal=maybe'), 400)
+    assert opq.get('/opq/topics?internal=yes').json()['total'] == 0
