@@ -26,6 +26,7 @@ struct pipeline {
     struct http_client *client;  /* owned */
     struct listener *listener;   /* owned */
     struct deliverer *deliverer; /* owned */
+    struct scheduler *scheduler; /* owned */
     bool delivering;             /* pipeline_deliver() was called */
     bool draining;
     bool server_drained;
@@ -62,6 +63,11 @@ struct http_server *pipeline_server(struct pipeline *pipeline)
 struct listener *pipeline_listener(struct pipeline *pipeline)
 {
     return pipeline->listener;
+}
+
+struct scheduler *pipeline_scheduler(struct pipeline *pipeline)
+{
+    return pipeline->scheduler;
 }
 
 /* --- topics come and go --------------------------------------------------- */
@@ -134,6 +140,7 @@ void pipeline_destroy(struct pipeline *pipeline)
     http_client_destroy(pipeline->client);
     http_server_destroy(pipeline->server);
     listener_destroy(pipeline->listener);
+    scheduler_destroy(pipeline->scheduler);
     /* Closing a socket takes a turn. */
     while (io_busy(pipeline->io)) {
         io_run_turn(pipeline->io, -1);
@@ -190,6 +197,12 @@ static enum err open_parts(struct pipeline *pipeline)
     if (err != ERR_OK) {
         return err;
     }
+    const struct scheduler_options scheduler = {
+        .shard = &pipeline->shard, .recorder = options->listener.recorder};
+    err = scheduler_create(&scheduler, &pipeline->scheduler);
+    if (err != ERR_OK) {
+        return err;
+    }
     options->http.io = pipeline->io;
     options->http.handle = handle;
     options->http.open_body = open_body;
@@ -215,7 +228,8 @@ enum err pipeline_open(struct pipeline *pipeline)
     if (err != ERR_OK) {
         return err;
     }
-    return shard_attach_topics(&pipeline->shard);
+    err = shard_attach_topics(&pipeline->shard);
+    return err == ERR_OK ? scheduler_load(pipeline->scheduler) : err;
 }
 
 enum err pipeline_listen(struct pipeline *pipeline, int fd, bool secure)
@@ -247,6 +261,9 @@ enum err pipeline_deliver(struct pipeline *pipeline)
     CHECK(!pipeline->delivering);
     pipeline->delivering = true;
     store_topic_each(pipeline->store, deliver_one, &walk);
+    if (walk.err == ERR_OK) {
+        scheduler_start(pipeline->scheduler);
+    }
     return walk.err;
 }
 
@@ -295,6 +312,7 @@ static void stop_arrived(struct io_task *task)
     pipeline->draining = true;
     pipeline->shard.stopping = true;
     io_hook_add(pipeline->io, &pipeline->drain_hook);
+    scheduler_stop(pipeline->scheduler);
     http_server_drain(pipeline->server, server_drained, pipeline);
     deliverer_drain(pipeline->deliverer, deliverer_drained, pipeline);
 }
@@ -321,7 +339,8 @@ static void drain_look(struct io_hook *hook)
 
     if (!pipeline->server_drained || !pipeline->deliverer_drained ||
         pipeline->shard.calls > 0 ||
-        listener_stats(pipeline->listener)->pending > 0) {
+        listener_stats(pipeline->listener)->pending > 0 ||
+        !scheduler_idle(pipeline->scheduler)) {
         return;
     }
     pipeline->counted = true;

@@ -1,5 +1,5 @@
 /* The pipeline of one shard, put together: loop, store, HTTP server, listener,
- * deliverer, HTTP client.
+ * deliverer, HTTP client, scheduler.
  *
  *     create -> open (recovers) -> listen* -> deliver -> run -> destroy
  *                                              stop (any thread) ^
@@ -22,6 +22,7 @@
 #include "http/server.h"
 #include "queue/deliverer.h"
 #include "queue/listener.h"
+#include "queue/scheduler.h"
 #include "queue/shard.h"
 #include "store/store.h"
 #include "sys/io.h"
@@ -61,7 +62,8 @@ MUST_CHECK enum err pipeline_create(const struct pipeline_options *options,
 /* Free it. Accepts NULL. It was never opened, or pipeline_run() returned. */
 void pipeline_destroy(struct pipeline *pipeline);
 
-/* Open the store, attach its topics, make server, client and deliverer.
+/* Open the store, attach its topics, make server, client, deliverer and
+ * scheduler.
  * Blocks: on recovery.
  * Errors: those of store_open(); of http_client_create(); ERR_NOMEM */
 MUST_CHECK enum err pipeline_open(struct pipeline *pipeline);
@@ -72,7 +74,7 @@ MUST_CHECK enum err pipeline_open(struct pipeline *pipeline);
 MUST_CHECK enum err
 pipeline_listen(struct pipeline *pipeline, int fd, bool secure);
 
-/* Begin delivering what is there. */
+/* Begin delivering what is there, and running what is due. */
 MUST_CHECK enum err pipeline_deliver(struct pipeline *pipeline);
 
 /* Run the loop until it has stopped. */
@@ -92,6 +94,8 @@ struct deliverer *pipeline_deliverer(struct pipeline *pipeline);
 struct http_server *pipeline_server(struct pipeline *pipeline);
 /* As pipeline_shard(). */
 struct listener *pipeline_listener(struct pipeline *pipeline);
+/* As pipeline_shard(). */
+struct scheduler *pipeline_scheduler(struct pipeline *pipeline);
 /* The pipeline of a shard. */
 struct pipeline *pipeline_of(struct shard *shard);
 

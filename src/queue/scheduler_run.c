@@ -1,0 +1,394 @@
+/* Runs of schedules: when they are due, and how they are made.
+ *
+ * One timer serves all: it ends when the next run is due, or after a while, for
+ * a look at the wall clock. A look goes over all schedules, makes what is due,
+ * and finds the next. A schedule whose run is under way is passed over; the end
+ * of the run finds its next.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "base/check.h"
+#include "base/diag.h"
+#include "base/wall_time.h"
+#include "queue/scheduler_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct io *io_of(const struct scheduler *scheduler)
+{
+    return scheduler->options.shard->io;
+}
+
+/* --- waiting -------------------------------------------------------------- */
+
+void scheduler_look_in(struct scheduler *scheduler, uint64_t wait_ms)
+{
+    if (!scheduler->started) {
+        return;
+    }
+    wait_ms = wait_ms < SCHEDULER_LOOK_MS ? wait_ms : SCHEDULER_LOOK_MS;
+    uint64_t at_ms = io_now_ms(io_of(scheduler)) + wait_ms;
+    if (scheduler->timer_at_ms == 0 || at_ms < scheduler->timer_at_ms) {
+        scheduler->timer_at_ms = at_ms;
+        io_timer_start(io_of(scheduler), &scheduler->timer, wait_ms);
+    }
+}
+
+/* How long until a schedule is to be looked at; UINT64_MAX: not at all. */
+static uint64_t wait_of(const struct schedule_work *work)
+{
+    const struct scheduler *scheduler = work->scheduler;
+    uint64_t next_ms = work->schedule.next_ms;
+    uint64_t wall_ms = io_wall_ms(io_of(scheduler));
+    uint64_t now_ms = io_now_ms(io_of(scheduler));
+
+    if (next_ms == 0 || work->running || work->changing) {
+        return UINT64_MAX;
+    }
+    uint64_t due_ms = next_ms > wall_ms ? next_ms - wall_ms : 0;
+    uint64_t retry_ms =
+        work->retry_at_ms > now_ms ? work->retry_at_ms - now_ms : 0;
+    return due_ms > retry_ms ? due_ms : retry_ms;
+}
+
+void scheduler_plan(struct schedule_work *work, uint64_t after_ms)
+{
+    struct schedule *schedule = &work->schedule;
+    uint64_t due_ms = schedule->state.due_ms;
+
+    work->retry_at_ms = 0;
+    work->retry_ms = 0;
+    schedule->next_ms = 0;
+    if (schedule->zone == NULL || schedule->state.paused) {
+        return;
+    }
+    /* The clock was set back a little: not again what was made. */
+    if (due_ms > after_ms && due_ms - after_ms < SCHEDULER_BACK_MAX_MS) {
+        after_ms = due_ms;
+    }
+    if (cron_next(&schedule->definition.cron, schedule->zone, after_ms,
+                  &schedule->next_ms) &&
+        !work->running && !work->changing) {
+        scheduler_look_in(work->scheduler, wait_of(work));
+    }
+}
+
+/* --- making a run --------------------------------------------------------- */
+
+static void run_ended(struct push_task *task);
+
+/* Give the push what receivers know the run by.
+ * Borrows: all it is given, as long as the push is used. */
+static void mark_push(const struct scheduler_run *run,
+                      struct push *push,
+                      struct message_options *options,
+                      struct pair pairs[MESSAGE_PAIRS_MAX],
+                      struct buf *memory)
+{
+    struct message *message = &push->message;
+    size_t id_size = 0;
+
+    CHECK(message->header_count + 2 <= MESSAGE_PAIRS_MAX);
+    buf_append_format(memory, "sch_%s_%llu", run->id,
+                      (unsigned long long)run->due_ms);
+    id_size = memory->size;
+    wall_time_write(memory, run->due_ms);
+    struct str text = buf_str(memory);
+    if (message->header_count > 0) {
+        memcpy(pairs, message->headers, message->header_count * sizeof(*pairs));
+    }
+    pairs[message->header_count++] =
+        (struct pair){.key = STR("Opq-Schedule"), .value = str_from(run->id)};
+    pairs[message->header_count++] =
+        (struct pair){.key = STR("Opq-Schedule-Due"),
+                      .value = str_cut(text, id_size, text.size)};
+    message->headers = pairs;
+    *options = (struct message_options){.retries = MESSAGE_RETRIES_UNSET};
+    if (message->options != NULL) {
+        *options = *message->options;
+    }
+    options->id = str_cut(text, 0, id_size);
+    message->options = options;
+}
+
+/* Give a push to its topic.
+ * Errors: as push_task_start() */
+static enum err
+start_push(struct scheduler *scheduler, struct push *push, void *run)
+{
+    struct push_task *task = NULL;
+
+    enum err err = push_task_acquire(&scheduler->pool, &task);
+    if (err != ERR_OK) {
+        return err;
+    }
+    task->ended = run_ended;
+    task->context = run;
+    err = push_task_start(task, push);
+    if (err != ERR_OK) {
+        push_task_release(task);
+    }
+    return err;
+}
+
+/* Begin a run.
+ * Errors: as scheduler_run(), but ERR_NOT_FOUND */
+static enum err begin_run(struct schedule_work *work,
+                          struct scheduler_run *run,
+                          uint64_t due_ms,
+                          struct push_refusal *refusal)
+{
+    struct scheduler *scheduler = work->scheduler;
+    struct pair pairs[MESSAGE_PAIRS_MAX];
+    struct message_options options;
+    struct buf memory = {0};
+    struct push push;
+
+    run->scheduler = scheduler;
+    memcpy(run->id, work->schedule.id, sizeof(run->id));
+    run->number = work->number;
+    run->due_ms = due_ms;
+    enum err err =
+        schedule_read_push(&work->schedule.definition, scheduler->recorder,
+                           io_wall_ms(io_of(scheduler)), &push, refusal);
+    if (err != ERR_OK) {
+        return err;
+    }
+    mark_push(run, &push, &options, pairs, &memory);
+    err = buf_err(&memory);
+    if (err == ERR_OK) {
+        err = start_push(scheduler, &push, run);
+    }
+    buf_fini(&memory);
+    if (err == ERR_TOO_LARGE) {
+        refusal->status = 413;
+        (void)snprintf(refusal->detail, sizeof(refusal->detail), "%s",
+                       push_task_err_text(err));
+        err = ERR_INVALID;
+    }
+    return err;
+}
+
+/* Try again after a while, twice as long each time. */
+static void retry_later(struct schedule_work *work, enum err err)
+{
+    uint64_t wait_ms = work->retry_ms * 2;
+
+    wait_ms =
+        wait_ms > SCHEDULER_RETRY_MIN_MS ? wait_ms : SCHEDULER_RETRY_MIN_MS;
+    wait_ms =
+        wait_ms < SCHEDULER_RETRY_MAX_MS ? wait_ms : SCHEDULER_RETRY_MAX_MS;
+    work->retry_ms = wait_ms;
+    work->retry_at_ms = io_now_ms(io_of(work->scheduler)) + wait_ms;
+    DIAG_DEBUG("schedule_run_waits", "id=%s err=%s", work->schedule.id,
+               err_text(err));
+    scheduler_look_in(work->scheduler, wait_ms);
+}
+
+/* A run is refused, and would be again: go on with the next. */
+static void give_up(struct schedule_work *work,
+                    const struct push_refusal *refusal)
+{
+    struct schedule *schedule = &work->schedule;
+
+    memcpy(schedule->error, refusal->detail, sizeof(schedule->error));
+    schedule->state.fail_count++;
+    schedule->state.due_ms = schedule->next_ms;
+    work->scheduler->stats.runs_refused++;
+    DIAG_WARN("schedule_run_refused", "id=%s; %s", schedule->id,
+              schedule->error);
+    scheduler_plan(work, io_wall_ms(io_of(work->scheduler)));
+    scheduler_note(work);
+}
+
+/* Note how a run ended. */
+static void
+take_result(struct schedule_work *work, struct scheduler_run *run, enum err err)
+{
+    struct schedule *schedule = &work->schedule;
+    uint64_t now_ms = io_wall_ms(io_of(work->scheduler));
+
+    if (run->timed) {
+        work->running = false;
+    }
+    if (err != ERR_OK) {
+        if (run->timed && schedule->next_ms != 0) {
+            retry_later(work, err);
+        }
+        return;
+    }
+    schedule->error[0] = '\0';
+    schedule->state.run_count++;
+    schedule->state.run_ms = now_ms;
+    work->scheduler->stats.runs++;
+    if (run->timed) {
+        schedule->state.due_ms = run->due_ms;
+        scheduler_plan(work, now_ms > run->due_ms ? now_ms : run->due_ms);
+    }
+    scheduler_note(work);
+}
+
+static void run_ended(struct push_task *task)
+{
+    struct scheduler_run *run = task->context;
+    struct schedule_work *work =
+        scheduler_work(run->scheduler, str_from(run->id));
+    enum err err = task->err;
+
+    if (err == ERR_OK) {
+        run->json_size = (size_t)(push_task_json(task, run->json) - run->json);
+    }
+    push_task_release(task);
+    if (work != NULL && work->number == run->number) {
+        take_result(work, run, err);
+    }
+    run->done(run, err);
+}
+
+enum err scheduler_run(struct scheduler *scheduler,
+                       struct str id,
+                       struct scheduler_run *run,
+                       struct push_refusal *out_refusal)
+{
+    struct schedule_work *work = scheduler_work(scheduler, id);
+    uint64_t due_ms = io_wall_ms(io_of(scheduler));
+
+    if (work == NULL || work->schedule.fresh) {
+        return ERR_NOT_FOUND;
+    }
+    /* Not the id of another run by hand, nor of one that was due. */
+    due_ms =
+        due_ms > scheduler->run_now_ms ? due_ms : scheduler->run_now_ms + 1;
+    due_ms += due_ms % 1000 == 0 ? 1 : 0;
+    scheduler->run_now_ms = due_ms;
+    run->timed = false;
+    return begin_run(work, run, due_ms, out_refusal);
+}
+
+/* --- what is due ---------------------------------------------------------- */
+
+static void timed_done(struct scheduler_run *run, enum err err)
+{
+    (void)err;
+    free(run);
+}
+
+static void make_run(struct schedule_work *work)
+{
+    struct scheduler_run *run = calloc(1, sizeof(*run));
+    struct push_refusal refusal;
+
+    if (run == NULL) {
+        retry_later(work, ERR_NOMEM);
+        return;
+    }
+    run->done = timed_done;
+    run->timed = true;
+    enum err err = begin_run(work, run, work->schedule.next_ms, &refusal);
+    if (err == ERR_OK) {
+        work->running = true;
+        return;
+    }
+    free(run);
+    if (err == ERR_INVALID) {
+        give_up(work, &refusal);
+    } else {
+        retry_later(work, err);
+    }
+}
+
+/* A time passed and makes no run. */
+static void miss(struct schedule_work *work, uint64_t now_ms)
+{
+    work->scheduler->stats.runs_missed++;
+    scheduler_plan(work, now_ms);
+}
+
+/* The first look at a schedule: from where its state was noted on. What passed
+ * while nobody looked was missed, however short ago. */
+static void resume(struct schedule_work *work, uint64_t now_ms)
+{
+    struct schedule *schedule = &work->schedule;
+    const struct schedule_state *state = &schedule->state;
+    uint64_t from_ms =
+        state->since_ms > state->due_ms ? state->since_ms : state->due_ms;
+
+    if (from_ms > now_ms && from_ms - now_ms > SCHEDULER_BACK_MAX_MS) {
+        from_ms = now_ms;
+    }
+    scheduler_plan(work, from_ms);
+    if (schedule->next_ms != 0 && schedule->next_ms <= now_ms &&
+        schedule->definition.missed == SCHEDULE_MISSED_SKIP) {
+        miss(work, now_ms);
+    }
+}
+
+static void look_at(struct schedule_work *work, bool corrected, uint64_t now_ms)
+{
+    struct schedule *schedule = &work->schedule;
+
+    if (work->running || work->changing) {
+        return;
+    }
+    if (corrected) {
+        scheduler_plan(work, now_ms);
+    } else if (!work->scheduler->begun) {
+        resume(work, now_ms);
+    }
+    if (schedule->next_ms == 0 || wait_of(work) > 0) {
+        return;
+    }
+    if (schedule->definition.missed == SCHEDULE_MISSED_SKIP &&
+        work->retry_ms == 0 &&
+        now_ms - schedule->next_ms > SCHEDULER_LATE_MAX_MS) {
+        miss(work, now_ms);
+    } else {
+        make_run(work);
+    }
+}
+
+void scheduler_look(struct io_timer *timer)
+{
+    struct scheduler *scheduler = CONTAINER_OF(timer, struct scheduler, timer);
+    uint64_t wall_ms = io_wall_ms(io_of(scheduler));
+    uint64_t now_ms = io_now_ms(io_of(scheduler));
+    uint64_t expected_ms = scheduler->wall_ms + (now_ms - scheduler->look_ms);
+    uint64_t missed = scheduler->stats.runs_missed;
+    uint64_t wait_ms = UINT64_MAX;
+    bool corrected =
+        scheduler->begun && expected_ms > wall_ms + SCHEDULER_BACK_MAX_MS;
+
+    scheduler->timer_at_ms = 0;
+    scheduler->wall_ms = wall_ms;
+    scheduler->look_ms = now_ms;
+    for (uint32_t index = 0; index < scheduler->count; index++) {
+        struct schedule_work *work = scheduler->table[index];
+        look_at(work, corrected, wall_ms);
+        uint64_t wait_one_ms = wait_of(work);
+        wait_ms = wait_one_ms < wait_ms ? wait_one_ms : wait_ms;
+    }
+    scheduler->begun = true;
+    if (wait_ms < UINT64_MAX) {
+        scheduler_look_in(scheduler, wait_ms);
+    }
+    if (scheduler->stats.runs_missed > missed) {
+        DIAG_WARN("schedules_missed", "shard=%u schedules=%llu",
+                  scheduler->options.shard->index,
+                  (unsigned long long)(scheduler->stats.runs_missed - missed));
+    }
+}
+
+void scheduler_start(struct scheduler *scheduler)
+{
+    scheduler->started = true;
+    scheduler_look_in(scheduler, 0);
+}
+
+void scheduler_stop(struct scheduler *scheduler)
+{
+    scheduler->started = false;
+    scheduler->timer_at_ms = 0;
+    io_timer_stop(io_of(scheduler), &scheduler->timer);
+}
