@@ -72,18 +72,11 @@ struct scheduler *pipeline_scheduler(struct pipeline *pipeline)
 
 /* --- topics come and go --------------------------------------------------- */
 
-/* Tell whether the messages of a topic are for anybody outside. */
-static bool is_delivered(const struct store_topic *stored)
-{
-    return !topic_is_internal(stored->name_str) &&
-           !topic_is_dead(stored->name_str);
-}
-
 static enum err topic_added(struct shard *shard, struct topic *topic)
 {
     struct pipeline *pipeline = pipeline_of(shard);
 
-    if (!pipeline->delivering || !is_delivered(topic->store)) {
+    if (!pipeline->delivering || !topic_is_delivered(topic)) {
         return ERR_OK; /* attached by pipeline_deliver(), or never */
     }
     return deliverer_attach(pipeline->deliverer, topic);
@@ -246,10 +239,13 @@ struct deliver_walk {
 static void deliver_one(void *context, struct store_topic *stored)
 {
     struct deliver_walk *walk = context;
+    struct topic *topic = topic_of(stored);
 
-    if (walk->err == ERR_OK && topic_of(stored) != NULL &&
-        is_delivered(stored)) {
-        walk->err = deliverer_attach(walk->deliverer, topic_of(stored));
+    if (walk->err == ERR_OK && topic != NULL && topic_is_delivered(topic)) {
+        walk->err = deliverer_attach(walk->deliverer, topic);
+    }
+    if (stored->parent == NULL) {
+        store_view_each(stored, deliver_one, walk);
     }
 }
 

@@ -63,7 +63,13 @@ struct shard *shard_owner(const struct shard *shard, struct str topic)
     return group->shards[index];
 }
 
-/* Give a store's topic its place in the pipeline. */
+/* Tell whether it is a topic that people know as one. */
+static bool is_counted(const struct store_topic *stored)
+{
+    return stored->parent == NULL && !topic_is_internal(stored->name_str);
+}
+
+/* Give a store's topic or view its place in the pipeline. */
 static enum err attach(struct shard *shard, struct store_topic *stored)
 {
     struct topic *topic = NULL;
@@ -76,38 +82,22 @@ static enum err attach(struct shard *shard, struct store_topic *stored)
         topic_destroy(topic);
         return err;
     }
-    shard->topic_count += topic_is_internal(stored->name_str) ? 0 : 1;
+    shard->topic_count += is_counted(stored) ? 1 : 0;
     return ERR_OK;
 }
 
 static void detach(struct shard *shard, struct topic *topic)
 {
-    if (!topic_is_internal(topic->store->name_str)) {
+    while (!list_empty(&topic->subscriptions)) {
+        detach(shard, CONTAINER_OF(topic->subscriptions.next, struct topic,
+                                   link));
+    }
+    if (is_counted(topic->store)) {
         CHECK(shard->topic_count > 0);
         shard->topic_count--;
     }
     shard->topic_removed(shard, topic);
     topic_destroy(topic);
-}
-
-enum err shard_topic(struct shard *shard,
-                     struct str name,
-                     bool create,
-                     struct topic **out)
-{
-    struct store_topic *stored = NULL;
-    enum err err = store_topic_open(shard->store, name, create, &stored);
-    if (err != ERR_OK) {
-        return err;
-    }
-    if (topic_of(stored) == NULL) {
-        err = attach(shard, stored);
-        if (err != ERR_OK) {
-            return err;
-        }
-    }
-    *out = topic_of(stored);
-    return ERR_OK;
 }
 
 struct attach_walk {
@@ -122,6 +112,89 @@ static void attach_one(void *context, struct store_topic *stored)
     if (walk->err == ERR_OK && topic_of(stored) == NULL) {
         walk->err = attach(walk->shard, stored);
     }
+    if (walk->err == ERR_OK && stored->parent == NULL) {
+        store_view_each(stored, attach_one, walk);
+    }
+}
+
+/* Give a topic its place, with its subscriptions. */
+static enum err attach_all(struct shard *shard, struct store_topic *stored)
+{
+    struct attach_walk walk = {.shard = shard, .err = ERR_OK};
+
+    attach_one(&walk, stored);
+    if (walk.err != ERR_OK && topic_of(stored) != NULL) {
+        detach(shard, topic_of(stored));
+    }
+    return walk.err;
+}
+
+enum err shard_topic(struct shard *shard,
+                     struct str name,
+                     bool create,
+                     struct topic **out)
+{
+    struct store_topic *stored = NULL;
+    enum err err = store_topic_open(shard->store, name, create, &stored);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (topic_of(stored) == NULL) {
+        err = attach_all(shard, stored);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    *out = topic_of(stored);
+    return ERR_OK;
+}
+
+enum err shard_subscription(struct shard *shard,
+                            struct topic *topic,
+                            struct str name,
+                            bool create,
+                            struct topic **out)
+{
+    struct store_topic *view = NULL;
+    enum err err = store_view_open(topic->store, name, create, &view);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (topic_of(view) == NULL) {
+        err = attach(shard, view);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    *out = topic_of(view);
+    return ERR_OK;
+}
+
+void shard_subscription_changed(struct shard *shard, struct topic *subscription)
+{
+    if (topic_is_delivered(subscription) == (subscription->delivery != NULL)) {
+        topic_changed(subscription);
+        return;
+    }
+    if (subscription->delivery != NULL) {
+        shard->topic_removed(shard, subscription);
+        return;
+    }
+    enum err err = shard->topic_added(shard, subscription);
+    if (err != ERR_OK) {
+        DIAG_ERROR("topic_not_delivered", "topic=%s err=%s",
+                   subscription->title, err_text(err));
+    }
+}
+
+void shard_subscription_delete(struct shard *shard,
+                               struct topic *subscription,
+                               struct store_op *op)
+{
+    struct store_topic *view = subscription->store;
+
+    detach(shard, subscription);
+    store_view_delete(view, op);
 }
 
 enum err shard_attach_topics(struct shard *shard)

@@ -91,6 +91,26 @@ MUST_CHECK enum err shard_topic(struct shard *shard,
                                 bool create,
                                 struct topic **out);
 
+/* Find a subscription of a topic of this shard, or make it if `create`.
+ * Errors: as store_view_open() */
+MUST_CHECK enum err shard_subscription(struct shard *shard,
+                                       struct topic *topic,
+                                       struct str name,
+                                       bool create,
+                                       struct topic **out);
+
+/* Begin to deliver a subscription, or end it, as its settings now say. A
+ * failure is told in the log. */
+void shard_subscription_changed(struct shard *shard,
+                                struct topic *subscription);
+
+/* Delete a subscription; it is gone at once, and durably when `op` is done. When
+ * `op` fails, shard_subscription() finds it again.
+ * Borrows: op. */
+void shard_subscription_delete(struct shard *shard,
+                               struct topic *subscription,
+                               struct store_op *op);
+
 /* Attach the topics that the store has, at start.
  * Errors: ERR_NOMEM */
 MUST_CHECK enum err shard_attach_topics(struct shard *shard);

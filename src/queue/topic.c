@@ -14,6 +14,33 @@
 #define DEAD_SUFFIX ".dlq"
 #define INTERNAL_PREFIX ".opq."
 
+/* Give a topic its title; that of a topic is its name.
+ * Errors: ERR_NOMEM */
+static enum err set_title(struct topic *topic)
+{
+    const struct store_topic *store = topic->store;
+
+    if (store->parent == NULL) {
+        topic->title = store->name;
+        return ERR_OK;
+    }
+    size_t size = store->parent->name_str.size + 1 + store->name_str.size + 1;
+    char *title = malloc(size);
+    if (title == NULL) {
+        return ERR_NOMEM;
+    }
+    (void)snprintf(title, size, "%s/%s", store->parent->name, store->name);
+    topic->title = title;
+    return ERR_OK;
+}
+
+static void free_title(struct topic *topic)
+{
+    if (topic->store->parent != NULL) {
+        free((char *)topic->title);
+    }
+}
+
 enum err topic_create(struct store_topic *store, struct topic **out)
 {
     CHECK(store->user == NULL);
@@ -22,24 +49,34 @@ enum err topic_create(struct store_topic *store, struct topic **out)
     if (topic == NULL) {
         return ERR_NOMEM;
     }
+    topic->store = store;
     settings_init(&topic->settings);
-    enum err err = settings_read(store->settings, &topic->settings);
+    enum err err = set_title(topic);
+    if (err == ERR_OK) {
+        err = settings_read(store->settings, &topic->settings);
+    }
     if (err == ERR_NOMEM) {
+        free_title(topic);
         settings_fini(&topic->settings);
         free(topic);
         return err;
     }
     if (err != ERR_OK) {
         /* The topic works with what could be read; setting it anew mends it. */
-        DIAG_WARN("topic_settings_damaged", "topic=%s err=%s", store->name,
+        DIAG_WARN("topic_settings_damaged", "topic=%s err=%s", topic->title,
                   err_text(err));
     }
     topic->settings.retention = store->retention; /* what is acted on */
-    topic->store = store;
+    list_init(&topic->subscriptions);
+    if (store->parent != NULL) {
+        topic->parent = topic_of(store->parent);
+        list_append(&topic->parent->subscriptions, &topic->link);
+        store = store->parent;
+    }
     int size = snprintf(topic->id_prefix, sizeof(topic->id_prefix),
                         "msg_%016" PRIx64 "-", store->id);
     CHECK(size == TOPIC_ID_PREFIX_SIZE);
-    store->user = topic;
+    topic->store->user = topic;
     *out = topic;
     return ERR_OK;
 }
@@ -50,7 +87,10 @@ void topic_destroy(struct topic *topic)
         return;
     }
     CHECK(topic->delivery == NULL);
+    CHECK(list_empty(&topic->subscriptions));
+    list_remove(&topic->link);
     topic->store->user = NULL;
+    free_title(topic);
     settings_fini(&topic->settings);
     free(topic);
 }
@@ -67,6 +107,15 @@ void topic_dead_name(struct str name, char to[TOPIC_NAME_MAX + 1])
     (void)snprintf(to, TOPIC_NAME_MAX + 1, "%.*s-%016" PRIx64 DEAD_SUFFIX,
                    TOPIC_NAME_MAX - HASH_SIZE - SUFFIX_SIZE, name.data,
                    str_hash(name));
+}
+
+bool topic_is_delivered(const struct topic *topic)
+{
+    struct str name = topic_root(topic)->store->name_str;
+
+    return !topic_is_internal(name) && !topic_is_dead(name) &&
+           (topic->parent == NULL ||
+            topic->settings.kind != SETTINGS_KIND_PULL);
 }
 
 bool topic_is_internal(struct str name)

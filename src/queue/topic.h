@@ -1,5 +1,9 @@
 /* A topic as the pipeline sees it: its settings, and who works on it.
  *
+ * A subscription is the same over a view of the topic: messages of the topic,
+ * with a cursor, settings and a delivery of its own. What is said of a topic
+ * here is true of a subscription, unless it says otherwise.
+ *
  * The store keeps the messages and the cursor; this is what hangs on the
  * store's handle (`store_topic->user`). The input side (listener, recorder) and
  * the output side (deliverer) meet here and nowhere else.
@@ -13,6 +17,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/list.h"
 #include "base/str.h"
 #include "queue/settings.h"
 #include "store/store.h"
@@ -20,7 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct delivery; /* the deliverer's state of a topic */
+struct delivery; /* the deliverer's state of a topic or subscription */
 
 struct topic_stats {
     uint64_t delivered;       /* since start */
@@ -30,6 +35,10 @@ struct topic_stats {
 
 struct topic {
     struct store_topic *store; /* borrowed; lives as long as the topic */
+    struct topic *parent;      /* borrowed: of a subscription; else NULL */
+    struct list subscriptions; /* of struct topic, by `link` */
+    struct list link;          /* in parent->subscriptions */
+    const char *title;         /* "topic" or "topic/subscription", for logs */
     struct settings settings;  /* its text goes with a change: look it up */
     struct topic_stats stats;
     struct delivery *delivery; /* the deliverer's; NULL: not attached */
@@ -40,7 +49,8 @@ struct topic {
 
 enum { TOPIC_ID_PREFIX_SIZE = 21 }; /* bytes of it without the NUL */
 
-/* Attach a topic to a store handle that has none, reading its settings.
+/* Attach a topic to a store handle that has none, reading its settings. Of a
+ * view: the topic of its parent has one.
  *
  * Gives:  `*out`, for topic_destroy(), also as `store->user`.
  * Errors: ERR_NOMEM
@@ -48,7 +58,7 @@ enum { TOPIC_ID_PREFIX_SIZE = 21 }; /* bytes of it without the NUL */
 MUST_CHECK enum err topic_create(struct store_topic *store, struct topic **out);
 
 /* Free it, and take it off the store's handle. Accepts NULL. The delivery is
- * detached. */
+ * detached, and there are no subscriptions. */
 void topic_destroy(struct topic *topic);
 
 /* The topic of a store handle. */
@@ -56,6 +66,16 @@ static inline struct topic *topic_of(const struct store_topic *store)
 {
     return store->user;
 }
+
+/* The topic whose messages these are: itself, or a subscription's parent. */
+static inline const struct topic *topic_root(const struct topic *topic)
+{
+    return topic->parent != NULL ? topic->parent : topic;
+}
+
+/* Tell whether there are messages in it for anybody outside: it is none of the
+ * server's own, holds no dead letters, and is not one that clients pull. */
+bool topic_is_delivered(const struct topic *topic);
 
 /* Write the name of the topic of a topic's dead letters, "<t>.dlq", terminated.
  * Of a name that has no room for that, its beginning and a hash of it. */
