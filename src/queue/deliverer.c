@@ -186,6 +186,7 @@ void deliverer_destroy(struct deliverer *deliverer)
     io_timer_stop(deliverer->options.io, &deliverer->wake);
     deliverer_target_clear(deliverer);
     push_task_pool_fini(&deliverer->pushes);
+    sign_fini(&deliverer->sign);
     for (uint32_t i = 0; i < deliverer->options.in_flight_max; i++) {
         outgoing_fini(&deliverer->flights[i].outgoing);
     }

@@ -35,6 +35,7 @@
 #include <stdint.h>
 
 struct deliverer;
+struct secrets;
 struct shard;
 
 struct deliverer_options {
@@ -51,6 +52,8 @@ struct deliverer_options {
     /* Where dead letters and callbacks are pushed from; borrowed. NULL (tests):
      * nothing is ever dead. */
     struct shard *shard;
+    /* What deliveries are signed with; borrowed. NULL: there are none. */
+    const struct secrets *secrets;
 };
 
 struct deliverer_stats {

@@ -27,6 +27,7 @@
 #include "queue/deliverer_parcel.h"
 #include "queue/deliverer_reader.h"
 #include "queue/deliverer_settle.h"
+#include "queue/filter.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -49,7 +50,7 @@ static void say_skipped(const struct delivery *delivery,
 {
     DIAG_WARN("delivery_skipped",
               "topic=%s seq=%" PRIu64 " to=%" PRIu64 " reason=%s",
-              delivery->topic->store->name, first, end - 1, reason);
+              delivery->topic->title, first, end - 1, reason);
 }
 
 /* --- the cursor ----------------------------------------------------------- */
@@ -112,12 +113,30 @@ static enum settings_order order_of(const struct delivery *delivery)
     return delivery->settings->order;
 }
 
+/* One past the last message to deliver; a replay has an end of its own. */
+static uint64_t end_of(const struct delivery *delivery)
+{
+    uint64_t end = delivery->place->bounds.end;
+    uint64_t replay_end = delivery->settings->replay_end;
+
+    return delivery->settings->kind == SETTINGS_KIND_REPLAY && replay_end < end
+               ? replay_end
+               : end;
+}
+
+/* Tell whether each message is one of this delivery, so that the number before
+ * one is that of the message before. */
+static bool is_plain(const struct delivery *delivery)
+{
+    return delivery->topic->parent == NULL &&
+           list_empty(&delivery->topic->subscriptions);
+}
+
 static enum err window_begin(struct delivery *delivery)
 {
-    const struct store_topic *place = delivery->place;
-
-    return window_init(&delivery->window, order_of(delivery), &place->cursor,
-                       place->bounds.end, true);
+    return window_init(&delivery->window, order_of(delivery),
+                       &delivery->place->cursor, end_of(delivery),
+                       is_plain(delivery));
 }
 
 /* Begin anew where the cursor is. Without memory for its ranges they are
@@ -132,7 +151,7 @@ static void restart(struct delivery *delivery)
         struct store_cursor bare = {.next = place->cursor.next,
                                     .attempts = place->cursor.attempts};
         enum err err = window_init(&delivery->window, order_of(delivery), &bare,
-                                   place->bounds.end, true);
+                                   end_of(delivery), is_plain(delivery));
         CHECK(err == ERR_OK); /* it allocates nothing then */
     }
     if (io_timer_running(&delivery->timer)) {
@@ -192,8 +211,8 @@ void deliverer_delivery_follow(struct delivery *delivery)
             ->attempts = place->cursor.attempts;
     }
     mark(delivery);
-    window->end =
-        place->bounds.end > window->scan ? place->bounds.end : window->scan;
+    uint64_t end = end_of(delivery);
+    window->end = end > window->scan ? end : window->scan;
 }
 
 /* --- finding -------------------------------------------------------------- */
@@ -211,7 +230,9 @@ enum err deliverer_delivery_url(struct delivery *delivery,
                                 const char **out_reason)
 {
     struct url_memo *memo = &delivery->deliverer->urls;
-    struct str text = record->message.url;
+    struct str text = delivery->settings->url != NULL
+                          ? str_from(delivery->settings->url)
+                          : record->message.url;
 
     if (url_memo_find(memo, text, out_url)) {
         return ERR_OK;
@@ -254,7 +275,7 @@ static void stumble(struct delivery *delivery, enum err err)
     if ((times & (times - 1)) == 0) {
         DIAG_WARN("delivery_unreadable",
                   "topic=%s seq=%" PRIu64 " times=%u err=%s",
-                  delivery->topic->store->name, delivery->window.scan, times,
+                  delivery->topic->title, delivery->window.scan, times,
                   err_text(err));
     }
     io_timer_start(
@@ -265,6 +286,46 @@ static void stumble(struct delivery *delivery, enum err err)
 static void timer_expired(struct io_timer *timer)
 {
     deliverer_delivery_wake(CONTAINER_OF(timer, struct delivery, timer));
+}
+
+/* Tell whether a mirror gets a message: a share of them, spread evenly, and the
+ * same ones each time. */
+static bool is_sampled(const struct settings *settings, uint64_t sequence)
+{
+    enum { MILLION = 1000000 };
+    struct retry_random random = {.state = sequence};
+
+    return retry_random_next(&random) % MILLION < settings->share_ppm;
+}
+
+/* Tell whether a message is for this delivery: those with a URL are the
+ * topic's, the others its subscriptions'. Mirrors and replays see both. */
+static bool is_wanted(const struct delivery *delivery,
+                      const struct record *record)
+{
+    const struct topic *topic = delivery->topic;
+    const struct settings *settings = delivery->settings;
+    const struct message *message = &record->message;
+    struct str only = message->options != NULL ? message->options->subscription
+                                               : (struct str){0};
+    bool addressed = message->url.size > 0;
+
+    if (topic->parent == NULL) {
+        return addressed;
+    }
+    if (only.size > 0 && !str_equal(only, topic->store->name_str)) {
+        return false;
+    }
+    switch (settings->kind) {
+    case SETTINGS_KIND_PUSH:
+        return !addressed && filter_matches(delivery->filter, message);
+    case SETTINGS_KIND_MIRROR:
+        return is_sampled(settings, record->sequence) &&
+               filter_matches(delivery->filter, message);
+    default:
+        return (addressed || settings->url != NULL) &&
+               filter_matches(delivery->filter, message);
+    }
 }
 
 /* Keep what a message says about its own delivery.
@@ -296,8 +357,13 @@ static enum err found(struct delivery *delivery, const struct record *record)
     const struct message_options *options = record->message.options;
     struct url url;
     const char *reason = NULL;
-    struct parcel *parcel = deliverer_parcel_take(delivery);
 
+    if (!is_wanted(delivery, record)) {
+        window_pass(window, record->sequence + 1);
+        deliverer_delivery_dirty(delivery);
+        return ERR_OK;
+    }
+    struct parcel *parcel = deliverer_parcel_take(delivery);
     if (parcel == NULL) {
         return ERR_NOMEM;
     }
@@ -494,6 +560,42 @@ void deliverer_delivery_work(struct delivery *delivery)
     keep_readers(delivery);
 }
 
+/* Have the filter that the settings say. One that has no sense any more lets
+ * nothing pass, for it was there to keep something out.
+ * Errors: ERR_NOMEM, ERR_INVALID; the filter is as it was */
+static enum err set_filter(struct delivery *delivery)
+{
+    struct filter_problem problem;
+    struct filter *filter = NULL;
+
+    if (delivery->settings->filter != NULL) {
+        enum err err = filter_compile(str_from(delivery->settings->filter),
+                                      &filter, &problem);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    filter_destroy(delivery->filter);
+    delivery->filter = filter;
+    return ERR_OK;
+}
+
+/* Go by what the settings say now. What cannot be had stops the delivery, with
+ * a line in the log. */
+static void apply_settings(struct delivery *delivery)
+{
+    enum err err = set_filter(delivery);
+
+    if (err == ERR_OK) {
+        err = deliverer_limit_set(delivery);
+    }
+    delivery->paused = delivery->settings->paused || err != ERR_OK;
+    if (err != ERR_OK) {
+        DIAG_ERROR("delivery_stopped", "topic=%s err=%s",
+                   delivery->topic->title, err_text(err));
+    }
+}
+
 /* --- for the deliverer ---------------------------------------------------- */
 
 static void watch_moved(struct store_watch *watch)
@@ -522,11 +624,7 @@ static void rest_all(struct delivery *delivery)
 
 void deliverer_delivery_change(struct delivery *delivery)
 {
-    delivery->paused = delivery->settings->paused;
-    if (deliverer_limit_set(delivery) != ERR_OK) {
-        DIAG_WARN("delivery_rate_not_set", "topic=%s err=%s",
-                  delivery->topic->store->name, err_text(ERR_NOMEM));
-    }
+    apply_settings(delivery);
     deliverer_delivery_follow(delivery);
     if (delivery->window.order != order_of(delivery)) {
         restart(delivery);
@@ -555,22 +653,18 @@ enum err deliverer_delivery_create(struct deliverer *deliverer,
     delivery->place = topic->store;
     delivery->settings = &topic->settings;
     mark(delivery);
-    delivery->paused = topic->settings.paused;
     delivery->stopped = deliverer->draining;
     delivery->watch.moved = watch_moved;
     delivery->timer.expired = timer_expired;
     delivery->scan.delivery = delivery;
     delivery->again.delivery = delivery;
     list_init(&delivery->granted);
-    enum err err = deliverer_limit_set(delivery);
-    if (err == ERR_OK) {
-        err = window_begin(delivery);
-    }
+    enum err err = window_begin(delivery);
     if (err != ERR_OK) {
-        deliverer_limit_clear(delivery);
         free(delivery);
         return err;
     }
+    apply_settings(delivery);
     list_append(&deliverer->deliveries, &delivery->link);
     store_watch_add(topic->store, &delivery->watch);
     if (!window_is_done(&delivery->window)) {
@@ -614,5 +708,6 @@ void deliverer_delivery_destroy(struct delivery *delivery)
     list_remove(&delivery->link);
     deliverer_target_release(delivery->last);
     deliverer_limit_clear(delivery);
+    filter_destroy(delivery->filter);
     free(delivery);
 }

@@ -145,9 +145,10 @@ struct deliverer {
     struct list dirty;       /* whose cursors are to be noted */
     struct push_pool pushes; /* of dead letters and callbacks */
     uint32_t settling;       /* settlements */
-    struct list parcels;     /* unused, by base.link */
-    uint32_t parcel_count;   /* of those */
-    uint32_t reading;        /* readers that wait for the disk */
+    struct sign sign;
+    struct list parcels;             /* unused, by base.link */
+    uint32_t parcel_count;           /* of those */
+    uint32_t reading;                /* readers that wait for the disk */
     struct reader_line readers;      /* of deliveries with work */
     struct reader_line readers_idle; /* of those without */
     struct flight *flights;          /* owned; in_flight_max of them */
@@ -193,6 +194,7 @@ struct delivery {
     struct delivery_reader again;   /* reads what was read before */
     struct deliverer_target *last;  /* one use of it: of the parcel found last;
                                        NULL: none yet */
+    struct filter *filter;          /* owned; NULL: all messages */
     struct delivery_limits *limits; /* owned; NULL: no rates */
     uint32_t unreadable;            /* failed readings in a row */
     struct io_timer timer;          /* after one, or until a token comes */

@@ -61,7 +61,7 @@ static const char *target_name(const struct parcel *parcel)
 
 static const char *topic_name(const struct parcel *parcel)
 {
-    return parcel->delivery->topic->store->name;
+    return parcel->delivery->topic->title;
 }
 
 /* --- what a parcel has ---------------------------------------------------- */
@@ -430,6 +430,10 @@ static void end(struct parcel *parcel, const struct ending *ending)
         end_stray(parcel);
         return;
     }
+    if (parcel->delivery->settings->kind == SETTINGS_KIND_MIRROR) {
+        deliverer_parcel_done(parcel); /* whatever came of it */
+        return;
+    }
     if (delivered && parcel->base.attempts > 0) {
         DIAG_INFO("delivery_recovered",
                   "topic=%s seq=%" PRIu64 " attempts=%u target=%s",
@@ -623,8 +627,9 @@ void deliverer_parcel_send(struct parcel *parcel, const struct record *record)
     struct flight *flight = flight_take(parcel);
     flight->body = body;
     deliverer->bodies += body != NULL ? 1 : 0;
+    const struct settings *settings = parcel->delivery->settings;
     struct outgoing_context context = {
-        .topic = parcel->delivery->topic,
+        .topic = topic_root(parcel->delivery->topic),
         .url = &url,
         .user_agent = str_from(deliverer->options.user_agent),
         .sequence = record->sequence,
@@ -632,17 +637,25 @@ void deliverer_parcel_send(struct parcel *parcel, const struct record *record)
         .has_previous = parcel->base.previous != WINDOW_NO_SEQUENCE,
         .attempt = parcel->base.attempts + 1,
         .now_s = io_wall_ms(deliverer->options.io) / 1000,
+        .secrets = deliverer->options.secrets,
+        .secret_names = str_from(settings->secret),
+        .sign = &deliverer->sign,
+        .headers = str_from(settings->headers),
+        .replay = settings->kind == SETTINGS_KIND_REPLAY
+                      ? parcel->delivery->topic->store->name_str
+                      : (struct str){0},
     };
     err = outgoing_render(&flight->outgoing, &record->message, &context);
     if (err == ERR_OK) {
         launch(parcel, &record->message);
         return;
     }
+    const char *why = flight->outgoing.why;
     flight_return(parcel);
-    if (err == ERR_INVALID) {
-        refuse(parcel, "the method cannot be sent");
-    } else {
+    if (err == ERR_NOMEM) {
         deliverer_parcel_stumble(parcel, err);
+    } else {
+        refuse(parcel, why != NULL ? why : "the method cannot be sent");
     }
 }
 

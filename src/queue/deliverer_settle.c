@@ -41,7 +41,7 @@ struct settlement {
 
 static const struct topic *topic_of_parcel(const struct parcel *parcel)
 {
-    return parcel->delivery->topic;
+    return topic_root(parcel->delivery->topic);
 }
 
 /* --- words ---------------------------------------------------------------- */
@@ -88,6 +88,10 @@ static void append_report(struct buf *to,
     }
     json_text_append_text(to, "topic", topic->store->name_str);
     json_text_append_number(to, "seq", parcel->base.sequence);
+    if (parcel->delivery->topic->parent != NULL) {
+        json_text_append_text(to, "subscription",
+                              parcel->delivery->topic->store->name_str);
+    }
     json_text_append_number(to, "attempts",
                             parcel->base.attempts + (delivered ? 1U : 0U));
     if (outcome->err != ERR_OK || outcome->status != 0) {

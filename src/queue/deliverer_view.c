@@ -108,8 +108,8 @@ static uint64_t before_unseen(const struct delivery *delivery)
     return list_empty(&window->parcels) ? window->scan : window_floor(window);
 }
 
-static void
-view_message(const struct delivery *delivery, struct delivery_view *view)
+static void view_message(const struct delivery *delivery,
+                         struct delivery_view *view)
 {
     const struct window *window = &delivery->window;
     struct window_parcel *base = window_find(window, view->sequence);
@@ -118,8 +118,8 @@ view_message(const struct delivery *delivery, struct delivery_view *view)
     struct io *io = delivery->deliverer->options.io;
 
     view->in_flight = delivery->slots + delivery->strays;
-    if (parcel == NULL && (view->sequence < window->scan ||
-                           view->sequence >= window->end)) {
+    if (parcel == NULL &&
+        (view->sequence < window->scan || view->sequence >= window->end)) {
         view->state = delivery->paused ? DELIVERY_PAUSED : DELIVERY_IDLE;
         view->state = delivery->strays > 0 ? DELIVERY_SENDING : view->state;
         return;

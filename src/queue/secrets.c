@@ -133,8 +133,7 @@ static const char *make_ed25519(struct str bytes, void **out_key)
     const unsigned char *seed = (const unsigned char *)bytes.data;
     size_t size = sizeof(half);
 
-    if (bytes.size != SECRETS_ED25519_SIZE &&
-        bytes.size != 2 * sizeof(half)) {
+    if (bytes.size != SECRETS_ED25519_SIZE && bytes.size != 2 * sizeof(half)) {
         return "an Ed25519 key is 32 or 64 bytes in base64";
     }
     EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed,

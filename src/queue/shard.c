@@ -89,8 +89,8 @@ static enum err attach(struct shard *shard, struct store_topic *stored)
 static void detach(struct shard *shard, struct topic *topic)
 {
     while (!list_empty(&topic->subscriptions)) {
-        detach(shard, CONTAINER_OF(topic->subscriptions.next, struct topic,
-                                   link));
+        detach(shard,
+               CONTAINER_OF(topic->subscriptions.next, struct topic, link));
     }
     if (is_counted(topic->store)) {
         CHECK(shard->topic_count > 0);

@@ -51,8 +51,8 @@ struct shard {
     /* A topic goes: end its delivery. */
     void (*topic_removed)(struct shard *shard, struct topic *topic);
     uint32_t topic_count; /* without internal ones */
-    uint32_t calls; /* under way from here */
-    bool stopping;  /* nothing new is taken */
+    uint32_t calls;       /* under way from here */
+    bool stopping;        /* nothing new is taken */
 };
 
 /* Something to do on another shard; embedded in the caller's object. */
@@ -104,9 +104,8 @@ MUST_CHECK enum err shard_subscription(struct shard *shard,
 void shard_subscription_changed(struct shard *shard,
                                 struct topic *subscription);
 
-/* Delete a subscription; it is gone at once, and durably when `op` is done. When
- * `op` fails, shard_subscription() finds it again.
- * Borrows: op. */
+/* Delete a subscription; it is gone at once, and durably when `op` is done.
+ * When `op` fails, shard_subscription() finds it again. Borrows: op. */
 void shard_subscription_delete(struct shard *shard,
                                struct topic *subscription,
                                struct store_op *op);

@@ -81,8 +81,8 @@ bool topic_is_delivered(const struct topic *topic);
  * Of a name that has no room for that, its beginning and a hash of it. */
 void topic_dead_name(struct str name, char to[TOPIC_NAME_MAX + 1]);
 
-/* Tell whether a topic is the server's own, by its name: it begins with ".opq.".
- * They are not delivered, and producers cannot push to them. */
+/* Tell whether a topic is the server's own, by its name: it begins with
+ * ".opq.". They are not delivered, and producers cannot push to them. */
 bool topic_is_internal(struct str name);
 
 /* Tell whether a topic holds dead letters, by its name. They are not delivered,

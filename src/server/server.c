@@ -208,8 +208,10 @@ static struct http_client_options client_options(const struct server *server)
     };
 }
 
-static struct deliverer_options deliverer_options(const struct config *config)
+static struct deliverer_options deliverer_options(const struct server *server)
 {
+    const struct config *config = server->config;
+
     return (struct deliverer_options){
         .in_flight_max = (uint32_t)config->in_flight,
         /* More would only wait for a connection, their time running. */
@@ -219,6 +221,7 @@ static struct deliverer_options deliverer_options(const struct config *config)
         .retry_max_ms = (uint32_t)config->retry_max,
         .retry_after_max_ms = config->retry_after_max,
         .user_agent = "OPQ/" OPQ_VERSION,
+        .secrets = server->secrets,
     };
 }
 
@@ -237,7 +240,7 @@ static struct pipeline_options pipeline_options(struct server *server,
                    sockets < UINT32_MAX ? (uint32_t)sockets : UINT32_MAX},
         .http = http_options(config),
         .client = client_options(server),
-        .deliverer = deliverer_options(config),
+        .deliverer = deliverer_options(server),
         .listener = {.recorder = {.durability = durability(config),
                                   .target_allowed = host_allowed,
                                   .context = server->guard},
