@@ -20,12 +20,10 @@ enum {
     HEAD_TOPIC_AT = 16,
 
     CMD_SIZE = 40,
-    DLV_SIZE_MIN = 24,
-    RANGE_SIZE = 16,
     BODY_SIZE_MAX = TOPIC_STATE_SLOT_SIZE - HEAD_SIZE,
 };
 
-static_assert(DLV_SIZE_MIN + TOPIC_RANGES_MAX * RANGE_SIZE <= BODY_SIZE_MAX,
+static_assert((int)TOPIC_CURSOR_SIZE_MAX <= (int)BODY_SIZE_MAX,
               "a cursor fits a slot");
 
 /* Both slots of a file, as read. */
@@ -246,26 +244,8 @@ enum err topic_state_store_cmd(const struct topic_state_key *key,
 
 static bool decode_dlv(struct str body, void *value)
 {
-    struct topic_cursor *cursor = value;
-    struct reader reader = reader_of(body);
-    cursor->epoch = reader_u64(&reader);
-    cursor->next = reader_u64(&reader);
-    cursor->attempts = reader_u32(&reader);
-    cursor->range_count = reader_u32(&reader);
-    if (reader.failed || cursor->range_count > TOPIC_RANGES_MAX) {
-        return false;
-    }
-    uint64_t above = cursor->next;
-    for (uint32_t i = 0; i < cursor->range_count; i++) {
-        cursor->ranges[i].first = reader_u64(&reader);
-        cursor->ranges[i].end = reader_u64(&reader);
-        if (cursor->ranges[i].first < above ||
-            cursor->ranges[i].end <= cursor->ranges[i].first) {
-            return false;
-        }
-        above = cursor->ranges[i].end;
-    }
-    return !reader.failed && reader_left(&reader) == 0;
+    size_t size = 0;
+    return topic_cursor_read(body, value, &size) && size == body.size;
 }
 
 enum err topic_state_load_dlv(const struct topic_state_key *key,
@@ -284,20 +264,9 @@ enum err topic_state_store_dlv(const struct topic_state_key *key,
                                const struct topic_cursor *cursor,
                                struct topic_state_slots *slots)
 {
-    CHECK(cursor->range_count <= TOPIC_RANGES_MAX);
     char slot[TOPIC_STATE_SLOT_SIZE] = {0};
-    char *body = slot + HEAD_SIZE;
-    put_u64(body, cursor->epoch);
-    put_u64(body + 8, cursor->next);
-    put_u32(body + 16, cursor->attempts);
-    put_u32(body + 20, cursor->range_count);
-    size_t size = DLV_SIZE_MIN;
-    for (uint32_t i = 0; i < cursor->range_count; i++) {
-        put_u64(body + size, cursor->ranges[i].first);
-        put_u64(body + size + 8, cursor->ranges[i].end);
-        size += RANGE_SIZE;
-    }
-    return write_slots(key, "dlv", slot, size, slots);
+    topic_cursor_write(cursor, slot + HEAD_SIZE);
+    return write_slots(key, "dlv", slot, topic_cursor_size(cursor), slots);
 }
 
 /* --- sync ----------------------------------------------------------------- */

@@ -15,26 +15,14 @@
 #define OPQ_LOG_TOPIC_STATE_H
 
 #include "base/err.h"
+#include "log/topic_cursor.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 enum {
-    TOPIC_RANGES_MAX = 128, /* acknowledged ranges above a cursor */
     TOPIC_STATE_SLOTS = 2,
     TOPIC_STATE_SLOT_SIZE = 4096,
-};
-
-/* `dlv`: how far a topic is delivered. */
-struct topic_cursor {
-    uint64_t epoch;
-    uint64_t next;
-    uint32_t attempts;
-    uint32_t range_count;
-    struct {
-        uint64_t first;
-        uint64_t end;
-    } ranges[TOPIC_RANGES_MAX];
 };
 
 /* `cmd`. */

@@ -86,11 +86,14 @@ struct store_cursor {
     uint64_t next;        /* the lowest sequence not delivered */
     uint32_t attempts;    /* failed attempts at `next` so far */
     uint32_t range_count; /* at most CURSOR_RANGES_MAX */
-    /* Above `next`, ascending. A topic's: the store's own, until the next
-     * change of its cursor; given to the store: borrowed during the call. */
+    uint32_t retry_count; /* at most CURSOR_RETRIES_MAX */
+    /* At or above `next`, ascending, apart. A topic's: the store's own, until
+     * the next change of its cursor; given to the store: borrowed during the
+     * call. Likewise `retries`. */
     const struct store_range *ranges;
-    uint32_t retry_count;              /* at most CURSOR_RETRIES_MAX */
-    const struct store_retry *retries; /* above `next`, ascending; as ranges */
+    /* Above `next`, ascending, in no range. Those that the cursor passes are
+     * forgotten; the one at its new `next` becomes `attempts`. */
+    const struct store_retry *retries;
 };
 
 /* How long a topic keeps what was delivered; 0 means without limit. */

@@ -357,6 +357,21 @@ uint64_t store_append_next(const struct store_topic *base)
 
 /* --- undoing -------------------------------------------------------------- */
 
+/* Copy bytes, if there are any. False: no memory. */
+static bool copied(const void *from, size_t size, const void **out)
+{
+    if (size == 0) {
+        return true;
+    }
+    void *copy = malloc(size);
+    if (copy == NULL) {
+        return false;
+    }
+    memcpy(copy, from, size);
+    *out = copy;
+    return true;
+}
+
 struct undo *store_append_undo(const struct local_topic *topic)
 {
     struct undo *undo = calloc(1, sizeof(*undo));
@@ -365,19 +380,18 @@ struct undo *store_append_undo(const struct local_topic *topic)
     }
     undo->cursor = topic->base.cursor;
     undo->cursor.ranges = NULL;
+    undo->cursor.retries = NULL;
     undo->epoch = topic->epoch;
     undo->oldest = topic->base.bounds.oldest;
     undo->retention = topic->base.retention;
     undo->hold = topic->base.hold;
     undo->settings_size = topic->base.settings.size;
-    size_t ranges_size = undo->cursor.range_count * sizeof(struct store_range);
-    if (ranges_size > 0) {
-        struct store_range *ranges = malloc(ranges_size);
-        if (ranges == NULL) {
-            goto fail;
-        }
-        memcpy(ranges, topic->base.cursor.ranges, ranges_size);
-        undo->cursor.ranges = ranges;
+    const struct store_cursor *cursor = &topic->base.cursor;
+    if (!copied(cursor->ranges, cursor->range_count * sizeof(*cursor->ranges),
+                (const void **)&undo->cursor.ranges) ||
+        !copied(cursor->retries, cursor->retry_count * sizeof(*cursor->retries),
+                (const void **)&undo->cursor.retries)) {
+        goto fail;
     }
     if (undo->settings_size > 0) {
         undo->settings = malloc(undo->settings_size);
@@ -397,6 +411,7 @@ void store_append_undo_free(struct undo *undo)
 {
     if (undo != NULL) {
         free((void *)undo->cursor.ranges);
+        free((void *)undo->cursor.retries);
         free(undo->settings);
         free(undo);
     }

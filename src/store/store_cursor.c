@@ -12,66 +12,137 @@
 #include "store/store_local_internal.h"
 #include "store/store_views.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    CURSOR_BODY_SIZE = 24, /* without ranges */
-    CURSOR_RANGE_SIZE = 16,
-    TRIM_BODY_SIZE = 8,
-};
+enum { TRIM_BODY_SIZE = 8 };
+
+static_assert((int)CURSOR_RANGES_MAX == (int)TOPIC_RANGES_MAX &&
+                  (int)CURSOR_RETRIES_MAX == (int)TOPIC_RETRIES_MAX,
+              "what is noted fits what is written");
+
+/* --- the cursor in memory ------------------------------------------------- */
+
+/* Have room for a row of `size` bytes, while there is anything in it. */
+static bool has_room(void **row, uint32_t count, size_t size)
+{
+    if (count > 0 && *row == NULL) {
+        *row = malloc(size);
+    }
+    return count > 0 && *row != NULL;
+}
 
 void store_cursor_set(struct local_topic *topic,
                       const struct store_cursor *cursor)
 {
     CHECK(cursor->range_count <= CURSOR_RANGES_MAX);
+    CHECK(cursor->retry_count <= CURSOR_RETRIES_MAX);
     struct store_cursor *own = &topic->base.cursor;
     own->next = cursor->next;
     own->attempts = cursor->attempts;
     own->range_count = 0;
-    if (cursor->range_count == 0) {
-        return;
+    own->retry_count = 0;
+    if (has_room((void **)&topic->ranges, cursor->range_count,
+                 CURSOR_RANGES_MAX * sizeof(*topic->ranges))) {
+        own->range_count = cursor->range_count;
+        memmove(topic->ranges, cursor->ranges,
+                cursor->range_count * sizeof(*topic->ranges));
     }
-    if (topic->ranges == NULL) {
-        topic->ranges = calloc(CURSOR_RANGES_MAX, sizeof(*topic->ranges));
-        if (topic->ranges == NULL) {
-            return;
-        }
+    if (has_room((void **)&topic->retries, cursor->retry_count,
+                 CURSOR_RETRIES_MAX * sizeof(*topic->retries))) {
+        own->retry_count = cursor->retry_count;
+        memmove(topic->retries, cursor->retries,
+                cursor->retry_count * sizeof(*topic->retries));
     }
     own->ranges = topic->ranges;
-    own->range_count = cursor->range_count;
-    memmove(topic->ranges, cursor->ranges,
-            cursor->range_count * sizeof(*topic->ranges));
+    own->retries = topic->retries;
 }
 
-/* Drop ranges, or the parts of them, that lie below the cursor. */
-static void prune_ranges(struct local_topic *topic)
+/* Give memory back that nothing is in: now and then, since a topic that has
+ * ranges soon has some again. */
+static void spare(struct local_topic *topic)
 {
-    struct store_cursor *cursor = &topic->base.cursor;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < cursor->range_count; i++) {
-        struct store_range range = topic->ranges[i];
-        if (range.first <= cursor->next) {
-            /* Acknowledged right behind the cursor: it goes on there. */
-            if (range.end > cursor->next) {
-                cursor->next = range.end;
-            }
-            continue;
-        }
-        topic->ranges[kept] = range;
-        kept++;
+    if (topic->base.cursor.range_count == 0 && topic->ranges != NULL) {
+        free(topic->ranges);
+        topic->ranges = NULL;
+        topic->base.cursor.ranges = NULL;
     }
-    cursor->range_count = kept;
+    if (topic->base.cursor.retry_count == 0 && topic->retries != NULL) {
+        free(topic->retries);
+        topic->retries = NULL;
+        topic->base.cursor.retries = NULL;
+    }
+}
+
+/* A cursor as it is written. */
+static void cursor_copy(const struct store_cursor *cursor,
+                        uint64_t epoch,
+                        struct topic_cursor *out)
+{
+    out->epoch = epoch;
+    out->next = cursor->next;
+    out->attempts = cursor->attempts;
+    out->range_count = cursor->range_count;
+    for (uint32_t i = 0; i < cursor->range_count; i++) {
+        out->ranges[i].first = cursor->ranges[i].first;
+        out->ranges[i].end = cursor->ranges[i].end;
+    }
+    out->retry_count = cursor->retry_count;
+    for (uint32_t i = 0; i < cursor->retry_count; i++) {
+        out->retries[i].sequence = cursor->retries[i].sequence;
+        out->retries[i].attempts = cursor->retries[i].attempts;
+    }
+}
+
+void store_cursor_load(struct local_topic *topic,
+                       const struct topic_cursor *cursor)
+{
+    struct store_range ranges[CURSOR_RANGES_MAX];
+    struct store_retry retries[CURSOR_RETRIES_MAX];
+    struct store_cursor set = {
+        .next = cursor->next,
+        .attempts = cursor->attempts,
+        .range_count = cursor->range_count,
+        .retry_count = cursor->retry_count,
+        .ranges = ranges,
+        .retries = retries,
+    };
+    for (uint32_t i = 0; i < cursor->range_count; i++) {
+        ranges[i].first = cursor->ranges[i].first;
+        ranges[i].end = cursor->ranges[i].end;
+    }
+    for (uint32_t i = 0; i < cursor->retry_count; i++) {
+        retries[i].sequence = cursor->retries[i].sequence;
+        retries[i].attempts = cursor->retries[i].attempts;
+    }
+    topic->epoch = cursor->epoch;
+    store_cursor_set(topic, &set);
+}
+
+void store_cursor_merge(struct local_topic *topic,
+                        const struct topic_cursor *other)
+{
+    struct topic_cursor cursor;
+    cursor_copy(&topic->base.cursor, topic->epoch, &cursor);
+    if (topic_cursor_merge(&cursor, other)) {
+        store_cursor_load(topic, &cursor);
+        store_topics_mark(topic);
+    }
 }
 
 void store_cursor_clamp(struct local_topic *topic)
 {
-    struct store_cursor *cursor = &topic->base.cursor;
-    if (cursor->next < topic->base.bounds.oldest) {
-        cursor->next = topic->base.bounds.oldest;
-        cursor->attempts = 0;
-        prune_ranges(topic);
+    struct topic_cursor cursor;
+    uint64_t oldest = topic->base.bounds.oldest;
+    if (topic->base.cursor.next >= oldest) {
+        return;
     }
+    cursor_copy(&topic->base.cursor, topic->epoch, &cursor);
+    cursor.next = oldest;
+    cursor.attempts = 0;
+    topic_cursor_prune(&cursor);
+    store_cursor_load(topic, &cursor);
 }
 
 void store_cursor_page(struct local_topic *topic)
@@ -104,18 +175,11 @@ uint64_t store_cursor_settled(const struct local_topic *topic)
 void store_cursor_snapshot(const struct local_topic *topic,
                            struct topic_cursor *out)
 {
-    const struct store_cursor *cursor = &topic->base.cursor;
-    out->epoch = topic->epoch;
-    if (topic->moves.first != NULL) {
-        cursor = &topic->moves.first->cursor;
-        out->epoch = topic->moves.first->epoch;
-    }
-    out->next = cursor->next;
-    out->attempts = cursor->attempts;
-    out->range_count = cursor->range_count;
-    for (uint32_t i = 0; i < cursor->range_count; i++) {
-        out->ranges[i].first = cursor->ranges[i].first;
-        out->ranges[i].end = cursor->ranges[i].end;
+    const struct undo *undo = topic->moves.first;
+    if (undo != NULL) {
+        cursor_copy(&undo->cursor, undo->epoch, out);
+    } else {
+        cursor_copy(&topic->base.cursor, topic->epoch, out);
     }
 }
 
@@ -167,25 +231,6 @@ static enum err put_trim(struct local_topic *topic)
     return ERR_OK;
 }
 
-static size_t cursor_body_size(const struct store_cursor *cursor)
-{
-    return CURSOR_BODY_SIZE + (size_t)cursor->range_count * CURSOR_RANGE_SIZE;
-}
-
-static void
-cursor_body_write(const struct store_cursor *cursor, uint64_t epoch, char *to)
-{
-    put_u64(to, epoch);
-    put_u64(to + 8, cursor->next);
-    put_u32(to + 16, cursor->attempts);
-    put_u32(to + 20, cursor->range_count);
-    for (uint32_t i = 0; i < cursor->range_count; i++) {
-        char *range = to + CURSOR_BODY_SIZE + (size_t)i * CURSOR_RANGE_SIZE;
-        put_u64(range, cursor->ranges[i].first);
-        put_u64(range + 8, cursor->ranges[i].end);
-    }
-}
-
 /* Put a topic's cursor, and its oldest message when that moved. */
 static enum err put_progress(struct local_topic *topic)
 {
@@ -195,16 +240,18 @@ static enum err put_progress(struct local_topic *topic)
             return err;
         }
     }
-    const struct store_cursor *cursor = &topic->base.cursor;
+    struct topic_cursor cursor;
     void *body = NULL;
+    cursor_copy(&topic->base.cursor, topic->epoch, &cursor);
     enum err err = store_append_try(topic, JOURNAL_CURSOR,
-                                    cursor_body_size(cursor), &body);
+                                    topic_cursor_size(&cursor), &body);
     if (err != ERR_OK) {
         return err;
     }
-    cursor_body_write(cursor, topic->epoch, body);
+    topic_cursor_write(&cursor, body);
     journal_put_end(topic->store->journal);
     (void)store_append_note(topic, CHANGE_CURSOR, NULL);
+    spare(topic);
     return ERR_OK;
 }
 
@@ -226,6 +273,22 @@ void store_cursor_ride(struct local_store *store, uint32_t count_max)
 
 /* --- operations ----------------------------------------------------------- */
 
+/* Ranges and retries are as they must be: else `dlv` would not be believed. */
+static void check_order(const struct store_cursor *cursor)
+{
+    uint64_t above = cursor->next;
+    for (uint32_t i = 0; i < cursor->range_count; i++) {
+        CHECK(cursor->ranges[i].first >= above);
+        CHECK(cursor->ranges[i].end > cursor->ranges[i].first);
+        above = cursor->ranges[i].end;
+    }
+    above = cursor->next;
+    for (uint32_t i = 0; i < cursor->retry_count; i++) {
+        CHECK(cursor->retries[i].sequence > above);
+        above = cursor->retries[i].sequence;
+    }
+}
+
 void store_cursor_note(struct store_topic *base,
                        const struct store_cursor *cursor)
 {
@@ -234,6 +297,7 @@ void store_cursor_note(struct store_topic *base,
         return; /* a late word from before a move */
     }
     CHECK(cursor->next <= base->bounds.end);
+    check_order(cursor);
     store_cursor_set(topic, cursor);
     store_cursor_page(topic);
     store_cursor_mark(topic);
@@ -268,19 +332,21 @@ void store_cursor_move_to(struct store_topic *base,
         store_append_finish(store, op, err);
         return;
     }
-    struct store_cursor cursor = {.next = next};
+    struct topic_cursor cursor;
     void *body = NULL;
     struct undo *undo = store_append_undo(topic);
-    if (undo == NULL || store_append_put(topic, JOURNAL_CURSOR,
-                                         CURSOR_BODY_SIZE, &body) != ERR_OK) {
+    cursor_copy(&(struct store_cursor){.next = next}, topic->epoch + 1,
+                &cursor);
+    if (undo == NULL ||
+        store_append_put(topic, JOURNAL_CURSOR, topic_cursor_size(&cursor),
+                         &body) != ERR_OK) {
         store_append_undo_free(undo);
         store_append_finish(store, op, ERR_BUSY);
         return;
     }
-    cursor_body_write(&cursor, topic->epoch + 1, body);
+    topic_cursor_write(&cursor, body);
     (void)note_move(topic, CHANGE_MOVE, undo, op);
-    topic->epoch++;
-    store_cursor_set(topic, &cursor);
+    store_cursor_load(topic, &cursor);
 }
 
 void store_cursor_purge(struct store_topic *base,

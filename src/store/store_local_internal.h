@@ -108,7 +108,7 @@ struct undo {
     struct undo *views;         /* owned; of a purge: those of the views that
                                    it moves, linked by this */
     struct local_topic *view;   /* of such a one; holds it */
-    struct store_cursor cursor; /* its ranges are owned */
+    struct store_cursor cursor; /* its ranges and retries are owned */
     uint64_t epoch;
     uint64_t oldest;
     char *settings; /* owned */
@@ -185,7 +185,8 @@ struct local_topic {
     uint32_t files_seen;         /* likewise */
     uint32_t segments_seen;      /* segments when limits were looked at */
     uint64_t quarantined_seen;   /* counted in the store's figures */
-    struct store_range *ranges;  /* owned; NULL while there never were any */
+    struct store_range *ranges;  /* owned; NULL while there are none */
+    struct store_retry *retries; /* likewise */
     struct undo_list moves;      /* of pending moves and purges */
     struct undo_list settings;   /* of pending changes of settings */
     struct local_topic *doomed;  /* a topic of this name whose deletion failed:
@@ -642,10 +643,18 @@ bool store_gather_crowded(struct local_store *store);
 
 /* --- store_cursor.c ------------------------------------------------------- */
 
-/* Set a topic's cursor, ranges copied; no memory for them drops them, so that
- * what they said is delivered again. */
+/* Set a topic's cursor, ranges and retries copied; no memory for them drops
+ * them, so that what they said is delivered again. */
 void store_cursor_set(struct local_topic *topic,
                       const struct store_cursor *cursor);
+
+/* Set cursor and epoch. */
+void store_cursor_load(struct local_topic *topic,
+                       const struct topic_cursor *cursor);
+
+/* Take in what another state of the cursor says (recovery). */
+void store_cursor_merge(struct local_topic *topic,
+                        const struct topic_cursor *other);
 
 /* Bring the cursor up to the oldest message kept. */
 void store_cursor_clamp(struct local_topic *topic);

@@ -392,30 +392,12 @@ replay_delete(struct local_store *store, uint64_t id, struct str body)
 
 static enum err replay_cursor(struct local_topic *topic, struct str body)
 {
-    struct store_range ranges[CURSOR_RANGES_MAX];
-    struct reader reader = reader_of(body);
-    uint64_t epoch = reader_u64(&reader);
-    struct store_cursor cursor = {.next = reader_u64(&reader)};
-    cursor.attempts = reader_u32(&reader);
-    cursor.range_count = reader_u32(&reader);
-    cursor.ranges = ranges;
-    if (reader.failed || cursor.range_count > CURSOR_RANGES_MAX) {
+    struct topic_cursor cursor;
+    size_t size = 0;
+    if (!topic_cursor_read(body, &cursor, &size)) {
         return ERR_CORRUPT;
     }
-    for (uint32_t i = 0; i < cursor.range_count; i++) {
-        ranges[i].first = reader_u64(&reader);
-        ranges[i].end = reader_u64(&reader);
-    }
-    if (reader.failed) {
-        return ERR_CORRUPT;
-    }
-    if (epoch < topic->epoch ||
-        (epoch == topic->epoch && cursor.next < topic->base.cursor.next)) {
-        return ERR_OK; /* `dlv` is ahead of it */
-    }
-    topic->epoch = epoch;
-    store_cursor_set(topic, &cursor);
-    store_topics_mark(topic);
+    store_cursor_merge(topic, &cursor);
     return ERR_OK;
 }
 
@@ -507,13 +489,11 @@ claim_slot(void *context, uint32_t slot, const struct cursor_page_entry *entry)
     if (topic == NULL || topic->gone) {
         return false;
     }
-    struct store_cursor *cursor = &topic->base.cursor;
-    if (entry->epoch == topic->epoch &&
-        (entry->next > cursor->next ||
-         (entry->next == cursor->next && entry->attempts > cursor->attempts))) {
-        cursor->attempts = entry->attempts;
-        cursor->next = entry->next;
-        store_topics_mark(topic);
+    if (entry->epoch == topic->epoch) {
+        struct topic_cursor cursor = {.epoch = entry->epoch,
+                                      .next = entry->next,
+                                      .attempts = entry->attempts};
+        store_cursor_merge(topic, &cursor);
     }
     if (topic->page_slot != CURSOR_PAGE_NONE) {
         return false;
@@ -551,17 +531,26 @@ static enum err move_aside(struct local_topic *topic)
     return err;
 }
 
-/* The highest that cursors say was given. */
+/* One past the highest that a cursor says was delivered. */
+static uint64_t end_of(const struct store_cursor *cursor)
+{
+    return cursor->range_count > 0 ? cursor->ranges[cursor->range_count - 1].end
+                                   : cursor->next;
+}
+
+/* The highest that cursors say was given. A number that a range has must not be
+ * given again: its message would count as delivered. */
 static uint64_t furthest(const struct local_topic *topic)
 {
-    uint64_t next = topic->base.cursor.next;
+    uint64_t end = end_of(&topic->base.cursor);
     const struct list *views = &topic->views;
     for (struct list *node = views->next; node != views; node = node->next) {
         const struct local_topic *view =
             CONTAINER_OF(node, struct local_topic, view_link);
-        next = view->base.cursor.next > next ? view->base.cursor.next : next;
+        uint64_t of_view = end_of(&view->base.cursor);
+        end = of_view > end ? of_view : end;
     }
-    return next;
+    return end;
 }
 
 /* Settle one view, whose topic is settled. */

@@ -159,21 +159,7 @@ static enum err log_open(struct local_topic *topic)
     if (topic->base.parent != NULL) {
         topic->base.bounds = topic->base.parent->bounds;
     }
-    topic->epoch = cursor.epoch;
-    topic->base.cursor.next = cursor.next;
-    topic->base.cursor.attempts = cursor.attempts;
-    if (cursor.range_count > 0) {
-        struct store_range ranges[TOPIC_RANGES_MAX];
-        struct store_cursor set = {.next = cursor.next,
-                                   .attempts = cursor.attempts,
-                                   .range_count = cursor.range_count,
-                                   .ranges = ranges};
-        for (uint32_t i = 0; i < cursor.range_count; i++) {
-            ranges[i].first = cursor.ranges[i].first;
-            ranges[i].end = cursor.ranges[i].end;
-        }
-        store_cursor_set(topic, &set);
-    }
+    store_cursor_load(topic, &cursor);
     return ERR_OK;
 }
 
@@ -200,6 +186,7 @@ static void topic_free(struct local_topic *topic)
     store_blob_forget(&topic->blobs);
     free((char *)topic->base.settings.data);
     free(topic->ranges);
+    free(topic->retries);
     topic->magic = 0;
     free(topic);
 }

@@ -290,6 +290,57 @@ static void acknowledged_ranges_are_kept(void **state)
     world_end(&world);
 }
 
+/* Check what the cursor of attempts_above_the_cursor_are_kept() became. */
+static void expect_retries(const struct store_topic *topic)
+{
+    assert_int_equal(topic->cursor.next, 3);
+    assert_int_equal(topic->cursor.attempts, 1);
+    assert_int_equal(topic->cursor.range_count, 1);
+    assert_int_equal(topic->cursor.retry_count, 2);
+    assert_int_equal(topic->cursor.retries[0].sequence, 4);
+    assert_int_equal(topic->cursor.retries[0].attempts, 6);
+    assert_int_equal(topic->cursor.retries[1].sequence, 9);
+    assert_int_equal(topic->cursor.retries[1].attempts, UINT32_MAX);
+}
+
+static void attempts_above_the_cursor_are_kept(void **state)
+{
+    struct world world = world_make(state);
+    struct store_topic *topic = world_topic(&world, "a");
+    world_fill(&world, topic, 0, 20, 10);
+    struct store_range ranges[] = {{5, 7}};
+    struct store_retry retries[] = {{4, 6}, {9, UINT32_MAX}};
+    struct store_cursor cursor = {.next = 3,
+                                  .attempts = 1,
+                                  .range_count = 1,
+                                  .retry_count = 2,
+                                  .ranges = ranges,
+                                  .retries = retries};
+    store_cursor_store(topic, &cursor);
+    memset(retries, 0, sizeof(retries)); /* they were copied */
+    expect_retries(topic);
+    for (int round = 0; round < 2; round++) {
+        world_reopen(&world);
+        topic = world_topic(&world, "a");
+        expect_retries(topic);
+    }
+    /* The cursor passes one and comes to the other. */
+    assert_int_equal(world_purge(&world, topic, 9), ERR_OK);
+    assert_int_equal(topic->cursor.next, 9);
+    assert_int_equal(topic->cursor.attempts, UINT32_MAX);
+    assert_int_equal(topic->cursor.range_count, 0);
+    assert_int_equal(topic->cursor.retry_count, 0);
+    world_fill(&world, topic, 20, 21, 10);
+    cursor = (struct store_cursor){
+        .next = 10, .retry_count = 1, .retries = &(struct store_retry){12, 3}};
+    store_cursor_store(topic, &cursor);
+    assert_int_equal(world_move(&world, topic, 9), ERR_OK);
+    assert_int_equal(topic->cursor.retry_count, 0); /* a move forgets them */
+    world_reopen(&world);
+    assert_int_equal(world_topic(&world, "a")->cursor.retry_count, 0);
+    world_end(&world);
+}
+
 static void a_cursor_moves_back_and_forward(void **state)
 {
     struct world world = world_make(state);
@@ -414,6 +465,7 @@ const struct loop_test store_contract_read_tests[] = {
     LOOP_TEST(a_cursor_survives_a_kill_exactly),
     LOOP_TEST(a_cursor_never_goes_back_by_progress),
     LOOP_TEST(acknowledged_ranges_are_kept),
+    LOOP_TEST(attempts_above_the_cursor_are_kept),
     LOOP_TEST(a_cursor_moves_back_and_forward),
     LOOP_TEST(a_move_counts_at_once),
     LOOP_TEST(purged_messages_are_gone),

@@ -171,10 +171,19 @@ static void a_full_cursor_is_read_back(void **state)
     struct topic_state_key key = key_of(fixture, 0);
     struct topic_state_slots slots = {0};
     static struct topic_cursor cursor = {
-        .epoch = 9, .next = 100, .attempts = 4, .range_count = 128};
+        .epoch = 9,
+        .next = 100,
+        .attempts = 4,
+        .range_count = TOPIC_RANGES_MAX,
+        .retry_count = TOPIC_RETRIES_MAX,
+    };
     for (uint64_t i = 0; i < TOPIC_RANGES_MAX; i++) {
         cursor.ranges[i].first = 200 + i * 10;
         cursor.ranges[i].end = 205 + i * 10;
+    }
+    for (uint64_t i = 0; i < TOPIC_RETRIES_MAX; i++) {
+        cursor.retries[i].sequence = 206 + i * 10;
+        cursor.retries[i].attempts = UINT32_MAX;
     }
     assert_int_equal(topic_state_store_dlv(&key, &cursor, &slots), ERR_OK);
     key.checkpoint = 1;
