@@ -183,6 +183,22 @@ void rate_give_back(struct rate_bucket *bucket)
     }
 }
 
+void rate_level(struct rate_bucket *bucket, uint32_t span_ms, uint64_t now_ms)
+{
+    uint64_t token = bucket->rate.period_ms;
+    uint64_t period = period_of(bucket);
+    uint64_t kept = (uint64_t)span_ms * bucket->rate.count;
+
+    kept = kept > token ? kept : token;
+    if (bucket->rate.count == 0 || kept >= period) {
+        return;
+    }
+    uint64_t full_at = parts_of(bucket, now_ms) + (period - kept);
+    if (bucket->full_at < full_at) {
+        bucket->full_at = full_at;
+    }
+}
+
 uint64_t rate_span_ms(const struct settings_rate *rate, uint64_t count)
 {
     if (rate->count == 0) {
