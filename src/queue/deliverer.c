@@ -168,6 +168,8 @@ enum err deliverer_create(const struct deliverer_options *options,
     if (options->seed == 0) {
         clock_random(&deliverer->random.state, sizeof(uint64_t));
     }
+    endpoint_set_pace(&deliverer->slots, options->retry_first_ms,
+                      options->retry_max_ms, ~deliverer->random.state);
     deliverer->wake.expired = woken;
     deliverer->hook.turn = turn;
     io_hook_add(options->io, &deliverer->hook);

@@ -519,8 +519,13 @@ static void call_done(struct http_call *call, const struct http_result *result)
     }
     histogram_record(&deliverer->stats.attempt_us, result->elapsed_ns / 1000);
     if (!is_ours(ending.err)) {
-        endpoint_note(&parcel->target->endpoint, ending.err, ending.status,
-                      delivered, io_wall_ms(deliverer->options.io));
+        const struct endpoint_result noted = {
+            .err = ending.err,
+            .status = ending.status,
+            .delivered = delivered,
+            .elapsed_us = result->elapsed_ns / 1000,
+        };
+        deliverer_target_note(parcel->target, &parcel->waiter, &noted);
     }
     if (ending.after_ms > 0) {
         deliverer_target_hold(parcel->target, ending.after_ms);

@@ -13,7 +13,7 @@
 
 enum { BUCKETS_FIRST = 64 }; /* a power of two */
 
-static void hold_ended(struct io_timer *timer);
+static void time_came(struct io_timer *timer);
 
 /* Write the name of a URL's target. */
 static void write_name(const struct url *url, struct buf *to)
@@ -100,7 +100,7 @@ static enum err make(struct deliverer *deliverer,
         return err;
     }
     target->deliverer = deliverer;
-    target->release.expired = hold_ended;
+    target->tick.expired = time_came;
     endpoint_init(&target->endpoint, &deliverer->slots);
     *out = target;
     return ERR_OK;
@@ -151,7 +151,7 @@ enum err deliverer_target_acquire(struct deliverer *deliverer,
 /* Free a target that is in no table. */
 static void discard(struct deliverer_target *target)
 {
-    io_timer_stop(target->deliverer->options.io, &target->release);
+    io_timer_stop(target->deliverer->options.io, &target->tick);
     endpoint_fini(&target->endpoint);
     http_endpoint_release(target->http);
     free(target);
@@ -169,6 +169,12 @@ static void destroy(struct deliverer_target *target)
     discard(target);
 }
 
+/* Tell whether there is something that a topic which comes back must know. */
+static bool is_closed(const struct deliverer_target *target)
+{
+    return endpoint_due_ms(&target->endpoint) != ENDPOINT_NEVER;
+}
+
 void deliverer_target_release(struct deliverer_target *target)
 {
     if (target == NULL) {
@@ -176,29 +182,74 @@ void deliverer_target_release(struct deliverer_target *target)
     }
     CHECK(target->users > 0);
     target->users--;
-    if (target->users == 0 && !target->endpoint.held) {
+    if (target->users == 0 && !is_closed(target)) {
         destroy(target);
     }
 }
 
-static void hold_ended(struct io_timer *timer)
+/* Have the timer run as the endpoint needs it. */
+static void arm(struct deliverer_target *target)
+{
+    struct io *io = target->deliverer->options.io;
+    uint64_t due_ms = endpoint_due_ms(&target->endpoint);
+    uint64_t now_ms = io_now_ms(io);
+
+    if (due_ms == ENDPOINT_NEVER) {
+        io_timer_stop(io, &target->tick);
+    } else if (!io_timer_running(&target->tick) || target->due_ms != due_ms) {
+        target->due_ms = due_ms;
+        io_timer_start(io, &target->tick,
+                       due_ms > now_ms ? due_ms - now_ms : 0);
+    }
+}
+
+static void time_came(struct io_timer *timer)
 {
     struct deliverer_target *target =
-        CONTAINER_OF(timer, struct deliverer_target, release);
+        CONTAINER_OF(timer, struct deliverer_target, tick);
 
-    endpoint_release(&target->endpoint);
-    if (target->users == 0) {
+    endpoint_tick(&target->endpoint, io_now_ms(target->deliverer->options.io));
+    if (target->users == 0 && !is_closed(target)) {
         destroy(target);
+        return;
     }
+    arm(target);
+}
+
+void deliverer_target_note(struct deliverer_target *target,
+                           struct endpoint_waiter *waiter,
+                           const struct endpoint_result *result)
+{
+    struct io *io = target->deliverer->options.io;
+    struct endpoint_result timed = *result;
+
+    CHECK(waiter->endpoint == &target->endpoint);
+    timed.now_ms = io_now_ms(io);
+    timed.wall_ms = io_wall_ms(io);
+    endpoint_note(waiter, &timed);
+    arm(target);
 }
 
 void deliverer_target_hold(struct deliverer_target *target, uint64_t delay_ms)
 {
-    struct io *io = target->deliverer->options.io;
+    uint64_t now_ms = io_now_ms(target->deliverer->options.io);
 
-    if (endpoint_hold(&target->endpoint, io_now_ms(io) + delay_ms)) {
-        io_timer_start(io, &target->release, delay_ms);
-    }
+    (void)endpoint_hold(&target->endpoint, now_ms + delay_ms);
+    arm(target);
+}
+
+void deliverer_target_limit(struct deliverer_target *target,
+                            const struct settings_rate *rate)
+{
+    endpoint_limit(&target->endpoint, rate,
+                   io_now_ms(target->deliverer->options.io));
+    arm(target);
+}
+
+void deliverer_target_reset(struct deliverer_target *target)
+{
+    endpoint_reset(&target->endpoint);
+    arm(target);
 }
 
 void deliverer_target_clear(struct deliverer *deliverer)

@@ -2,8 +2,9 @@
  * that joins the decisions (endpoint.h) with the connections (http/client.h).
  * Private to deliverer*.c.
  *
- * A target lives while a delivery uses it, and while a hold that it asked for
- * lasts: else a topic that comes back would forget it.
+ * A target lives while a delivery uses it, and while it is closed until a time
+ * (a hold that it asked for, a breaker that is open): else a topic that comes
+ * back would forget it. A timer per target looks at the endpoint then.
  *
  * Threads: the loop's.
  *
@@ -39,7 +40,8 @@ struct deliverer_target {
     struct deliverer *deliverer;   /* borrowed */
     struct endpoint endpoint;
     struct http_endpoint *http; /* one use of it */
-    struct io_timer release;    /* ends a hold */
+    struct io_timer tick;       /* at endpoint_due_ms() */
+    uint64_t due_ms;            /* of the timer, while it runs */
     uint32_t users;
     struct url url; /* of `name`, so without a path */
     size_t name_size;
@@ -58,8 +60,21 @@ MUST_CHECK enum err deliverer_target_acquire(struct deliverer *deliverer,
 /* Count one user less. Accepts NULL. */
 void deliverer_target_release(struct deliverer_target *target);
 
+/* A request to it ended, whose waiter still has its slot: endpoint_note(), with
+ * the times filled in. */
+void deliverer_target_note(struct deliverer_target *target,
+                           struct endpoint_waiter *waiter,
+                           const struct endpoint_result *result);
+
 /* Send nothing to it for `delay_ms`: it asked for that. */
 void deliverer_target_hold(struct deliverer_target *target, uint64_t delay_ms);
+
+/* Send to it at a rate, by an operator: endpoint_limit(). */
+void deliverer_target_limit(struct deliverer_target *target,
+                            const struct settings_rate *rate);
+
+/* Send to it as if nothing had happened, by an operator: endpoint_reset(). */
+void deliverer_target_reset(struct deliverer_target *target);
 
 /* Free all, the held ones too. None is used. */
 void deliverer_target_clear(struct deliverer *deliverer);
