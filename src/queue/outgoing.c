@@ -126,6 +126,18 @@ static bool has_content_type(const struct message *message)
     return message->kind == MESSAGE_KIND_FORM || message->content_type.size > 0;
 }
 
+bool outgoing_has_header(const struct message *message,
+                         const struct pair *header)
+{
+    struct str name = header->key;
+    bool is_type =
+        name.size == 12 && str_equal_nocase(name, STR("content-type"));
+
+    return !forward_drops(name) && !(is_type && has_content_type(message)) &&
+           http_is_token(name) && http_is_field_value(header->value) &&
+           !named_by_connection(message, name);
+}
+
 /* Write the message's own headers, but for those that settings replace. Says
  * whether one is User-Agent. */
 static char *put_headers(char *to,
@@ -138,11 +150,7 @@ static char *put_headers(char *to,
     for (uint32_t i = 0; i < message->header_count; i++) {
         const struct pair *header = &message->headers[i];
         struct str name = header->key;
-        bool is_type =
-            name.size == 12 && str_equal_nocase(name, STR("content-type"));
-        if (forward_drops(name) || (is_type && has_content_type(message)) ||
-            !http_is_token(name) || !http_is_field_value(header->value) ||
-            named_by_connection(message, name) ||
+        if (!outgoing_has_header(message, header) ||
             (settings.size > 0 && header_lines_have(settings, name))) {
             continue;
         }
@@ -176,6 +184,10 @@ struct str outgoing_id(const struct message *message,
         return message->options->id;
     }
     char *end = topic_message_id_put(context->topic, context->sequence, memory);
+    if (context->batch_count > 0) {
+        end = put_text(end, STR("_"));
+        end = put_decimal(end, context->sequence_last);
+    }
     return (struct str){memory, (size_t)(end - memory)};
 }
 
@@ -187,6 +199,10 @@ put_place(char *to, struct str id, const struct outgoing_context *context)
     to = put_number(to, STR("webhook-timestamp"), context->now_s);
     to = put_header(to, STR("Opq-Topic"), context->topic->store->name_str);
     to = put_number(to, STR("Opq-Seq"), context->sequence);
+    if (context->batch_count > 0) {
+        to = put_number(to, STR("Opq-Seq-Last"), context->sequence_last);
+        to = put_number(to, STR("Opq-Batch"), context->batch_count);
+    }
     if (context->has_previous) {
         to = put_number(to, STR("Opq-Prev-Seq"), context->previous);
     }
@@ -316,7 +332,7 @@ static void forget(struct buf *buf, bool has_secret)
     buf_clear(buf);
 }
 
-static void begin(struct outgoing *outgoing)
+void outgoing_begin(struct outgoing *outgoing)
 {
     forget(&outgoing->head, outgoing->has_secret);
     forget(&outgoing->settings, outgoing->has_secret);
@@ -367,7 +383,7 @@ static char *put_all_headers(char *to,
     return to;
 }
 
-enum err outgoing_render(struct outgoing *outgoing,
+enum err outgoing_finish(struct outgoing *outgoing,
                          const struct message *message,
                          const struct outgoing_context *context)
 {
@@ -376,7 +392,6 @@ enum err outgoing_render(struct outgoing *outgoing,
     struct buf *head = &outgoing->head;
     char memory[OUTGOING_ID_SIZE_MAX];
 
-    begin(outgoing);
     if (!http_is_token(method) || str_equal(method, STR("CONNECT"))) {
         return complain(outgoing, ERR_INVALID, "the method cannot be sent");
     }
@@ -393,7 +408,6 @@ enum err outgoing_render(struct outgoing *outgoing,
     if (buf_reserve(head, head_max) != ERR_OK) {
         return ERR_NOMEM;
     }
-    render_body(&outgoing->body, message, context->topic);
     char *to = put_start(head->data, method, context->url);
     to = put_all_headers(to, outgoing, message, context, method);
     struct str id = outgoing_id(message, context, memory);
@@ -406,6 +420,15 @@ enum err outgoing_render(struct outgoing *outgoing,
     head->size = (size_t)(to - head->data);
     CHECK(head->size <= head_max);
     return buf_err(&outgoing->body);
+}
+
+enum err outgoing_render(struct outgoing *outgoing,
+                         const struct message *message,
+                         const struct outgoing_context *context)
+{
+    outgoing_begin(outgoing);
+    render_body(&outgoing->body, message, context->topic);
+    return outgoing_finish(outgoing, message, context);
 }
 
 uint32_t outgoing_parts(const struct outgoing *outgoing,

@@ -42,8 +42,8 @@
 enum {
     OUTGOING_PARTS = 2,            /* head and body */
     OUTGOING_KEEP_MAX = 16 * 1024, /* bytes of a buffer kept for the next */
-    /* Bytes of an id that is made of topic and sequence. */
-    OUTGOING_ID_SIZE_MAX = TOPIC_ID_PREFIX_SIZE + PUT_DECIMAL_MAX,
+    /* Bytes of an id that is made of topic and sequence, or two of these. */
+    OUTGOING_ID_SIZE_MAX = TOPIC_ID_PREFIX_SIZE + 2 * PUT_DECIMAL_MAX + 1,
 };
 
 /* A rendered request. Zeroed: empty. */
@@ -76,10 +76,13 @@ struct outgoing_context {
     struct str signature;    /* made before, of a body that lies in a file */
     struct str headers;      /* lines of settings; empty: none */
     struct str replay;       /* id of the replay that sends it; empty: none */
+    uint32_t batch_count;    /* messages in it; 0: it is no batch */
+    uint64_t sequence_last;  /* of a batch; `sequence` is that of the first */
 };
 
 /* The id of a message: that which it was given when it was first stored, else
- * one of its topic and sequence, which is written to `memory`. */
+ * one of its topic and sequence, which is written to `memory`; that of a batch
+ * has the last sequence behind. */
 struct str outgoing_id(const struct message *message,
                        const struct outgoing_context *context,
                        char memory[OUTGOING_ID_SIZE_MAX]);
@@ -100,6 +103,21 @@ struct str outgoing_id(const struct message *message,
 MUST_CHECK enum err outgoing_render(struct outgoing *outgoing,
                                     const struct message *message,
                                     const struct outgoing_context *context);
+
+/* The steps of outgoing_render(), for who renders the body otherwise: forget
+ * what was there before; then append to `outgoing->body`, and finish. */
+void outgoing_begin(struct outgoing *outgoing);
+
+/* Render the head for a body that was rendered. Of the message all is used but
+ * its body and fields.
+ * Gives, Errors: as outgoing_render() */
+MUST_CHECK enum err outgoing_finish(struct outgoing *outgoing,
+                                    const struct message *message,
+                                    const struct outgoing_context *context);
+
+/* Tell whether a header of a message goes with its delivery. */
+bool outgoing_has_header(const struct message *message,
+                         const struct pair *header);
 
 /* The parts to send, borrowed until the next call on `outgoing`. Returns how
  * many there are. */
