@@ -71,6 +71,8 @@ struct info_figures {
     uint64_t requests_refused;
     uint64_t pushes;
     uint64_t pushed_bytes;
+    uint64_t duplicates;
+    uint64_t dedup_ids; /* remembered */
     uint64_t pushes_refused;
     uint64_t pushes_failed;
     uint64_t delivered;
@@ -133,6 +135,8 @@ static void info_run(struct api_call *call, struct shard *there)
     sum->requests_refused += server->refused;
     sum->pushes += listener->pushes;
     sum->pushed_bytes += listener->pushed_bytes;
+    sum->duplicates += listener->duplicates;
+    sum->dedup_ids += accept_stats(there->accept)->dedup_ids;
     sum->pushes_refused += listener->refused;
     sum->pushes_failed += listener->failed;
     sum->delivered += deliverer->delivered;
@@ -177,6 +181,7 @@ static void append_figures(struct buf *to, const struct info_figures *figures)
     member(to, "requests_refused", figures->requests_refused);
     member(to, "pushes", figures->pushes);
     member(to, "pushed_bytes", figures->pushed_bytes);
+    member(to, "duplicates", figures->duplicates);
     member(to, "pushes_refused", figures->pushes_refused);
     member(to, "pushes_failed", figures->pushes_failed);
     member(to, "delivered", figures->delivered);
@@ -192,6 +197,7 @@ static void append_figures(struct buf *to, const struct info_figures *figures)
     member(to, "connections", figures->connections);
     member(to, "in_flight", figures->in_flight);
     member(to, "backing_off", figures->backing_off);
+    member(to, "dedup_ids", figures->dedup_ids);
     member(to, "journal_bytes", figures->journal_bytes);
     member(to, "memory_bytes", figures->memory_bytes);
     member(to, "disk_free", figures->disk_free);

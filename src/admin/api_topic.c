@@ -216,7 +216,7 @@ static enum err change_settings(const struct topic_call *task,
     if (err == ERR_OK) {
         err = settings_change_apply(&task->change, settings);
     }
-    return err == ERR_OK ? settings_write(settings, text) : err;
+    return err == ERR_OK ? topic_write(topic, settings, text) : err;
 }
 
 static void put_run(struct api_call *call, struct shard *there)

@@ -21,6 +21,7 @@ static const struct err_words words[] = {
     [ERR_NOT_FOUND] = {"ERR_NOT_FOUND", "not found"},
     [ERR_EXISTS] = {"ERR_EXISTS", "exists already"},
     [ERR_RANGE] = {"ERR_RANGE", "out of range"},
+    [ERR_CONDITION] = {"ERR_CONDITION", "not as expected"},
     [ERR_UNSUPPORTED] = {"ERR_UNSUPPORTED", "not supported here"},
     [ERR_NOMEM] = {"ERR_NOMEM", "out of memory"},
     [ERR_BUSY] = {"ERR_BUSY", "busy, a bound is reached"},

@@ -20,6 +20,7 @@ enum err {
     ERR_NOT_FOUND,   /* no such thing */
     ERR_EXISTS,      /* it is there already */
     ERR_RANGE,       /* a position outside what is kept */
+    ERR_CONDITION,   /* not as the caller expected it to be */
     ERR_UNSUPPORTED, /* this build, kernel or file system cannot */
     /* Right, but not now: try again later. */
     ERR_NOMEM, /* an allocation failed or a pool is empty */

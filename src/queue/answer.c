@@ -19,6 +19,8 @@ int answer_status(enum err err)
         return 404;
     case ERR_EXISTS:
         return 409;
+    case ERR_CONDITION:
+        return 412;
     case ERR_TOO_LARGE:
         return 413;
     case ERR_RANGE:

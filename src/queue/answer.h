@@ -15,8 +15,9 @@
 #include <stdint.h>
 
 /* The HTTP status that a store's or parser's code becomes: ERR_INVALID 400,
- * ERR_NOT_FOUND 404, ERR_EXISTS 409, ERR_TOO_LARGE 413, ERR_RANGE 416,
- * ERR_BUSY and ERR_NOMEM and ERR_CLOSED 503, ERR_FULL 507, others 500. */
+ * ERR_NOT_FOUND 404, ERR_EXISTS 409, ERR_CONDITION 412, ERR_TOO_LARGE 413,
+ * ERR_RANGE 416, ERR_BUSY and ERR_NOMEM and ERR_CLOSED 503, ERR_FULL 507,
+ * others 500. */
 int answer_status(enum err err);
 
 /* Answer with a JSON document (application/json). */

@@ -96,6 +96,9 @@ static char *put_fields(const struct push_task *task, char *to)
     to = put_text(to, push_task_topic(task));
     to = put_text(to, STR("\r\nOpq-Seq: "));
     to = put_text(to, digits);
+    if (task->duplicate) { /* no more is known of the first than that it is */
+        return put_text(to, STR("\r\nOpq-Duplicate: true\r\n"));
+    }
     to = put_text(to, STR("\r\nOpq-Durability: "));
     to = put_text(to, push_task_durability(task));
     return put_text(to, STR("\r\n"));
@@ -112,8 +115,11 @@ static void answer_stored(const struct push_task *task)
     char head[ANSWER_HEAD_MAX];
     char body[PUSH_TASK_JSON_MAX];
     struct str body_text = STR("success");
-    char *to = put_text(head, STR("HTTP/1.1 201 Created\r\nContent-Type: "));
+    char *to =
+        put_text(head, task->duplicate ? STR("HTTP/1.1 202 Accepted\r\n")
+                                       : STR("HTTP/1.1 201 Created\r\n"));
 
+    to = put_text(to, STR("Content-Type: "));
     if (task->json) {
         body_text = (struct str){body, 0};
         body_text.size = (size_t)(push_task_json(task, body) - body);
@@ -130,17 +136,41 @@ static void answer_stored(const struct push_task *task)
         task->exchange, (struct str){head, (size_t)(to - head)}, body_text);
 }
 
-void listener_push_ended(struct push_task *task)
+void listener_count(struct listener *listener, const struct push_task *task)
 {
-    struct listener *listener = task->context;
-
-    if (task->err == ERR_OK) {
+    if (task->err == ERR_OK && task->duplicate) {
+        listener->stats.duplicates++;
+    } else if (task->err == ERR_OK) {
         listener->stats.pushes++;
-        answer_stored(task);
+    } else if (task->err == ERR_CONDITION) {
+        listener->stats.refused++;
     } else {
         listener->stats.failed++;
-        listener_refuse(task->exchange, task->json, answer_status(task->err),
-                        push_task_err_text(task->err));
+    }
+}
+
+/* Answer a push that came to nothing. */
+static void answer_failed(const struct push_task *task)
+{
+    char detail[RECORDER_DETAIL_MAX];
+    char members[PUSH_TASK_MEMBERS_MAX];
+
+    push_task_detail(task, detail);
+    if (task->json) {
+        answer_problem(task->exchange, answer_status(task->err), detail,
+                       push_task_members(task, members));
+    } else {
+        answer_plain_refusal(task->exchange, answer_status(task->err), detail);
+    }
+}
+
+void listener_push_ended(struct push_task *task)
+{
+    listener_count(task->context, task);
+    if (task->err == ERR_OK) {
+        answer_stored(task);
+    } else {
+        answer_failed(task);
     }
     push_task_release(task);
 }

@@ -34,6 +34,7 @@ struct listener_options {
 
 struct listener_stats {
     uint64_t pushes;       /* answered 201 */
+    uint64_t duplicates;   /* answered 202 */
     uint64_t pushed_bytes; /* of their bodies */
     uint64_t refused;      /* answered 4xx */
     uint64_t failed;       /* answered 5xx */

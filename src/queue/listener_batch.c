@@ -2,8 +2,9 @@
  *
  * The body is a JSON array or NDJSON (one value after the other). The answer is
  * a JSON array with a result per item, in order: what a single JSON push would
- * have been answered, or a problem. 201 when all were stored, 207 otherwise; a
- * body that is no such row is refused whole, before anything of it is stored.
+ * have been answered, or a problem. 201 when all are stored, some of them maybe
+ * before (duplicates), 207 otherwise; a body that is no such row is refused
+ * whole, before anything of it is stored.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -21,6 +22,7 @@ struct batch_item {
     struct push_task *task; /* owned; NULL: refused; then: */
     int status;
     char detail[RECORDER_DETAIL_MAX];
+    char members[PUSH_TASK_MEMBERS_MAX]; /* further ones; empty: none */
 };
 
 enum { ITEM_ANSWER_LIKELY = 128 }; /* bytes, of a topic's usual name */
@@ -123,7 +125,12 @@ static void append_problem(const struct batch_item *item, struct buf *to)
     buf_append_format(to, "{\"title\":\"%s\",\"status\":%d,\"detail\":\"",
                       http_status_text(item->status), item->status);
     buf_append_json(to, str_from(item->detail));
-    buf_append_c(to, "\"}");
+    buf_append_c(to, "\"");
+    if (item->members[0] != '\0') {
+        buf_append_c(to, ",");
+        buf_append_c(to, item->members);
+    }
+    buf_append_c(to, "}");
 }
 
 static void batch_end(struct batch *batch)
@@ -172,6 +179,7 @@ static void batch_release(struct batch *batch)
 static void item_failed(struct batch_item *item, enum err err)
 {
     item->status = answer_status(err);
+    item->members[0] = '\0';
     (void)snprintf(item->detail, sizeof(item->detail), "%s",
                    push_task_err_text(err));
 }
@@ -181,12 +189,14 @@ static void item_ended(struct push_task *task)
     struct batch *batch = task->batch;
     struct batch_item *item = &batch->items[task->item];
 
+    listener_count(batch->listener, task);
     if (task->err == ERR_OK) {
-        batch->listener->stats.pushes++;
         item->task = task;
     } else {
-        batch->listener->stats.failed++;
-        item_failed(item, task->err);
+        item->status = answer_status(task->err);
+        push_task_detail(task, item->detail);
+        item->members[0] = '\0';
+        (void)push_task_members(task, item->members);
         push_task_release(task);
     }
     batch_release(batch);
@@ -198,6 +208,7 @@ static void item_refused(struct batch *batch,
 {
     batch->listener->stats.refused++;
     item->status = refusal->status;
+    item->members[0] = '\0';
     (void)snprintf(item->detail, sizeof(item->detail), "%s", refusal->detail);
 }
 

@@ -30,6 +30,9 @@ void listener_refuse(struct http_exchange *exchange,
                      int status,
                      const char *detail);
 
+/* Count a push by what became of it. */
+void listener_count(struct listener *listener, const struct push_task *task);
+
 /* A push of its own, not of a batch, has ended: answer it. */
 void listener_push_ended(struct push_task *task);
 

@@ -25,6 +25,7 @@ struct pipeline {
     struct http_server *server;  /* owned */
     struct http_client *client;  /* owned */
     struct listener *listener;   /* owned */
+    struct accept *accept;       /* owned */
     struct deliverer *deliverer; /* owned */
     struct scheduler *scheduler; /* owned */
     bool delivering;             /* pipeline_deliver() was called */
@@ -75,11 +76,17 @@ struct scheduler *pipeline_scheduler(struct pipeline *pipeline)
 static enum err topic_added(struct shard *shard, struct topic *topic)
 {
     struct pipeline *pipeline = pipeline_of(shard);
+    enum err err =
+        topic->parent == NULL ? accept_attach(pipeline->accept, topic) : ERR_OK;
 
-    if (!pipeline->delivering || !topic_is_delivered(topic)) {
-        return ERR_OK; /* attached by pipeline_deliver(), or never */
+    if (err != ERR_OK || !pipeline->delivering || !topic_is_delivered(topic)) {
+        return err; /* attached by pipeline_deliver(), or never */
     }
-    return deliverer_attach(pipeline->deliverer, topic);
+    err = deliverer_attach(pipeline->deliverer, topic);
+    if (err != ERR_OK) {
+        accept_detach(topic);
+    }
+    return err;
 }
 
 static void topic_removed(struct shard *shard, struct topic *topic)
@@ -88,6 +95,7 @@ static void topic_removed(struct shard *shard, struct topic *topic)
     if (topic->delivery != NULL) {
         deliverer_detach(topic);
     }
+    accept_detach(topic);
 }
 
 /* --- life ----------------------------------------------------------------- */
@@ -134,6 +142,7 @@ void pipeline_destroy(struct pipeline *pipeline)
     http_server_destroy(pipeline->server);
     listener_destroy(pipeline->listener);
     scheduler_destroy(pipeline->scheduler);
+    accept_destroy(pipeline->accept);
     /* Closing a socket takes a turn. */
     while (io_busy(pipeline->io)) {
         io_run_turn(pipeline->io, -1);
@@ -185,6 +194,12 @@ static enum err open_parts(struct pipeline *pipeline)
     if (err != ERR_OK) {
         return err;
     }
+    options->accept.io = pipeline->io;
+    err = accept_create(&options->accept, &pipeline->accept);
+    if (err != ERR_OK) {
+        return err;
+    }
+    pipeline->shard.accept = pipeline->accept;
     options->listener.shard = &pipeline->shard;
     err = listener_create(&options->listener, &pipeline->listener);
     if (err != ERR_OK) {

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +60,8 @@ enum err push_task_acquire(struct push_pool *pool, struct push_task **out)
     task->json = false;
     task->record = NULL;
     task->given = false;
+    task->duplicate = false;
+    task->detail = NULL;
     pool->pending++;
     *out = task;
     return ERR_OK;
@@ -84,49 +87,68 @@ static void note_topic(struct push_task *task, const struct topic *topic)
     memcpy(task->topic, topic->store->name_str.data, task->topic_size + 1);
 }
 
+/* The push has ended on the shard of its topic. */
+static void note_outcome(struct push_task *task, enum err err)
+{
+    task->err = err;
+    task->given = !task->op.unstored;
+    task->duplicate = task->op.duplicate;
+    task->next = task->op.next;
+    task->detail = task->op.detail;
+    task->sequence = task->op.store.sequence;
+    task->durability = task->op.store.durability;
+}
+
 static void stored_here(struct store_op *op, enum err err)
 {
-    struct push_task *task = CONTAINER_OF(op, struct push_task, op);
+    struct push_task *task = CONTAINER_OF(op, struct push_task, op.store);
 
     if (err != ERR_OK) {
         shard_topic_unused(task->pool->shard, push_task_topic(task));
     }
-    task->err = err;
-    task->given = true;
-    task->sequence = op->sequence;
-    task->durability = op->durability;
+    note_outcome(task, err);
     task->ended(task);
 }
 
 static void stored_there(struct store_op *op, enum err err)
 {
-    struct push_task *task = CONTAINER_OF(op, struct push_task, op);
+    struct push_task *task = CONTAINER_OF(op, struct push_task, op.store);
 
     if (err != ERR_OK) {
         shard_topic_unused(task->call.there, push_task_topic(task));
     }
-    task->err = err;
-    task->given = true;
-    task->sequence = op->sequence;
-    task->durability = op->durability;
+    note_outcome(task, err);
     shard_call_return(&task->call);
+}
+
+/* Give a record to the shard of its topic, which is this one. */
+static enum err accept_record(struct push_task *task, struct shard *there)
+{
+    struct topic *topic = NULL;
+    enum err err = shard_topic(there, push_task_topic(task), true, &topic);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    note_topic(task, topic);
+    const struct accept_push push = {.wants = &task->wants,
+                                     .record = task->record,
+                                     .record_size = task->record_size};
+    err = accept_append(there->accept, topic, &push, &task->op);
+    if (err != ERR_OK) {
+        shard_topic_unused(there, push_task_topic(task));
+    }
+    return err;
 }
 
 static void carried(struct shard_call *call, struct shard *there)
 {
     struct push_task *task = CONTAINER_OF(call, struct push_task, call);
-    struct topic *topic = NULL;
 
     /* Taken even while the shard drains: it was promised where it came, and
      * no store closes before all shards have drained. */
-    task->err = shard_topic(there, push_task_topic(task), true, &topic);
-    if (task->err == ERR_OK) {
-        note_topic(task, topic);
-        task->err = store_append_encoded(topic->store, task->record,
-                                         task->record_size, &task->op);
-    }
+    task->err = accept_record(task, there);
     if (task->err != ERR_OK) {
-        shard_topic_unused(there, push_task_topic(task));
         shard_call_return(call);
     }
 }
@@ -152,14 +174,16 @@ enum err push_task_record(struct push_task *task, const struct push *push)
     memcpy(task->topic, push->topic.data, push->topic.size);
     task->topic[push->topic.size] = '\0';
     task->topic_size = (uint32_t)push->topic.size;
-    task->op.durability = push->durability;
+    task->op.store.durability = push->durability;
+    accept_wants(&task->wants, push->topic, &push->message, push->expects,
+                 push->expect_seq);
     return ERR_OK;
 }
 
 /* Send the record to another shard. */
 static enum err carry(struct push_task *task, struct shard *there)
 {
-    task->op.done = stored_there;
+    task->op.store.done = stored_there;
     task->call.run = carried;
     task->call.returned = carried_back;
     task->pool->carried++;
@@ -170,19 +194,12 @@ enum err push_task_start_record(struct push_task *task)
 {
     struct shard *home = task->pool->shard;
     struct shard *owner = shard_owner(home, push_task_topic(task));
-    struct topic *topic = NULL;
 
     if (owner != home) {
         return carry(task, owner);
     }
-    enum err err = shard_topic(home, push_task_topic(task), true, &topic);
-    if (err != ERR_OK) {
-        return err;
-    }
-    note_topic(task, topic);
-    task->op.done = stored_here;
-    return store_append_encoded(topic->store, task->record, task->record_size,
-                                &task->op);
+    task->op.store.done = stored_here;
+    return accept_record(task, home);
 }
 
 enum err push_task_start(struct push_task *task, const struct push *push)
@@ -191,7 +208,6 @@ enum err push_task_start(struct push_task *task, const struct push *push)
     struct shard *owner = shard_owner(home, push->topic);
     struct topic *topic = NULL;
 
-    task->op.durability = push->durability;
     if (owner != home) {
         enum err err = push_task_record(task, push);
         return err == ERR_OK ? carry(task, owner) : err;
@@ -201,8 +217,13 @@ enum err push_task_start(struct push_task *task, const struct push *push)
         return err;
     }
     note_topic(task, topic);
-    task->op.done = stored_here;
-    err = store_append(topic->store, &push->message, &task->op);
+    task->op.store.durability = push->durability;
+    task->op.store.done = stored_here;
+    accept_wants(&task->wants, push->topic, &push->message, push->expects,
+                 push->expect_seq);
+    const struct accept_push accepted = {.wants = &task->wants,
+                                         .message = &push->message};
+    err = accept_append(home->accept, topic, &accepted, &task->op);
     if (err != ERR_OK) {
         shard_topic_unused(home, push->topic);
     }
@@ -229,6 +250,30 @@ const char *push_task_err_text(enum err err)
     }
 }
 
+void push_task_detail(const struct push_task *task, char *to)
+{
+    if (task->err == ERR_CONDITION) {
+        (void)snprintf(to, RECORDER_DETAIL_MAX,
+                       "the topic's next sequence number is %llu, not what "
+                       "expect_seq says",
+                       (unsigned long long)task->next);
+        return;
+    }
+    (void)snprintf(to, RECORDER_DETAIL_MAX, "%s",
+                   task->detail != NULL ? task->detail
+                                        : push_task_err_text(task->err));
+}
+
+const char *push_task_members(const struct push_task *task, char *to)
+{
+    if (task->err != ERR_CONDITION) {
+        return NULL;
+    }
+    (void)snprintf(to, PUSH_TASK_MEMBERS_MAX, "\"next_seq\":%llu",
+                   (unsigned long long)task->next);
+    return to;
+}
+
 char *push_task_json(const struct push_task *task, char *to)
 {
     char sequence[PUT_DECIMAL_MAX];
@@ -242,6 +287,9 @@ char *push_task_json(const struct push_task *task, char *to)
     to = put_text(to, push_task_topic(task));
     to = put_text(to, STR("\",\"seq\":"));
     to = put_text(to, digits);
+    if (task->duplicate) {
+        return put_text(to, STR(",\"duplicate\":true}"));
+    }
     to = put_text(to, STR(",\"durability\":\""));
     to = put_text(to, push_task_durability(task));
     return put_text(to, STR("\"}"));

@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/list.h"
+#include "queue/accept.h"
 #include "queue/recorder.h"
 #include "queue/shard.h"
 #include "queue/topic.h"
@@ -45,15 +46,19 @@ struct push_task {
     bool json;                      /* how to answer */
     /* The outcome. */
     enum err err;
-    bool given; /* the store took the record: what the disk holds of it when
-                   the push failed is not known */
+    bool given;     /* the store took the record: what the disk holds of it when
+                       the push failed is not known */
+    bool duplicate; /* not stored again: `sequence` is the first's */
+    uint64_t next;  /* after ERR_CONDITION: what would come next */
+    const char *detail; /* more about the error; NULL: nothing */
     uint64_t sequence;
     enum durability durability;
     char id_prefix[24];             /* of the topic */
     uint32_t topic_size;            /* bytes of its name */
     char topic[TOPIC_NAME_MAX + 1]; /* terminated */
     /* The way; private. */
-    struct store_op op;
+    struct accept_op op;
+    struct accept_wants wants;
     struct shard_call call;
     void *record; /* owned; when carried to another shard, or begun early */
     size_t record_size;
@@ -78,7 +83,7 @@ void push_task_release(struct push_task *task);
 
 /* Store a push: here, or on the shard that owns its topic. Ends with ended(),
  * always, but never from inside this call.
- * Errors: those of store_append(), shard_topic(), shard_send(): then ended()
+ * Errors: those of accept_append(), shard_topic(), shard_send(): then ended()
  *         does not come */
 MUST_CHECK enum err push_task_start(struct push_task *task,
                                     const struct push *push);
@@ -116,11 +121,21 @@ enum {
         64 + TOPIC_NAME_MAX + TOPIC_ID_PREFIX_SIZE + 2 * PUT_DECIMAL_MAX,
 };
 
-/* Write {"id":...,"topic":...,"seq":...} of a stored push, at most
- * PUSH_TASK_JSON_MAX bytes; returns where it ends. */
+/* Write {"id":...,"topic":...,"seq":...} of a stored push, or of the first one
+ * of a duplicate, at most PUSH_TASK_JSON_MAX bytes; returns where it ends. */
 char *push_task_json(const struct push_task *task, char *to);
 
 /* What to say about a push that failed. */
 const char *push_task_err_text(enum err err);
+
+/* Write what to say about this one, RECORDER_DETAIL_MAX bytes at most, NUL
+ * included. */
+void push_task_detail(const struct push_task *task, char *to);
+
+enum { PUSH_TASK_MEMBERS_MAX = 16 + PUT_DECIMAL_MAX };
+
+/* Write what a problem says besides, as JSON members, terminated, at most
+ * PUSH_TASK_MEMBERS_MAX bytes; returns `to`, or NULL when there is nothing. */
+const char *push_task_members(const struct push_task *task, char *to);
 
 #endif

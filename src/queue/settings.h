@@ -25,6 +25,9 @@
 
 #define SETTINGS_RETRIES_FOREVER UINT32_MAX
 
+/* What the store takes; topics have to note a little beside their settings. */
+enum { SETTINGS_TEXT_MAX = STORE_SETTINGS_MAX - 64 };
+
 /* Whose setting it is: a bit each. */
 enum settings_scope {
     SETTINGS_TOPIC = 1 << 0,
@@ -157,7 +160,7 @@ MUST_CHECK enum err settings_change_apply(const struct settings_change *change,
 /* Append all that differs from the default to an empty buffer, as the store
  * keeps it: a "name value" line each.
  *
- * Errors: ERR_TOO_LARGE  more than the store takes (STORE_SETTINGS_MAX)
+ * Errors: ERR_TOO_LARGE  more than the store takes (SETTINGS_TEXT_MAX)
  *         ERR_NOMEM
  */
 MUST_CHECK enum err settings_write(const struct settings *settings,

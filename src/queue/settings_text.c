@@ -76,7 +76,7 @@ enum err settings_write(const struct settings *settings, struct buf *to)
     }
     buf_fini(&value);
     enum err err = buf_err(to);
-    return err == ERR_OK && to->size > STORE_SETTINGS_MAX ? ERR_TOO_LARGE : err;
+    return err == ERR_OK && to->size > SETTINGS_TEXT_MAX ? ERR_TOO_LARGE : err;
 }
 
 static const struct setting *find_stored(struct str name)

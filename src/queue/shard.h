@@ -28,6 +28,7 @@ enum {
     SHARD_CALLS_MAX = 8192, /* calls under way from one shard: ERR_BUSY */
 };
 
+struct accept;
 struct shard;
 
 /* All shards of a process; fixed before their threads start, but `drained`. */
@@ -46,6 +47,7 @@ struct shard {
     struct shard_group *group; /* borrowed */
     struct io *io;             /* borrowed from the pipeline */
     struct store *store;       /* borrowed from the pipeline */
+    struct accept *accept;     /* borrowed from the pipeline */
     /* A topic came into being (or was found at start): begin its delivery. */
     enum err (*topic_added)(struct shard *shard, struct topic *topic);
     /* A topic goes: end its delivery. */

@@ -41,6 +41,21 @@ static void free_title(struct topic *topic)
     }
 }
 
+/* Find what topic_write() says of the log. */
+static void read_used(struct topic *topic)
+{
+    struct str text = topic->store->settings;
+
+    while (text.size > 0) {
+        struct str line = str_cut(text, 0, str_find(text, '\n'));
+        text = str_cut(text, line.size + 1, text.size);
+        topic->dedup_used =
+            topic->dedup_used || str_equal(line, STR("dedup_used 1"));
+        topic->collapse_used =
+            topic->collapse_used || str_equal(line, STR("collapse_used 1"));
+    }
+}
+
 enum err topic_create(struct store_topic *store, struct topic **out)
 {
     CHECK(store->user == NULL);
@@ -67,6 +82,7 @@ enum err topic_create(struct store_topic *store, struct topic **out)
                   err_text(err));
     }
     topic->settings.retention = store->retention; /* what is acted on */
+    read_used(topic);
     list_init(&topic->subscriptions);
     if (store->parent != NULL) {
         topic->parent = topic_of(store->parent);
@@ -133,6 +149,21 @@ bool topic_is_dead(struct str name)
     return name.size > suffix.size &&
            str_equal(str_cut(name, name.size - suffix.size, suffix.size),
                      suffix);
+}
+
+enum err topic_write(const struct topic *topic,
+                     const struct settings *settings,
+                     struct buf *to)
+{
+    enum err err = settings_write(settings, to);
+
+    if (err == ERR_OK && topic->dedup_used) {
+        buf_append_c(to, "dedup_used 1\n");
+    }
+    if (err == ERR_OK && topic->collapse_used) {
+        buf_append_c(to, "collapse_used 1\n");
+    }
+    return err == ERR_OK ? buf_err(to) : err;
 }
 
 char *

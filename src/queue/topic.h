@@ -25,7 +25,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct delivery; /* the deliverer's state of a topic or subscription */
+struct accept_topic; /* accept's state of a topic */
+struct delivery;     /* the deliverer's, of a topic or subscription */
 
 struct topic_stats {
     uint64_t delivered;       /* since start */
@@ -41,7 +42,12 @@ struct topic {
     const char *title;         /* "topic" or "topic/subscription", for logs */
     struct settings settings;  /* its text goes with a change: look it up */
     struct topic_stats stats;
-    struct delivery *delivery; /* the deliverer's; NULL: not attached */
+    /* What its log has or had, kept in the store with the settings: messages
+     * with a dedup id, with a collapse key. Accept's. */
+    bool dedup_used;
+    bool collapse_used;
+    struct accept_topic *accept; /* accept's; NULL: nothing to know */
+    struct delivery *delivery;   /* the deliverer's; NULL: not attached */
     /* Called by topic_changed(); set by the deliverer; NULL: not attached. */
     void (*changed)(struct topic *topic);
     char id_prefix[24]; /* "msg_<topic id, 16 hex digits>-", NUL */
@@ -49,8 +55,8 @@ struct topic {
 
 enum { TOPIC_ID_PREFIX_SIZE = 21 }; /* bytes of it without the NUL */
 
-/* Attach a topic to a store handle that has none, reading its settings. Of a
- * view: the topic of its parent has one.
+/* Attach a topic to a store handle that has none, reading its settings and
+ * what its log has. Of a view: the topic of its parent has one.
  *
  * Gives:  `*out`, for topic_destroy(), also as `store->user`.
  * Errors: ERR_NOMEM
@@ -97,6 +103,13 @@ static inline void topic_changed(struct topic *topic)
         topic->changed(topic);
     }
 }
+
+/* Write what the store keeps of a topic: `settings`, which it is to have, and
+ * what its log has.
+ * Errors: those of settings_write() */
+MUST_CHECK enum err topic_write(const struct topic *topic,
+                                const struct settings *settings,
+                                struct buf *to);
 
 /* Write the id of a message, at most TOPIC_ID_PREFIX_SIZE + PUT_DECIMAL_MAX
  * bytes, at `to`; returns where it ends. */

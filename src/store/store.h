@@ -302,7 +302,8 @@ void store_topic_unmake(struct store_topic *topic);
 void store_topic_delete(struct store_topic *topic, struct store_op *op);
 
 /* Set settings (opaque bytes, at most STORE_SETTINGS_MAX, copied) and
- * retention, which a view has none of: there it is not looked at.
+ * retention, which a view has none of: there it is not looked at. When they are
+ * taken, they change at once in the handle, and go back when it fails.
  * Borrows: op, until done(). Errors: ERR_TOO_LARGE, ERR_IO, ERR_FULL,
  * ERR_BUSY */
 void store_topic_configure(struct store_topic *topic,

@@ -63,10 +63,10 @@ struct change {
     enum change_kind kind;
     struct memory_topic *topic;
     struct store_op *op;
-    struct stored_record record; /* of an append; or the settings */
-    struct store_retention retention;
-    struct store_cursor cursor; /* before */
-    struct store_bounds bounds; /* before */
+    struct stored_record record;      /* of an append; or the settings before */
+    struct store_retention retention; /* before */
+    struct store_cursor cursor;       /* before */
+    struct store_bounds bounds;       /* before */
     enum err err;
 };
 
@@ -131,10 +131,14 @@ static void commit_append(struct change *change)
     home(topic)->stats.appended++;
 }
 
-static void commit_configure(struct change *change)
+/* The settings are what they were before. */
+static void unconfigure(struct change *change)
 {
     struct memory_topic *topic = change->topic;
 
+    if (change->record.bytes == NULL) {
+        return; /* they were refused */
+    }
     memcpy(topic->settings, change->record.bytes, change->record.size);
     topic->base.settings = (struct str){topic->settings, change->record.size};
     topic->base.retention = change->retention;
@@ -147,6 +151,9 @@ static void undo(struct change *change)
     if (change->kind == CHANGE_CURSOR || change->kind == CHANGE_PURGE) {
         topic->base.cursor = change->cursor;
         topic->base.bounds.oldest = change->bounds.oldest;
+    }
+    if (change->kind == CHANGE_CONFIGURE) {
+        unconfigure(change);
     }
     if (change->kind == CHANGE_DELETE) {
         topic->deleted = false;
@@ -164,9 +171,6 @@ static enum err commit_one(struct change *change, enum err err)
             return ERR_CLOSED;
         }
         commit_append(change);
-    }
-    if (err == ERR_OK && change->kind == CHANGE_CONFIGURE) {
-        commit_configure(change);
     }
     return err;
 }
@@ -377,13 +381,19 @@ static void memory_topic_configure(struct store_topic *base,
         change->err = ERR_TOO_LARGE;
         return;
     }
-    change->retention = *retention;
-    change->record.bytes = malloc(settings.size + 1);
+    struct str old = base->settings;
+    change->retention = base->retention;
+    change->record.bytes = malloc(old.size + 1);
     CHECK(change->record.bytes != NULL);
-    change->record.size = settings.size;
-    if (settings.size > 0) {
-        memcpy(change->record.bytes, settings.data, settings.size);
+    change->record.size = old.size;
+    if (old.size > 0) {
+        memcpy(change->record.bytes, old.data, old.size);
     }
+    if (settings.size > 0) {
+        memmove(topic->settings, settings.data, settings.size);
+    }
+    base->settings = (struct str){topic->settings, settings.size};
+    base->retention = *retention;
 }
 
 static enum err memory_append(struct store_topic *base,

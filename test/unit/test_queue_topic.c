@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -46,6 +47,61 @@ static void damaged_settings_do_not_keep_a_topic_from_being(void **state)
     assert_int_equal(topic->settings.timeout_ms, 5);
     assert_false(topic->settings.paused);
     topic_destroy(topic);
+}
+
+static void what_the_log_has_is_kept_beside_the_settings(void **state)
+{
+    (void)state;
+    struct store_topic store = {.name = "t"};
+    struct topic *topic = NULL;
+    struct buf text = {0};
+
+    for (int flags = 0; flags < 4; flags++) {
+        store.settings = STR("dedup_used 10\ncollapse_used\npaused 1\n");
+        assert_int_equal(topic_create(&store, &topic), ERR_OK);
+        assert_false(topic->dedup_used || topic->collapse_used);
+        topic->dedup_used = (flags & 1) != 0;
+        topic->collapse_used = (flags & 2) != 0;
+        buf_clear(&text);
+        assert_int_equal(topic_write(topic, &topic->settings, &text), ERR_OK);
+        topic_destroy(topic);
+        store.settings = buf_str(&text);
+        assert_int_equal(topic_create(&store, &topic), ERR_OK);
+        assert_int_equal(topic->dedup_used, flags & 1);
+        assert_int_equal(topic->collapse_used, flags >> 1);
+        assert_true(topic->settings.paused);
+        topic_destroy(topic);
+    }
+    buf_fini(&text);
+}
+
+static void
+what_the_log_has_finds_room_beside_the_largest_settings(void **state)
+{
+    (void)state;
+    struct store_topic store = {.name = "t"};
+    struct topic *topic = NULL;
+    struct buf text = {0};
+    size_t most = 0;
+
+    assert_int_equal(topic_create(&store, &topic), ERR_OK);
+    topic->dedup_used = true;
+    topic->collapse_used = true;
+    topic->settings.headers = malloc(STORE_SETTINGS_MAX + 1);
+    assert_non_null(topic->settings.headers);
+    for (size_t size = STORE_SETTINGS_MAX - 200; size < STORE_SETTINGS_MAX;
+         size++) {
+        memset(topic->settings.headers, 'a', size);
+        topic->settings.headers[size] = '\0';
+        buf_clear(&text);
+        if (topic_write(topic, &topic->settings, &text) == ERR_OK) {
+            most = text.size;
+        }
+    }
+    assert_true(most <= STORE_SETTINGS_MAX);
+    assert_true(most > STORE_SETTINGS_MAX - 64);
+    topic_destroy(topic);
+    buf_fini(&text);
 }
 
 static void id_names_topic_and_sequence_in_plain_characters(void **state)
@@ -89,6 +145,9 @@ int main(void)
         cmocka_unit_test(
             topic_hangs_on_its_handle_and_takes_the_retention_of_the_store),
         cmocka_unit_test(damaged_settings_do_not_keep_a_topic_from_being),
+        cmocka_unit_test(what_the_log_has_is_kept_beside_the_settings),
+        cmocka_unit_test(
+            what_the_log_has_finds_room_beside_the_largest_settings),
         cmocka_unit_test(id_names_topic_and_sequence_in_plain_characters),
         cmocka_unit_test(change_is_told_to_who_delivers),
     };

@@ -1,0 +1,282 @@
+/* Reading back what a topic's log says of ids and collapse keys, after a start.
+ *
+ *   - A topic with dedup ids waits in the first row, one with nothing but
+ *     collapse keys in the second: pushes are refused as long as the former is
+ *     not read, while for the latter only a delivery waits.
+ *   - One topic is read at a time, some records each turn: from the first that
+ *     can still be in its window, or that is not delivered, to the end of what
+ *     there was then. What comes later notes itself.
+ *   - A topic of both kinds goes to the second row when its window is read, for
+ *     what is before it.
+ *
+ * What fails: a read, or memory. The topic goes to the end of its row, and the
+ * row goes on after a while; until it is read, the topic is as not read. What
+ * was noted before is found again, and not noted twice.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/accept_internal.h"
+
+#include "base/check.h"
+#include "base/diag.h"
+
+enum {
+    STEP_RECORDS = 1024, /* read in one turn: about a millisecond's work */
+    AGAIN_MS = 1000,     /* after a failure */
+    /* Clocks of shards, and bodies that took long to come, put times out of
+     * order a little; a search by time ends at the first that is late enough.
+     */
+    MARGIN_MS = 60000,
+};
+
+static void step_due(struct io_timer *timer);
+static void ready(struct store_reader *reader);
+
+void accept_walk_init(struct accept *accept)
+{
+    struct accept_walk *walk = &accept->walk;
+
+    list_init(&walk->dedup_row);
+    list_init(&walk->collapse_row);
+    walk->timer.expired = step_due;
+}
+
+void accept_walk_fini(struct accept *accept)
+{
+    CHECK(accept->walk.topic == NULL);
+    CHECK(accept->walk.waiting == 0);
+    io_timer_stop(accept->options.io, &accept->walk.timer);
+}
+
+/* Go on with the walk, unless it goes on by itself. */
+static void go_on(struct accept *accept)
+{
+    struct accept_walk *walk = &accept->walk;
+
+    if (!walk->reading && !io_timer_running(&walk->timer)) {
+        io_timer_start(accept->options.io, &walk->timer, 0);
+    }
+}
+
+static void enter_row(struct accept_topic *state)
+{
+    struct accept_walk *walk = &state->accept->walk;
+
+    list_append(state->dedup_ready ? &walk->collapse_row : &walk->dedup_row,
+                &state->walk_link);
+}
+
+void accept_walk_add(struct accept_topic *state)
+{
+    enter_row(state);
+    state->accept->walk.waiting++;
+    go_on(state->accept);
+}
+
+/* Let go of the topic being read. */
+static void leave(struct accept_walk *walk)
+{
+    store_reader_destroy(walk->reader);
+    walk->reader = NULL;
+    walk->reading = false;
+    walk->topic = NULL;
+}
+
+void accept_walk_remove(struct accept_topic *state)
+{
+    struct accept_walk *walk = &state->accept->walk;
+
+    if (state->dedup_ready && state->collapse_ready) {
+        return;
+    }
+    if (walk->topic == state) {
+        leave(walk);
+        go_on(state->accept);
+    }
+    list_remove(&state->walk_link);
+    walk->waiting--;
+}
+
+/* Everybody who delivers the topic is done with what is before. */
+static uint64_t undelivered_from(const struct topic *topic)
+{
+    return topic->store->cursor.next;
+}
+
+/* --- one topic ------------------------------------------------------------ */
+
+/* Note what a message says. Errors: ERR_NOMEM */
+static enum err note(struct accept_topic *state, const struct record *record)
+{
+    struct accept *accept = state->accept;
+    const struct message *message = &record->message;
+    const struct message_options *options = message->options;
+    struct str name = state->topic->store->name_str;
+    uint64_t now_ms = io_wall_ms(accept->options.io);
+    uint64_t value = 0;
+
+    if (options == NULL || options->id.size > 0) {
+        return ERR_OK; /* as accept_wants() has it */
+    }
+    if (options->collapse.size > 0) {
+        struct siphash hash = accept_hash(name, options->collapse);
+        collapse_note(&accept->collapse, &state->collapse, &hash,
+                      record->sequence);
+    }
+    uint32_t window_ms = accept_window_ms(state->topic);
+    if (options->dedup_id.size == 0 || state->dedup_ready ||
+        message->pushed_at_ms + window_ms <= now_ms) {
+        return ERR_OK;
+    }
+    struct siphash hash = accept_hash(name, options->dedup_id);
+    /* It may be known from a walk that failed. */
+    if (dedup_look(&accept->dedup, &hash, now_ms, window_ms, &value) !=
+        DEDUP_NEW) {
+        return ERR_OK;
+    }
+    return dedup_add(&accept->dedup, &state->dedup, &hash, record->sequence,
+                     message->pushed_at_ms);
+}
+
+/* What was looked for is all read. */
+static void walked(struct accept *accept)
+{
+    struct accept_walk *walk = &accept->walk;
+    struct accept_topic *state = walk->topic;
+    bool was_ready = state->collapse_ready;
+
+    leave(walk);
+    if (walk->for_dedup) {
+        state->dedup_ready = true;
+        state->walked_from = walk->first;
+        accept_sweep_arm(accept);
+        if (!was_ready && state->walked_from > undelivered_from(state->topic)) {
+            enter_row(state);
+            return;
+        }
+    }
+    state->collapse_ready = true;
+    walk->waiting--;
+    if (!was_ready) {
+        topic_changed(state->topic);
+    }
+}
+
+/* Begin again later, when the others had their turn. */
+static void fail(struct accept *accept, enum err err)
+{
+    struct accept_walk *walk = &accept->walk;
+    struct accept_topic *state = walk->topic;
+
+    DIAG_WARN("topic_ids_unread", "topic=%s err=%s", state->topic->store->name,
+              err_text(err));
+    leave(walk);
+    enter_row(state);
+    io_timer_start(accept->options.io, &walk->timer, AGAIN_MS);
+}
+
+/* Find out which part of a topic's log is to be read. */
+static enum err find_part(struct accept *accept, const struct topic *topic)
+{
+    struct accept_walk *walk = &accept->walk;
+    uint64_t now_ms = io_wall_ms(accept->options.io);
+    uint64_t back_ms = (uint64_t)accept_window_ms(topic) + MARGIN_MS;
+
+    walk->for_dedup = !walk->topic->dedup_ready;
+    walk->end = topic->store->bounds.end;
+    if (walk->for_dedup) {
+        return store_find_time(topic->store,
+                               now_ms > back_ms ? now_ms - back_ms : 0,
+                               &walk->first);
+    }
+    walk->first = undelivered_from(topic);
+    if (walk->end > walk->topic->walked_from) {
+        walk->end = walk->topic->walked_from;
+    }
+    return ERR_OK;
+}
+
+/* Take the next topic. Returns false when there is none. */
+static bool begin(struct accept *accept)
+{
+    struct accept_walk *walk = &accept->walk;
+    struct list *row =
+        list_empty(&walk->dedup_row) ? &walk->collapse_row : &walk->dedup_row;
+    struct list *link = list_take_first(row);
+
+    if (link == NULL) {
+        return false;
+    }
+    walk->topic = CONTAINER_OF(link, struct accept_topic, walk_link);
+    struct topic *topic = walk->topic->topic;
+    enum err err = find_part(accept, topic);
+    if (err == ERR_OK) {
+        err = store_reader_create(topic->store, &walk->reader);
+    }
+    if (err != ERR_OK) {
+        fail(accept, err);
+        return false;
+    }
+    walk->reader->ready = ready;
+    walk->reader->user = accept;
+    walk->next = walk->first;
+    return true;
+}
+
+/* Read one record. Returns ERR_NOT_FOUND at the end of the part. */
+static enum err step_one(struct accept *accept)
+{
+    struct accept_walk *walk = &accept->walk;
+    struct record record;
+
+    if (walk->next >= walk->end) {
+        return ERR_NOT_FOUND;
+    }
+    enum err err = store_reader_next(walk->reader, walk->next, &record);
+    if (err == ERR_RANGE) {
+        walk->next = walk->topic->topic->store->bounds.oldest;
+        return ERR_OK; /* it was dropped meanwhile */
+    }
+    if (err == ERR_OK) {
+        walk->next = record.sequence + 1;
+        err = note(walk->topic, &record);
+    }
+    return err;
+}
+
+/* Read some records. */
+static void step(struct accept *accept)
+{
+    enum err err = ERR_OK;
+
+    if (accept->walk.topic == NULL && !begin(accept)) {
+        return;
+    }
+    for (int count = 0; err == ERR_OK && count < STEP_RECORDS; count++) {
+        err = step_one(accept);
+    }
+    accept->walk.reading = err == ERR_AGAIN;
+    if (err == ERR_AGAIN) {
+        return; /* ready() follows */
+    }
+    if (err == ERR_NOT_FOUND) {
+        walked(accept);
+    } else if (err != ERR_OK) {
+        fail(accept, err);
+        return;
+    }
+    go_on(accept);
+}
+
+static void ready(struct store_reader *reader)
+{
+    struct accept *accept = reader->user;
+
+    accept->walk.reading = false;
+    step(accept);
+}
+
+static void step_due(struct io_timer *timer)
+{
+    step(CONTAINER_OF(timer, struct accept, walk.timer));
+}
