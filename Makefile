@@ -49,12 +49,19 @@ build/build.ninja:
 build: setup build/build.ninja
 	@$(NINJA) -C build opq
 
+# What verifies signatures, of npm: locked, and used by tests alone.
+VERIFIER = test/verify/node_modules/.package-lock.json
+$(VERIFIER): test/verify/package-lock.json | setup
+	@npm ci --prefix test/verify --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 .PHONY: run
 run: build
 	@build/opq $(ARGS)
 
 .PHONY: test
-test: build
+test: build $(VERIFIER)
+	@$(NINJA) -C build test/verify/sign_message
 	@$(RUN_TESTS) --build build unit tools lint tidy system
 
 .PHONY: unit
@@ -62,7 +69,8 @@ unit: build
 	@$(RUN_TESTS) --build build unit
 
 .PHONY: system
-system: build
+system: build $(VERIFIER)
+	@$(NINJA) -C build test/verify/sign_message
 	@$(RUN_TESTS) --build build system
 
 build-asan/build.ninja:
@@ -70,7 +78,7 @@ build-asan/build.ninja:
 	    -Dcheck_slow=true --optimization 1
 
 .PHONY: asan
-asan: setup build-asan/build.ninja
+asan: setup build-asan/build.ninja $(VERIFIER)
 	@$(NINJA) -C build-asan
 	@$(RUN_TESTS) --build build-asan unit system
 
@@ -79,7 +87,7 @@ build-tsan/build.ninja:
 	    --optimization 1
 
 .PHONY: tsan
-tsan: setup build-tsan/build.ninja
+tsan: setup build-tsan/build.ninja $(VERIFIER)
 	@$(NINJA) -C build-tsan
 	@$(RUN_TESTS) --build build-tsan unit system
 
@@ -99,8 +107,8 @@ fuzz: setup build-fuzz/build.ninja
 TORTURE_TESTS = test/unit/test_store_local_kill \
     test/unit/test_store_local_fault test/unit/test_store_local_blob
 .PHONY: torture
-torture: build
-	@$(NINJA) -C build $(TORTURE_TESTS)
+torture: build $(VERIFIER)
+	@$(NINJA) -C build $(TORTURE_TESTS) test/verify/sign_message
 	@for test in $(TORTURE_TESTS); do \
 	    OPQ_TORTURE=1 build/$$test || exit 1; done
 	@OPQ_TORTURE=1 $(RUN_TESTS) --build build system
@@ -114,7 +122,7 @@ build-cover/build.ninja:
 	$(MESON) setup build-cover -Db_coverage=true --optimization 0
 
 .PHONY: cover
-cover: setup build-cover/build.ninja
+cover: setup build-cover/build.ninja $(VERIFIER)
 	@$(NINJA) -C build-cover
 	@status=0; $(RUN_TESTS) --build build-cover unit system || status=1; \
 	    $(PYTHON) tools/cover build-cover && exit $$status

@@ -3,13 +3,25 @@
 SPDX-License-Identifier: MIT
 """
 
+import base64
+import json
 import os
+import pathlib
 import subprocess
+import time
 
 import pytest
-from harness import BINARY, PATIENCE_S
+from harness import BINARY, PATIENCE_S, ROOT
+
+VERIFY = ROOT / 'test/verify'
+BUILD = pathlib.Path(os.environ.get('OPQ_BUILD', ROOT / 'build'))
 
 HMAC_KEY = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
+HMAC_OTHER = 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD'
+# The keys of RFC 8032, 7.1, tests 1 and 2.
+PRIVATE_KEY = 'whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A='
+PUBLIC_KEY = 'whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo='
+PUBLIC_OTHER = 'whpk_PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw='
 
 
 def secrets_file(path, text, mode=0o600):
@@ -72,3 +84,81 @@ def test_what_the_file_holds_is_shown_nowhere(serve, tmp_path):
     assert opq.stop() == 0
     told += opq.log()
     assert 'MfKQ9r8' not in told and 'hidden' not in told
+
+
+# --- signatures -------------------------------------------------------------
+
+def verify(*deliveries):
+    """Have (secret, headers, body) verified; return a word for each: "ok", or
+    what is wrong."""
+    assert (VERIFY / 'node_modules/standardwebhooks').is_dir(), \
+        'the verifier is not there: "make system" brings it'
+    lines = [json.dumps({
+        'secret': secret, 'headers': headers,
+        'body_base64': base64.b64encode(body).decode()})
+             for secret, headers, body in deliveries]
+    done = subprocess.run(['node', 'verify.mjs'], cwd=VERIFY,
+                          input='\n'.join(lines), capture_output=True,
+                          text=True, check=True, timeout=PATIENCE_S)
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def sign(tmp_path):
+    """A function that signs a body, and gives the headers."""
+    path = secrets_file(
+        tmp_path / 'secrets',
+        f'shop {HMAC_KEY} not_after=2100-01-01T00:00:00Z\n'
+        f'shop {HMAC_OTHER}\nshop {PRIVATE_KEY}\n'
+        f'old {HMAC_OTHER}\nold {HMAC_KEY} not_after=2020-01-01T00:00:00Z\n')
+
+    def signed(body, names='shop', identity='msg_5f0c9a1e77d3b204-7'):
+        now = str(int(time.time()))
+        done = subprocess.run(
+            [BUILD / 'test/verify/sign_message', path, names, identity, now],
+            input=body, capture_output=True, check=True, timeout=PATIENCE_S)
+        return {'webhook-id': identity, 'webhook-timestamp': now,
+                'webhook-signature': done.stdout.decode().rstrip('\n')}
+    return signed
+
+
+@pytest.mark.parametrize('body', [
+    b'', b'hello', '{"price": "12 \u20ac"}'.encode(), b'a.b.c\n' * 50000,
+], ids=['empty', 'short', 'utf-8', 'long'])
+def test_independent_verifiers_accept_each_signature(sign, body):
+    headers = sign(body)
+    assert len(headers['webhook-signature'].split(' ')) == 3
+    secrets = (HMAC_KEY, HMAC_OTHER, PUBLIC_KEY)
+    assert verify(*((secret, headers, body) for secret in secrets)) == \
+        ['ok'] * 3
+
+
+def test_independent_verifiers_refuse_what_was_changed(sign):
+    body = b'{"total": 12}'
+    headers = sign(body)
+    later = str(int(headers['webhook-timestamp']) + 1)
+    for secret, other in ((HMAC_KEY, 'whsec_' + 'A' * 32),
+                          (PUBLIC_KEY, PUBLIC_OTHER)):
+        words = verify(
+            (secret, headers, body),
+            (secret, headers, body + b' '),
+            (secret, {**headers, 'webhook-id': 'msg_5f0c9a1e77d3b204-8'},
+             body),
+            (secret, {**headers, 'webhook-timestamp': later}, body),
+            (other, headers, body))
+        assert words[0] == 'ok'
+        assert all('No matching signature' in word for word in words[1:])
+
+
+def test_key_that_is_not_in_force_does_not_sign(sign):
+    headers = sign(b'x', names='old')
+    words = verify((HMAC_OTHER, headers, b'x'), (HMAC_KEY, headers, b'x'))
+    assert words[0] == 'ok' and 'No matching signature' in words[1]
+
+
+def test_large_body_is_signed_by_hmac(sign):
+    body = b'0123456789abcdef' * 65537
+    headers = sign(body)
+    assert 'v1a' not in headers['webhook-signature']
+    assert verify((HMAC_KEY, headers, body), (HMAC_OTHER, headers, body)) == \
+        ['ok', 'ok']
