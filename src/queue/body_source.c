@@ -18,12 +18,13 @@ struct body_source {
     int fd;      /* owned */
     char *piece; /* owned */
     size_t piece_size;
-    uint64_t offset; /* of the next piece */
-    uint32_t crc;    /* of those before */
-    bool wanted;     /* a piece is asked for */
-    bool reading;    /* op runs */
-    bool stale;      /* what it reads is of a sending that is over */
-    bool dead;       /* destroyed meanwhile */
+    uint64_t offset;        /* of the next piece */
+    uint32_t crc;           /* of those before */
+    bool wanted;            /* a piece is asked for */
+    bool reading;           /* op runs */
+    bool stale;             /* what it reads is of a sending that is over */
+    bool dead;              /* destroyed meanwhile */
+    struct body_scan *scan; /* borrowed; NULL: what is read is sent */
     struct iovec part;
     struct io_file_op op;
 };
@@ -56,27 +57,63 @@ static void read_next(struct body_source *source)
     io_read_at(source->io, &source->op);
 }
 
-/* Give what was read, or say why not. */
-static void give(struct body_source *source, enum err err, size_t size)
+/* Look at what was read. `*out_why` says what is wrong with it.
+ * Errors: ERR_IO, ERR_CORRUPT */
+static enum err check(struct body_source *source,
+                      enum err err,
+                      size_t size,
+                      bool *out_last,
+                      const char **out_why)
 {
     if (err != ERR_OK) {
-        http_source_fail(&source->http, ERR_IO, "the body cannot be read");
-        return;
+        *out_why = "the body cannot be read";
+        return ERR_IO;
     }
     if (size == 0) {
-        http_source_fail(&source->http, ERR_CORRUPT,
-                         "the body's file is too short");
-        return;
+        *out_why = "the body's file is too short";
+        return ERR_CORRUPT;
     }
     source->crc = crc32c(source->crc, source->piece, size);
     source->offset += size;
-    bool last = source->offset == source->blob.size;
-    if (last && source->crc != source->blob.crc) {
-        http_source_fail(&source->http, ERR_CORRUPT,
-                         "the body's checksum is wrong");
+    *out_last = source->offset == source->blob.size;
+    if (*out_last && source->crc != source->blob.crc) {
+        *out_why = "the body's checksum is wrong";
+        return ERR_CORRUPT;
+    }
+    return ERR_OK;
+}
+
+/* Give what was read, or say why not. */
+static void give(struct body_source *source, enum err err, size_t size)
+{
+    const char *why = NULL;
+    bool last = false;
+
+    err = check(source, err, size, &last, &why);
+    if (err != ERR_OK) {
+        http_source_fail(&source->http, err, why);
         return;
     }
     http_source_give(&source->http, (struct str){source->piece, size}, last);
+}
+
+/* As give(), to who reads it through. */
+static void scan_on(struct body_source *source, enum err err, size_t size)
+{
+    struct body_scan *scan = source->scan;
+    const char *why = NULL;
+    bool last = false;
+
+    err = check(source, err, size, &last, &why);
+    if (err == ERR_OK) {
+        scan->piece(scan, (struct str){source->piece, size});
+    }
+    if (err == ERR_OK && !last) {
+        read_next(source);
+        return;
+    }
+    source->scan = NULL;
+    scan->done(scan, err);
 }
 
 static void read_done(struct io_file_op *op, enum err err, size_t size)
@@ -91,6 +128,8 @@ static void read_done(struct io_file_op *op, enum err err, size_t size)
         if (source->wanted) {
             read_next(source);
         }
+    } else if (source->scan != NULL) {
+        scan_on(source, err, size);
     } else {
         source->wanted = false;
         give(source, err, size);
@@ -154,6 +193,16 @@ void body_source_destroy(struct body_source *source)
         return;
     }
     source_free(source);
+}
+
+void body_source_scan(struct body_source *source, struct body_scan *scan)
+{
+    CHECK(!source->reading);
+    CHECK(source->scan == NULL);
+    source->scan = scan;
+    source->offset = 0;
+    source->crc = 0;
+    read_next(source);
 }
 
 struct http_source *body_source_http(struct body_source *source)

@@ -38,6 +38,22 @@ MUST_CHECK enum err body_source_create(struct io *io,
  * cancelled. Accepts NULL. */
 void body_source_destroy(struct body_source *source);
 
+/* Who reads a body through before it is sent: to sign it, which goes into the
+ * head. Zeroed but for the functions; lives until `done`, or until the source
+ * is destroyed, which cancels. */
+struct body_scan {
+    /* The next bytes of the body. */
+    void (*piece)(struct body_scan *scan, struct str bytes);
+    /* All was read, or ERR_CORRUPT, ERR_IO. The source may be destroyed here,
+     * or sent. */
+    void (*done)(struct body_scan *scan, enum err err);
+};
+
+/* Read the body through, piece by piece. It is not being sent, nor read so
+ * already. Calls nothing before it returns.
+ * Borrows: scan, until its end. */
+void body_source_scan(struct body_source *source, struct body_scan *scan);
+
 /* For struct http_call. */
 struct http_source *body_source_http(struct body_source *source);
 

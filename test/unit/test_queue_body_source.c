@@ -155,10 +155,19 @@ static struct world *world_open(void **state,
     return world;
 }
 
-/* Begin to send the body. */
-static void world_send(struct world *world, uint32_t timeout_ms)
+/* Open the body. */
+static void world_source(struct world *world)
 {
     int fd = -1;
+    assert_int_equal(file_open(world->path, FILE_READ, &fd), ERR_OK);
+    assert_int_equal(body_source_create(world->io, fd, &world->blob, PIECE_SIZE,
+                                        &world->source),
+                     ERR_OK);
+}
+
+/* Begin to send the body that is open. */
+static void world_start(struct world *world, uint32_t timeout_ms)
+{
     caller_fini(&world->caller);
     caller_prepare(&world->caller, world->client,
                    caller_url("http", "127.0.0.1", world->peer.port), NULL);
@@ -167,13 +176,16 @@ static void world_send(struct world *world, uint32_t timeout_ms)
                         "Content-Length: %llu\r\n\r\n",
                         (unsigned long long)world->blob.size);
     world->caller.call.parts[0].iov_len = (size_t)size;
-    assert_int_equal(file_open(world->path, FILE_READ, &fd), ERR_OK);
-    assert_int_equal(body_source_create(world->io, fd, &world->blob, PIECE_SIZE,
-                                        &world->source),
-                     ERR_OK);
     world->caller.call.source = body_source_http(world->source);
     world->caller.call.timeout_ms = timeout_ms;
     http_call_start(&world->caller.call);
+}
+
+/* Begin to send the body. */
+static void world_send(struct world *world, uint32_t timeout_ms)
+{
+    world_source(world);
+    world_start(world, timeout_ms);
 }
 
 static void world_wait(struct world *world)
@@ -299,6 +311,97 @@ static void peer_that_takes_nothing_more_is_timed_out(void **state)
     world_close(world);
 }
 
+/* What a reading through saw. */
+struct reader_through {
+    struct body_scan scan;
+    uint64_t size;
+    uint32_t crc;
+    int done;
+    enum err err;
+};
+
+static void note_piece(struct body_scan *scan, struct str bytes)
+{
+    struct reader_through *through = (struct reader_through *)(void *)scan;
+    through->size += bytes.size;
+    through->crc = crc32c(through->crc, bytes.data, bytes.size);
+}
+
+static void note_done(struct body_scan *scan, enum err err)
+{
+    struct reader_through *through = (struct reader_through *)(void *)scan;
+    through->done++;
+    through->err = err;
+}
+
+/* Read the body through, and wait for the end. */
+static struct reader_through read_through(struct world *world)
+{
+    struct reader_through through = {
+        .scan = {.piece = note_piece, .done = note_done}};
+    world_source(world);
+    body_source_scan(world->source, &through.scan);
+    assert_int_equal(through.done, 0);
+    LOOP_UNTIL(world->io, through.done > 0);
+    assert_int_equal(through.done, 1);
+    return through;
+}
+
+static void body_is_read_through_before_it_is_sent(void **state)
+{
+    struct world *world = world_open(state, script);
+    struct reader_through through = read_through(world);
+    assert_int_equal(through.err, ERR_OK);
+    assert_true(through.size == BODY_SIZE);
+    assert_int_equal(through.crc, world->blob.crc);
+    world_start(world, 10000);
+    world_wait(world);
+    assert_int_equal(world->caller.err, ERR_OK);
+    assert_int_equal(atomic_load(&seen.crc), world->blob.crc);
+    world_close(world);
+}
+
+static void reading_through_tells_what_is_wrong(void **state)
+{
+    struct world *world = world_open(state, script);
+    int fd = -1;
+    world->blob.crc ^= 1;
+    struct reader_through through = read_through(world);
+    assert_int_equal(through.err, ERR_CORRUPT);
+    assert_true(through.size < BODY_SIZE);
+    body_source_destroy(world->source);
+    world->blob.crc ^= 1;
+    assert_int_equal(file_open(world->path, FILE_WRITE, &fd), ERR_OK);
+    assert_int_equal(file_truncate(fd, BODY_SIZE / 2), ERR_OK);
+    file_close(fd);
+    through = read_through(world);
+    assert_int_equal(through.err, ERR_CORRUPT);
+    body_source_destroy(world->source);
+    world_close(world);
+}
+
+static void reading_through_ends_with_its_source(void **state)
+{
+    struct world *world = world_open(state, script);
+    for (int turns = 0; turns < 4; turns++) {
+        struct reader_through through = {
+            .scan = {.piece = note_piece, .done = note_done}};
+        world_source(world);
+        body_source_scan(world->source, &through.scan);
+        for (int turn = 0; turn < turns; turn++) {
+            io_run_turn(world->io, 1);
+        }
+        uint64_t size = through.size;
+        body_source_destroy(world->source);
+        while (io_busy(world->io)) {
+            io_run_turn(world->io, 10);
+        }
+        assert_int_equal(through.done, 0);
+        assert_true(through.size == size);
+    }
+    world_close(world);
+}
+
 int main(void)
 {
     static const struct loop_test tests[] = {
@@ -309,6 +412,9 @@ int main(void)
         LOOP_TEST(answer_before_the_end_counts),
         LOOP_TEST(cancelled_sending_ends_whatever_runs),
         LOOP_TEST(peer_that_takes_nothing_more_is_timed_out),
+        LOOP_TEST(body_is_read_through_before_it_is_sent),
+        LOOP_TEST(reading_through_tells_what_is_wrong),
+        LOOP_TEST(reading_through_ends_with_its_source),
     };
     return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
 }
