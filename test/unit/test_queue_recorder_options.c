@@ -587,9 +587,11 @@ static void other_refusals_name_the_field_too(void **state)
         {JSON "\r\n{" MEMBERS ",\"id\":\"mine\"}", "member id is not known"},
         {JSON "\r\n{" MEMBERS ",\"dead\":\"{}\"}", "member dead is not known"},
         {FORM "\r\nurl=http://h/&topic=.opq.delayed",
-         "topic is reserved: names that begin with .opq. are the server's own"},
+         "topic is reserved: names that begin with .opq. or end with .dlq are "
+         "the server's own"},
         {FORM "\r\nurl=http://h/&topic=.opq.",
-         "topic is reserved: names that begin with .opq. are the server's own"},
+         "topic is reserved: names that begin with .opq. or end with .dlq are "
+         "the server's own"},
     };
 
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {

@@ -4,6 +4,8 @@
  */
 #include "queue/scheduler.h"
 
+#include "queue/accept.h"
+
 #include "base/wall_time.h"
 #include "lib/loop.h"
 #include "lib/store_memory.h"
@@ -60,15 +62,13 @@ static uint32_t first_shard(void *context, struct str topic)
 
 static enum err topic_added(struct shard *shard, struct topic *topic)
 {
-    (void)shard;
-    (void)topic;
-    return ERR_OK;
+    return accept_attach(shard->accept, topic);
 }
 
 static void topic_removed(struct shard *shard, struct topic *topic)
 {
     (void)shard;
-    (void)topic;
+    accept_detach(topic);
 }
 
 static bool target_allowed(void *context, struct str host)
@@ -124,6 +124,8 @@ static void begin(void **state)
     scene.shard.store = scene.store;
     scene.shard.topic_added = topic_added;
     scene.shard.topic_removed = topic_removed;
+    const struct accept_options options = {.io = scene.io, .dedup_max = 16};
+    assert_int_equal(accept_create(&options, &scene.shard.accept), ERR_OK);
     start();
 }
 
@@ -140,6 +142,7 @@ static void finish(void)
     stop();
     shard_detach_topics(&scene.shard);
     assert_int_equal(store_memory_readers(scene.store), 0);
+    accept_destroy(scene.shard.accept);
     store_memory_destroy(scene.store);
 }
 
