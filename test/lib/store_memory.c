@@ -580,12 +580,36 @@ static uint64_t memory_next_sequence(const struct store_topic *base)
     return next;
 }
 
+/* It has no views. */
+static enum err memory_view_open(struct store_topic *topic,
+                                 struct str name,
+                                 bool create,
+                                 struct store_topic **out)
+{
+    (void)topic;
+    (void)name;
+    (void)create;
+    (void)out;
+    return ERR_NOT_FOUND;
+}
+
+static void memory_view_each(struct store_topic *topic,
+                             void (*visit)(void *, struct store_topic *),
+                             void *context)
+{
+    (void)topic;
+    (void)visit;
+    (void)context;
+}
+
 static const struct store_ops memory_ops = {
     .name = "memory",
     .close = memory_close,
     .stats = memory_stats,
     .topic_open = memory_topic_open,
     .topic_each = memory_topic_each,
+    .view_open = memory_view_open,
+    .view_each = memory_view_each,
     .topic_unused = memory_topic_unused,
     .topic_unmake = memory_topic_unmake,
     .topic_delete = memory_topic_delete,
