@@ -14,7 +14,8 @@
 enum { SEGMENTS_MAX = 2 };
 
 struct route {
-    const char *path; /* {} stands for a segment; the first is a topic */
+    const char *path; /* {} stands for a segment; the first is a topic, or
+                         behind /opq/schedules/ a schedule */
     enum http_method method;
     bool always; /* served even without `admin` */
     void (*handle)(const struct api_request *request);
@@ -22,6 +23,7 @@ struct route {
 };
 
 #define TOPIC "/opq/topics/{}"
+#define SCHEDULE "/opq/schedules/{}"
 
 static const struct route routes[] = {
     {"/healthz", HTTP_METHOD_GET, true, api_info_health, NULL},
@@ -37,6 +39,13 @@ static const struct route routes[] = {
     {TOPIC "/purge", HTTP_METHOD_POST, false, api_topic_purge, NULL},
     {TOPIC "/messages", HTTP_METHOD_GET, false, api_messages_list, NULL},
     {TOPIC "/messages/{}", HTTP_METHOD_GET, false, api_messages_one, NULL},
+    {"/opq/schedules", HTTP_METHOD_GET, false, api_schedules_list, NULL},
+    {SCHEDULE, HTTP_METHOD_GET, false, api_schedules_get, NULL},
+    {SCHEDULE, HTTP_METHOD_PUT, false, api_schedules_put, NULL},
+    {SCHEDULE, HTTP_METHOD_DELETE, false, api_schedules_delete, NULL},
+    {SCHEDULE "/pause", HTTP_METHOD_POST, false, api_schedules_pause, "yes"},
+    {SCHEDULE "/resume", HTTP_METHOD_POST, false, api_schedules_pause, "no"},
+    {SCHEDULE "/run", HTTP_METHOD_POST, false, api_schedules_run, NULL},
 };
 
 enum { ROUTE_COUNT = sizeof(routes) / sizeof(routes[0]) };
@@ -166,6 +175,23 @@ static bool says_too_much(const struct route *route,
     return exchange->body.size > 0;
 }
 
+/* Tell what is wrong with the first segment of a path; NULL: nothing. */
+static const char *name_fault(const struct route *route, struct str name)
+{
+    if (name.size == 0) {
+        return NULL;
+    }
+    if (str_starts(str_from(route->path), STR("/opq/schedules/"))) {
+        return schedule_id_valid(name)
+                   ? NULL
+                   : "a schedule's id is 1 to 64 of A-Z a-z 0-9 . _ - and "
+                     "does not begin with .";
+    }
+    return store_topic_name_valid(name)
+               ? NULL
+               : "a topic is 1 to 128 of A-Z a-z 0-9 . _ - and not . or ..";
+}
+
 void api_handle(void *context,
                 struct pipeline *pipeline,
                 struct http_exchange *exchange)
@@ -182,11 +208,8 @@ void api_handle(void *context,
         answer_method(exchange, allow);
     } else if (route == NULL) {
         answer_problem(exchange, 404, "there is nothing at this path", NULL);
-    } else if (request.segments[0].size > 0 &&
-               !store_topic_name_valid(request.segments[0])) {
-        answer_problem(exchange, 400,
-                       "a topic is 1 to 128 of A-Z a-z 0-9 . _ - and not . or "
-                       "..",
+    } else if (name_fault(route, request.segments[0]) != NULL) {
+        answer_problem(exchange, 400, name_fault(route, request.segments[0]),
                        NULL);
     } else if (route->method != HTTP_METHOD_GET &&
                topic_is_internal(request.segments[0])) {

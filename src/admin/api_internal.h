@@ -200,6 +200,18 @@ void api_topic_purge(const struct api_request *request);
 void api_messages_list(const struct api_request *request);
 /* GET /opq/topics/{}/messages/{}. */
 void api_messages_one(const struct api_request *request);
+/* GET /opq/schedules. */
+void api_schedules_list(const struct api_request *request);
+/* GET /opq/schedules/{}. */
+void api_schedules_get(const struct api_request *request);
+/* PUT /opq/schedules/{}. */
+void api_schedules_put(const struct api_request *request);
+/* DELETE /opq/schedules/{}. */
+void api_schedules_delete(const struct api_request *request);
+/* POST /opq/schedules/{}/pause and resume. */
+void api_schedules_pause(const struct api_request *request);
+/* POST /opq/schedules/{}/run. */
+void api_schedules_run(const struct api_request *request);
 
 /* The description of the API, embedded at build. */
 extern const char api_openapi_json[];

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { READ_SIZE = 64 * 1024 };
+
 static const char default_url[] = "http://127.0.0.1:8999";
 
 struct command {
@@ -30,6 +32,7 @@ static const struct command commands[] = {
     {"set", cli_set, "change a topic's settings"},
     {"purge", cli_purge, "drop a topic's messages"},
     {"delete", cli_delete, "delete a topic"},
+    {"schedules", cli_schedules, "list schedules, and change or run one"},
     {"verify", cli_verify, "read all of a data directory: is it whole?"},
     {"dump", cli_dump, "print messages of a data directory"},
     {"sink", cli_sink, "a receiver that counts, and can misbehave"},
@@ -297,6 +300,43 @@ uint64_t cli_number(const json_t *object, const char *name)
     json_int_t value = json_integer_value(json_object_get(object, name));
 
     return value > 0 ? (uint64_t)value : 0;
+}
+
+/* --- input -----------------------------------------------------------------
+ */
+
+/* Read all of a stream. */
+static enum err read_all(FILE *from, struct buf *to)
+{
+    for (;;) {
+        if (buf_reserve(to, READ_SIZE) != ERR_OK) {
+            return ERR_NOMEM;
+        }
+        size_t size = fread(to->data + to->size, 1, READ_SIZE, from);
+        to->size += size;
+        if (size == 0) {
+            return ferror(from) != 0 ? ERR_IO : ERR_OK;
+        }
+    }
+}
+
+int cli_read_input(const struct cli_call *call,
+                   const char *path,
+                   struct buf *to)
+{
+    bool standard = strcmp(path, "-") == 0;
+    FILE *from = standard ? stdin : fopen(path, "rb");
+
+    if (from == NULL) {
+        return cli_complain(call, CLI_EXIT_FAILED, "cannot read %s", path);
+    }
+    enum err err = read_all(from, to);
+    if (!standard) {
+        (void)fclose(from);
+    }
+    return err == ERR_OK ? CLI_EXIT_OK
+                         : cli_complain(call, CLI_EXIT_FAILED, "%s: %s", path,
+                                        err_text(err));
 }
 
 /* --- printing ------------------------------------------------------------- */

@@ -76,6 +76,12 @@ const char *cli_text(const json_t *object, const char *name);
 /* A member of an object as a number; 0 when it is none. */
 uint64_t cli_number(const json_t *object, const char *name);
 
+/* Read a file, or standard input for "-". What goes wrong is said on standard
+ * error. Returns CLI_EXIT_OK, or CLI_EXIT_FAILED. */
+int cli_read_input(const struct cli_call *call,
+                   const char *path,
+                   struct buf *to);
+
 /* Print a buffer to standard output and free it.
  * Returns CLI_EXIT_OK, or CLI_EXIT_FAILED when it could not. */
 int cli_print(struct buf *text);
@@ -115,6 +121,8 @@ int cli_purge(int argument_count, char *const *arguments);
 int cli_delete(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_set(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_schedules(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */
 int cli_verify(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */

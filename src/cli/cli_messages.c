@@ -12,47 +12,12 @@
 #include <string.h>
 
 enum {
-    READ_SIZE = 64 * 1024,
     BATCH_ITEMS = 500,
     BATCH_SIZE = 512 * 1024, /* bytes of a batch, below the server's default */
     TAIL_COUNT = 10,
 };
 
 static const struct cli_option no_options[] = {{NULL, NULL, NULL, NULL}};
-
-/* Read all of a stream. */
-static enum err read_all(FILE *from, struct buf *to)
-{
-    for (;;) {
-        if (buf_reserve(to, READ_SIZE) != ERR_OK) {
-            return ERR_NOMEM;
-        }
-        size_t size = fread(to->data + to->size, 1, READ_SIZE, from);
-        to->size += size;
-        if (size == 0) {
-            return ferror(from) != 0 ? ERR_IO : ERR_OK;
-        }
-    }
-}
-
-/* Read a file, or standard input for "-". */
-static int
-read_input(const struct cli_call *call, const char *path, struct buf *to)
-{
-    bool standard = strcmp(path, "-") == 0;
-    FILE *from = standard ? stdin : fopen(path, "rb");
-
-    if (from == NULL) {
-        return cli_complain(call, CLI_EXIT_FAILED, "cannot read %s", path);
-    }
-    enum err err = read_all(from, to);
-    if (!standard) {
-        (void)fclose(from);
-    }
-    return err == ERR_OK ? CLI_EXIT_OK
-                         : cli_complain(call, CLI_EXIT_FAILED, "%s: %s", path,
-                                        err_text(err));
-}
 
 /* --- push ----------------------------------------------------------------- */
 
@@ -227,7 +192,7 @@ int cli_push(int argument_count, char *const *arguments)
         code = cli_complain(&call, CLI_EXIT_USAGE,
                             "a message and --file: which one?");
     } else if (push.file != NULL) {
-        code = read_input(&call, push.file, &message);
+        code = cli_read_input(&call, push.file, &message);
     } else if (call.word_count == 3) {
         buf_append_c(&message, call.words[2]);
     }
@@ -333,7 +298,8 @@ int cli_batch(int argument_count, char *const *arguments)
     if (code != CLI_EXIT_OK || call.help) {
         return code;
     }
-    code = read_input(&call, call.word_count > 0 ? call.words[0] : "-", &lines);
+    code = cli_read_input(&call, call.word_count > 0 ? call.words[0] : "-",
+                          &lines);
     code = code == CLI_EXIT_OK ? send_batches(&call, buf_str(&lines)) : code;
     buf_fini(&lines);
     cli_call_fini(&call);

@@ -298,9 +298,6 @@ enum err schedule_read_push(const struct schedule_definition *definition,
     if (topic_is_internal(out_push->topic)) {
         return refuse(out_refusal, "topic", "is OPQ's own");
     }
-    if (out_push->message.header_count > SCHEDULE_HEADERS_MAX) {
-        return refuse(out_refusal, "headers", "are too many");
-    }
     return ERR_OK;
 }
 

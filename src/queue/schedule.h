@@ -31,10 +31,9 @@
 #include <stdint.h>
 
 enum {
-    SCHEDULE_ID_MAX = 64,                         /* bytes of an id */
-    SCHEDULE_SIZE_MAX = 64 << 10,                 /* bytes of a definition */
-    SCHEDULE_MEMBERS_MAX = 64,                    /* of a definition */
-    SCHEDULE_HEADERS_MAX = MESSAGE_PAIRS_MAX - 2, /* two are the run's */
+    SCHEDULE_ID_MAX = 64,         /* bytes of an id */
+    SCHEDULE_SIZE_MAX = 64 << 10, /* bytes of a definition */
+    SCHEDULE_MEMBERS_MAX = 64,    /* of a definition */
     SCHEDULE_STATE_PAIRS = 6,
     SCHEDULE_RUN_ID_MAX = 8 + SCHEDULE_ID_MAX + PUT_DECIMAL_MAX,
 };

@@ -6,8 +6,7 @@
  * A schedule belongs to the shard that owns its internal topic, and so the
  * schedules of a process are spread over all. A run is an ordinary push of the
  * definition into whatever topic it names, on whatever shard. What receivers
- * can tell it by: its message's id is "sch_<schedule>_<due, in ms since 1970>",
- * and it carries the headers Opq-Schedule and Opq-Schedule-Due.
+ * can tell it by: its message's id is "sch_<schedule>_<due, in ms since 1970>".
  *
  * Durability. A definition is durable when its change is done. A run is noted,
  * durably, after its push has become durable: at least once. A crash between
@@ -56,6 +55,8 @@ enum {
     SCHEDULER_BACK_MAX_MS = 3 * 3600 * 1000,
     SCHEDULER_RETRY_MIN_MS = 1000, /* of a run that cannot be stored */
     SCHEDULER_RETRY_MAX_MS = 60 * 1000,
+    SCHEDULER_RUN_JSON_MAX =
+        SCHEDULE_RUN_ID_MAX + TOPIC_NAME_MAX + PUT_DECIMAL_MAX + 64,
     SCHEDULER_KEPT_MAX = 16, /* messages of a schedule's topic, after
                                 which those before the last go */
 };
@@ -179,11 +180,11 @@ MUST_CHECK enum err scheduler_remove(struct scheduler *scheduler,
 
 struct scheduler_run {
     /* The push has ended; without error it is durable and `json` tells what
-     * push_task_json() does. Never called from inside scheduler_run(). */
+     * became of it: {"id":...,"topic":...,"seq":...,"durability":...}. Never
+     * called from inside scheduler_run(). */
     void (*done)(struct scheduler_run *run, enum err err);
-    char json[PUSH_TASK_JSON_MAX];
-    size_t json_size;
-    struct scheduler *scheduler; /* private, as all below */
+    char json[SCHEDULER_RUN_JSON_MAX]; /* terminated */
+    struct scheduler *scheduler;       /* private, as all below */
     char id[SCHEDULE_ID_MAX + 1];
     uint64_t number;
     uint64_t due_ms;

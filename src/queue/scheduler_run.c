@@ -9,7 +9,6 @@
  */
 #include "base/check.h"
 #include "base/diag.h"
-#include "base/wall_time.h"
 #include "queue/scheduler_internal.h"
 
 #include <stdio.h>
@@ -79,38 +78,28 @@ void scheduler_plan(struct schedule_work *work, uint64_t after_ms)
 
 static void run_ended(struct push_task *task);
 
-/* Give the push what receivers know the run by.
- * Borrows: all it is given, as long as the push is used. */
-static void mark_push(const struct scheduler_run *run,
-                      struct push *push,
-                      struct message_options *options,
-                      struct pair pairs[MESSAGE_PAIRS_MAX],
-                      struct buf *memory)
+/* Write the id of a run's message. */
+static struct str write_id(const struct scheduler_run *run,
+                           char id[SCHEDULE_RUN_ID_MAX])
 {
-    struct message *message = &push->message;
-    size_t id_size = 0;
+    int size = snprintf(id, SCHEDULE_RUN_ID_MAX, "sch_%s_%llu", run->id,
+                        (unsigned long long)run->due_ms);
 
-    CHECK(message->header_count + 2 <= MESSAGE_PAIRS_MAX);
-    buf_append_format(memory, "sch_%s_%llu", run->id,
-                      (unsigned long long)run->due_ms);
-    id_size = memory->size;
-    wall_time_write(memory, run->due_ms);
-    struct str text = buf_str(memory);
-    if (message->header_count > 0) {
-        memcpy(pairs, message->headers, message->header_count * sizeof(*pairs));
-    }
-    pairs[message->header_count++] =
-        (struct pair){.key = STR("Opq-Schedule"), .value = str_from(run->id)};
-    pairs[message->header_count++] =
-        (struct pair){.key = STR("Opq-Schedule-Due"),
-                      .value = str_cut(text, id_size, text.size)};
-    message->headers = pairs;
+    CHECK(size > 0 && size < SCHEDULE_RUN_ID_MAX);
+    return (struct str){id, (size_t)size};
+}
+
+/* Give the push the id that receivers know the run by.
+ * Borrows: all it is given, as long as the push is used. */
+static void
+mark_push(struct push *push, struct message_options *options, struct str id)
+{
     *options = (struct message_options){.retries = MESSAGE_RETRIES_UNSET};
-    if (message->options != NULL) {
-        *options = *message->options;
+    if (push->message.options != NULL) {
+        *options = *push->message.options;
     }
-    options->id = str_cut(text, 0, id_size);
-    message->options = options;
+    options->id = id;
+    push->message.options = options;
 }
 
 /* Give a push to its topic.
@@ -141,9 +130,8 @@ static enum err begin_run(struct schedule_work *work,
                           struct push_refusal *refusal)
 {
     struct scheduler *scheduler = work->scheduler;
-    struct pair pairs[MESSAGE_PAIRS_MAX];
+    char id[SCHEDULE_RUN_ID_MAX];
     struct message_options options;
-    struct buf memory = {0};
     struct push push;
 
     run->scheduler = scheduler;
@@ -156,12 +144,8 @@ static enum err begin_run(struct schedule_work *work,
     if (err != ERR_OK) {
         return err;
     }
-    mark_push(run, &push, &options, pairs, &memory);
-    err = buf_err(&memory);
-    if (err == ERR_OK) {
-        err = start_push(scheduler, &push, run);
-    }
-    buf_fini(&memory);
+    mark_push(&push, &options, write_id(run, id));
+    err = start_push(scheduler, &push, run);
     if (err == ERR_TOO_LARGE) {
         refusal->status = 413;
         (void)snprintf(refusal->detail, sizeof(refusal->detail), "%s",
@@ -230,6 +214,21 @@ take_result(struct schedule_work *work, struct scheduler_run *run, enum err err)
     scheduler_note(work);
 }
 
+/* Say what became of a run's push. */
+static void write_json(struct scheduler_run *run, const struct push_task *task)
+{
+    char id[SCHEDULE_RUN_ID_MAX];
+    int size =
+        snprintf(run->json, sizeof(run->json),
+                 "{\"id\":\"%.*s\",\"topic\":\"%.*s\",\"seq\":%llu,"
+                 "\"durability\":\"%.*s\"}",
+                 STR_ARG(write_id(run, id)), STR_ARG(push_task_topic(task)),
+                 (unsigned long long)task->sequence,
+                 STR_ARG(push_task_durability(task)));
+
+    CHECK(size > 0 && (size_t)size < sizeof(run->json));
+}
+
 static void run_ended(struct push_task *task)
 {
     struct scheduler_run *run = task->context;
@@ -238,7 +237,7 @@ static void run_ended(struct push_task *task)
     enum err err = task->err;
 
     if (err == ERR_OK) {
-        run->json_size = (size_t)(push_task_json(task, run->json) - run->json);
+        write_json(run, task);
     }
     push_task_release(task);
     if (work != NULL && work->number == run->number) {

@@ -1,0 +1,346 @@
+/* Subcommand schedules: list, show, set, rm, pause, resume, run.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cli/cli_internal.h"
+
+#include "cli/table.h"
+#include "http/form.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct set_options {
+    const char *file; /* the whole definition, in JSON */
+    const char *cron;
+    const char *zone;
+    const char *missed;
+    const char *type;
+    const char *method;
+    bool paused;
+    struct cli_repeats headers;
+    struct cli_repeats members; /* NAME=VALUE */
+};
+
+/* A request about a schedule: METHOD /opq/schedules/ID<rest>. */
+static int request_schedule(struct cli_call *call,
+                            const char *method,
+                            const char *rest,
+                            struct str body)
+{
+    struct buf target = {0};
+    int code = CLI_EXIT_FAILED;
+
+    buf_append_c(&target, "/opq/schedules/");
+    form_escape(&target, str_from(call->words[1]));
+    buf_append_c(&target, rest);
+    if (buf_err(&target) == ERR_OK) {
+        const struct remote_request request = {
+            .method = method,
+            .target = buf_str(&target),
+            .headers = body.size > 0 ? STR("Content-Type: application/json\r\n")
+                                     : (struct str){NULL, 0},
+            .body = body,
+        };
+        code = cli_request(call, &request);
+    }
+    buf_fini(&target);
+    return code;
+}
+
+/* --- list ----------------------------------------------------------------- */
+
+static void add_row(struct table *table, const json_t *schedule)
+{
+    const char *error = cli_text(schedule, "error");
+    const char *next = cli_text(schedule, "next_local");
+    const char *last = cli_text(schedule, "last_run_at");
+    bool paused = json_is_true(json_object_get(schedule, "paused"));
+
+    table_add(table, cli_text(schedule, "id"));
+    table_add(table, cli_text(schedule, "cron"));
+    table_add(table, cli_text(schedule, "zone"));
+    table_add(table, next[0] != '\0' ? next : "-");
+    table_add(table, last[0] != '\0' ? last : "-");
+    table_add_u64(table, cli_number(schedule, "runs"));
+    table_add(table, cli_text(schedule, "topic"));
+    table_add(table, paused ? "paused" : error[0] != '\0' ? error : "active");
+}
+
+static void
+take_page(const struct cli_call *call, const json_t *page, struct table *table)
+{
+    size_t index = 0;
+    json_t *schedule = NULL;
+
+    json_array_foreach(json_object_get(page, "schedules"), index, schedule)
+    {
+        if (call->json) {
+            (void)json_dumpf(schedule, stdout, JSON_COMPACT);
+            (void)fputc('\n', stdout);
+        } else {
+            add_row(table, schedule);
+        }
+    }
+}
+
+/* Ask for page after page, as long as a page names the next. */
+static int take_pages(struct cli_call *call, struct table *table)
+{
+    struct buf target = {0};
+    int code = CLI_EXIT_OK;
+    bool more = true;
+
+    buf_append_c(&target, "/opq/schedules?limit=1000");
+    while (more && code == CLI_EXIT_OK) {
+        json_t *page = NULL;
+        code = cli_get_json(call, buf_str(&target), &page);
+        if (code == CLI_EXIT_OK) {
+            const char *next = cli_text(page, "next");
+            take_page(call, page, table);
+            more = next[0] != '\0';
+            buf_clear(&target);
+            buf_append_format(&target, "/opq/schedules?limit=1000&after=%s",
+                              next);
+            json_decref(page);
+        }
+    }
+    buf_fini(&target);
+    return code;
+}
+
+static int list(struct cli_call *call)
+{
+    static const char *const heads[] = {"ID",       "CRON", "ZONE",  "NEXT",
+                                        "LAST RUN", "RUNS", "TOPIC", "STATE"};
+    enum { HEAD_COUNT = sizeof(heads) / sizeof(heads[0]), RUNS = 5 };
+    struct table table;
+    struct buf text = {0};
+
+    table_init(&table, HEAD_COUNT, 1U << RUNS);
+    for (unsigned index = 0; index < HEAD_COUNT; index++) {
+        table_add(&table, heads[index]);
+    }
+    int code = take_pages(call, &table);
+    if (code == CLI_EXIT_OK && !call->json) {
+        table_print(&table, &text);
+        code = cli_print(&text);
+    }
+    table_fini(&table);
+    return code;
+}
+
+/* --- set ------------------------------------------------------------------ */
+
+/* Set a member to a text, when it is given. False when it is not UTF-8. */
+static bool set_text(json_t *object, const char *name, const char *text)
+{
+    return text == NULL ||
+           json_object_set_new(object, name, json_string(text)) == 0;
+}
+
+/* Set what stands as NAME<mark>VALUE. */
+static bool set_pair(json_t *object, const char *text, char mark)
+{
+    char name[128];
+    struct str whole = str_from(text);
+    size_t size = str_find(whole, mark);
+
+    if (size == whole.size || size == 0 || size >= sizeof(name)) {
+        return false;
+    }
+    memcpy(name, text, size);
+    name[size] = '\0';
+    text += size + 1;
+    text += strspn(text, mark == ':' ? " " : "");
+    return set_text(object, name, text);
+}
+
+static bool set_headers(json_t *object, const struct cli_repeats *headers)
+{
+    json_t *members = json_object();
+    bool good = members != NULL;
+
+    for (uint32_t index = 0; good && index < headers->count; index++) {
+        good = set_pair(members, headers->values[index], ':');
+    }
+    if (headers->count == 0) {
+        json_decref(members);
+        return good;
+    }
+    return json_object_set_new(object, "headers", members) == 0 && good;
+}
+
+/* Make a definition of the command line; NULL: it cannot be. */
+static json_t *make_definition(const struct cli_call *call,
+                               const struct set_options *options)
+{
+    json_t *object = json_object();
+    bool good = set_text(object, "cron", options->cron) &&
+                set_text(object, "zone", options->zone) &&
+                set_text(object, "missed", options->missed) &&
+                set_text(object, "content_type", options->type) &&
+                set_text(object, "method", options->method) &&
+                set_text(object, "topic", call->words[2]) &&
+                set_text(object, "url", call->words[3]) &&
+                set_text(object, "message",
+                         call->word_count > 4 ? call->words[4] : NULL) &&
+                set_headers(object, &options->headers);
+
+    if (options->paused) {
+        good = good && json_object_set_new(object, "paused", json_true()) == 0;
+    }
+    for (uint32_t index = 0; good && index < options->members.count; index++) {
+        good = set_pair(object, options->members.values[index], '=');
+    }
+    if (!good) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+/* Print the schedule that the last answer is. */
+static int print_schedule(const struct cli_call *call)
+{
+    const struct buf *body = &call->response.body;
+    json_t *schedule =
+        call->json ? NULL : json_loadb(body->data, body->size, 0, NULL);
+    struct table table;
+    struct buf text = {0};
+    const char *name = NULL;
+    json_t *value = NULL;
+
+    if (schedule == NULL) {
+        return cli_print_response(call);
+    }
+    table_init(&table, 2, 0);
+    json_object_foreach(schedule, name, value)
+    {
+        char *dumped = json_is_string(value)
+                           ? NULL
+                           : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        table_add(&table, name);
+        table_add(&table, dumped != NULL ? dumped : cli_text(schedule, name));
+        free(dumped);
+    }
+    table_print(&table, &text);
+    table_fini(&table);
+    json_decref(schedule);
+    return cli_print(&text);
+}
+
+static int set(struct cli_call *call, const struct set_options *options)
+{
+    struct buf body = {0};
+    int code = CLI_EXIT_OK;
+
+    if (options->file != NULL) {
+        code = cli_read_input(call, options->file, &body);
+    } else {
+        json_t *object = make_definition(call, options);
+        char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+        if (text == NULL) {
+            code = cli_complain(call, CLI_EXIT_USAGE,
+                                "a header, option or text is malformed");
+        } else {
+            buf_append_c(&body, text);
+        }
+        free(text);
+        json_decref(object);
+    }
+    if (code == CLI_EXIT_OK) {
+        code = request_schedule(call, "PUT", "", buf_str(&body));
+    }
+    buf_fini(&body);
+    return code == CLI_EXIT_OK ? print_schedule(call) : code;
+}
+
+/* --- the subcommand ------------------------------------------------------- */
+
+struct action {
+    const char *name;
+    uint32_t words; /* with its own */
+    const char *method;
+    const char *rest; /* of the target */
+    bool prints;      /* its answer is a schedule */
+};
+
+static const struct action actions[] = {
+    {"show", 2, "GET", "", true},
+    {"rm", 2, "DELETE", "", false},
+    {"pause", 2, "POST", "/pause", false},
+    {"resume", 2, "POST", "/resume", false},
+    {"run", 2, "POST", "/run", false},
+};
+
+enum { ACTION_COUNT = sizeof(actions) / sizeof(actions[0]) };
+
+static int act(struct cli_call *call)
+{
+    for (unsigned index = 0; index < ACTION_COUNT; index++) {
+        const struct action *action = &actions[index];
+        if (strcmp(call->words[0], action->name) != 0 ||
+            call->word_count != action->words) {
+            continue;
+        }
+        int code = request_schedule(call, action->method, action->rest,
+                                    (struct str){NULL, 0});
+        if (code != CLI_EXIT_OK) {
+            return code;
+        }
+        if (action->prints) {
+            return print_schedule(call);
+        }
+        return call->json ? cli_print_response(call) : CLI_EXIT_OK;
+    }
+    return cli_complain(call, CLI_EXIT_USAGE, "%s", call->usage);
+}
+
+static int run(struct cli_call *call, const struct set_options *options)
+{
+    if (call->word_count == 0 ||
+        (call->word_count == 1 && strcmp(call->words[0], "list") == 0)) {
+        return list(call);
+    }
+    if (strcmp(call->words[0], "set") == 0 &&
+        (options->file != NULL ? call->word_count == 2
+                               : call->word_count >= 4)) {
+        return set(call, options);
+    }
+    return act(call);
+}
+
+int cli_schedules(int argument_count, char *const *arguments)
+{
+    struct cli_call call = {
+        .command = "schedules",
+        .usage = "[list | show ID | rm ID | pause ID | resume ID | run ID |\n"
+                 "    set ID --file FILE | set ID --cron CRON [--zone ZONE] "
+                 "[--missed skip|once] [--paused]\n"
+                 "    [--type TYPE] [--method VERB] [--header 'NAME: VALUE'] "
+                 "[--option NAME=VALUE]\n"
+                 "    TOPIC URL [MESSAGE]] [--json]"};
+    struct set_options chosen = {0};
+    const struct cli_option options[] = {
+        {"file", &chosen.file, NULL, NULL},
+        {"cron", &chosen.cron, NULL, NULL},
+        {"zone", &chosen.zone, NULL, NULL},
+        {"missed", &chosen.missed, NULL, NULL},
+        {"type", &chosen.type, NULL, NULL},
+        {"method", &chosen.method, NULL, NULL},
+        {"paused", NULL, &chosen.paused, NULL},
+        {"header", NULL, NULL, &chosen.headers},
+        {"option", NULL, NULL, &chosen.members},
+        {NULL, NULL, NULL, NULL},
+    };
+    int code = cli_parse(&call, argument_count, arguments, options, 0, 5);
+
+    if (code != CLI_EXIT_OK || call.help) {
+        return code;
+    }
+    code = run(&call, &chosen);
+    cli_call_fini(&call);
+    return code;
+}
