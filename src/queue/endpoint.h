@@ -17,10 +17,9 @@
  * many. That is measured, not expected: an endpoint that turns slow, or was
  * dead from its first request, has its debt at once, while a mean of the past
  * would say so after its first timeouts. (Simulated with 100 endpoints of which
- * 21 are slow, dead or bursting: the others keep 0.97 of what they had; by
- * plain rounds, and without what follows, 0.09.) A quarter of the slots is for
- * endpoints that hold few, so that those that came when all was taken by the
- * slow need not wait for them.
+ * 21 are slow, dead or bursting: the others keep 0.97 of what they had, by
+ * plain rounds 0.11.) A quarter of the slots is for endpoints that hold few, so
+ * that those that came when all was taken by the slow need not wait for them.
  *
  * A dead target must not starve the others, so
  *   - retries have a line of their own in each endpoint and may hold at most
