@@ -47,6 +47,7 @@ def test_a_schedule_runs_every_second(opq, receiver):
     for request in receiver.wait(3):
         assert request.body == b'tick'
         assert request.headers['opq-topic'] == 'tick'
+        assert request.headers['webhook-id'].startswith('sch_tick_')
     dues = dues_of(opq, 'tick')
     assert dues == sorted(set(dues))
     assert all(due == int(due) for due in dues)
