@@ -86,9 +86,11 @@ static void pending_id_never_runs_out_and_is_new_when_released(void **state)
     dedup_init(&dedup, 10, START);
     dedup_list_init(&list);
     uint32_t index = claim(&dedup, 1, 5);
-    assert_int_equal(look(&dedup, 1, START + 10 * WINDOW), DEDUP_PENDING);
+    assert_int_equal(look(&dedup, 1, START + UINT64_C(10) * WINDOW),
+                     DEDUP_PENDING);
     assert_int_equal(
-        dedup_forget(&dedup, &list, START + 10 * WINDOW, WINDOW, 10), 0);
+        dedup_forget(&dedup, &list, START + UINT64_C(10) * WINDOW, WINDOW, 10),
+        0);
     dedup_release(&dedup, index);
     assert_int_equal(look(&dedup, 1, START), DEDUP_NEW);
     assert_int_equal(dedup.table.count, 0);

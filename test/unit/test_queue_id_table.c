@@ -152,11 +152,12 @@ static void million_entries_cost_forty_bytes_each_and_go_with_them(void **state)
     }
     assert_true(table.bucket_count >= COUNT);
     /* Half a chunk of each, and pointers to the chunks, beyond it. */
-    assert_true(id_table_bytes(&table) < UINT64_C(40) * COUNT + 80 * 1024);
+    assert_true(id_table_bytes(&table) <
+                UINT64_C(40) * COUNT + UINT64_C(80) * 1024);
     for (uint32_t i = 0; i < COUNT; i++) {
         id_table_remove(&table, indexes[i]);
     }
-    assert_true(id_table_bytes(&table) < 80 * 1024);
+    assert_true(id_table_bytes(&table) < UINT64_C(80) * 1024);
     free(indexes);
     id_table_fini(&table);
     assert_int_equal(id_table_bytes(&table), 0);
