@@ -51,11 +51,13 @@ void accept_wants(struct accept_wants *out_wants,
 {
     const struct message_options *options = message->options;
 
-    *out_wants = (struct accept_wants){
-        .any = expects,
-        .expects = expects,
-        .expect_seq = expect_seq,
-    };
+    /* Hashes are written where they are wanted: most pushes want none. */
+    out_wants->own = false;
+    out_wants->any = expects;
+    out_wants->dedup = false;
+    out_wants->collapse = false;
+    out_wants->expects = expects;
+    out_wants->expect_seq = expect_seq;
     if (options == NULL) {
         return;
     }
@@ -486,7 +488,9 @@ static enum err follow(struct accept_topic *state,
     op->topic = state;
     op->at_ms = pushed_at_ms(push);
     op->collapse = wants->collapse;
-    op->collapse_hash = wants->collapse_hash;
+    if (wants->collapse) {
+        op->collapse_hash = wants->collapse_hash;
+    }
     op->done = op->store.done;
     op->store.done = stored;
     err = give(state->topic, push, op);

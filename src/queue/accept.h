@@ -73,8 +73,8 @@ struct accept_wants {
     bool collapse;
     bool expects;
     uint64_t expect_seq;
-    struct siphash dedup_hash;
-    struct siphash collapse_hash;
+    struct siphash dedup_hash;    /* if `dedup` */
+    struct siphash collapse_hash; /* if `collapse` */
 };
 
 /* A push: a message, or its record. Borrowed during the call. */

@@ -73,7 +73,7 @@ struct settings {
     struct settings_rate flow_rate; /* of each flow_key */
     bool expired_drop;              /* without a dead letter */
     uint32_t dedup_window_ms;       /* 0: the default, 10 minutes */
-    bool dedup_content;             /* same body, headers, url: a duplicate */
+    bool dedup_content;             /* same url, method, body: a duplicate */
     char *secret;                   /* names of signing secrets, with commas */
     uint32_t batch_count;           /* 0: messages go one by one */
     uint32_t batch_wait_ms;

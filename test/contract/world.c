@@ -134,7 +134,11 @@ enum err world_configure(struct world *world,
     struct store_wait wait;
     store_wait_init(&wait, DURABILITY_DISK);
     store_topic_configure(topic, settings, retention, &wait.op);
-    return store_wait_run(world->io, &wait);
+    /* Taken at once, or not at all. */
+    bool taken = str_equal(topic->settings, settings);
+    enum err err = store_wait_run(world->io, &wait);
+    assert_int_equal(err == ERR_OK, taken);
+    return err;
 }
 
 void world_deliver(struct store_topic *topic, uint64_t next, uint32_t attempts)
