@@ -644,26 +644,42 @@ enum err accept_append(struct accept *accept,
 
 /* --- the way out ---------------------------------------------------------- */
 
+uint64_t accept_undelivered_from(const struct topic *topic)
+{
+    uint64_t lowest = topic->store->cursor.next;
+
+    for (const struct list *link = topic->subscriptions.next;
+         link != &topic->subscriptions; link = link->next) {
+        const struct topic *one = CONTAINER_OF(link, struct topic, link);
+        uint64_t next = one->store->cursor.next;
+        lowest = next < lowest ? next : lowest;
+    }
+    return lowest;
+}
+
 enum accept_collapse
 accept_collapse(const struct topic *topic, struct str key, uint64_t sequence)
 {
-    const struct accept_topic *state = topic->accept;
+    const struct topic *owner = topic->parent != NULL ? topic->parent : topic;
+    const struct accept_topic *state = owner->accept;
 
     if (state == NULL) {
         return ACCEPT_SEND;
     }
-    struct siphash hash = accept_hash(topic->store->name_str, key);
+    struct siphash hash = accept_hash(owner->store->name_str, key);
     if (collapse_superseded(&state->accept->collapse, &hash, sequence)) {
         return ACCEPT_SUPERSEDED;
     }
     return state->collapse_ready ? ACCEPT_SEND : ACCEPT_WAIT;
 }
 
-void accept_delivered(struct topic *topic, uint64_t sequence)
+void accept_delivered(struct topic *topic)
 {
-    struct accept_topic *state = topic->accept;
+    const struct topic *owner = topic->parent != NULL ? topic->parent : topic;
+    struct accept_topic *state = owner->accept;
 
-    if (state != NULL) {
-        collapse_forget(&state->accept->collapse, &state->collapse, sequence);
+    if (state != NULL && state->collapse.count > 0) {
+        collapse_forget(&state->accept->collapse, &state->collapse,
+                        accept_undelivered_from(owner));
     }
 }

@@ -156,13 +156,14 @@ MUST_CHECK enum err accept_append(struct accept *accept,
                                   const struct accept_push *push,
                                   struct accept_op *op);
 
-/* What to do with an undelivered message that has this collapse key. Asked
- * again for each attempt. */
+/* What to do with a message of a topic, or of a subscription to it, that has
+ * this collapse key and is not delivered there. Asked again for each attempt.
+ */
 enum accept_collapse
 accept_collapse(const struct topic *topic, struct str key, uint64_t sequence);
 
-/* Everybody who delivers the topic is done with all before `sequence`: collapse
- * keys whose newest message is among them are forgotten. */
-void accept_delivered(struct topic *topic, uint64_t sequence);
+/* The cursor of a topic, or of a subscription to it, has moved: collapse keys
+ * whose newest message all of them have passed are forgotten. */
+void accept_delivered(struct topic *topic);
 
 #endif

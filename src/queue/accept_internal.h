@@ -59,6 +59,10 @@ struct accept {
 /* The window of a topic. */
 uint32_t accept_window_ms(const struct topic *topic);
 
+/* What is delivered everywhere is before this: the lowest cursor of a topic and
+ * its subscriptions. */
+uint64_t accept_undelivered_from(const struct topic *topic);
+
 /* Hashes of a topic's dedup id or collapse key, by the key of the process. */
 struct siphash accept_hash(struct str topic, struct str id);
 

@@ -97,10 +97,17 @@ void accept_walk_remove(struct accept_topic *state)
     walk->waiting--;
 }
 
-/* Everybody who delivers the topic is done with what is before. */
-static uint64_t undelivered_from(const struct topic *topic)
+/* Tell all who wait for the keys of a topic. */
+static void tell(struct topic *topic)
 {
-    return topic->store->cursor.next;
+    struct list *next = NULL;
+
+    for (struct list *link = topic->subscriptions.next;
+         link != &topic->subscriptions; link = next) {
+        next = link->next;
+        topic_changed(CONTAINER_OF(link, struct topic, link));
+    }
+    topic_changed(topic);
 }
 
 /* --- one topic ------------------------------------------------------------ */
@@ -150,7 +157,8 @@ static void walked(struct accept *accept)
         state->dedup_ready = true;
         state->walked_from = walk->first;
         accept_sweep_arm(accept);
-        if (!was_ready && state->walked_from > undelivered_from(state->topic)) {
+        if (!was_ready &&
+            state->walked_from > accept_undelivered_from(state->topic)) {
             enter_row(state);
             return;
         }
@@ -158,7 +166,7 @@ static void walked(struct accept *accept)
     state->collapse_ready = true;
     walk->waiting--;
     if (!was_ready) {
-        topic_changed(state->topic);
+        tell(state->topic);
     }
 }
 
@@ -189,7 +197,7 @@ static enum err find_part(struct accept *accept, const struct topic *topic)
                                now_ms > back_ms ? now_ms - back_ms : 0,
                                &walk->first);
     }
-    walk->first = undelivered_from(topic);
+    walk->first = accept_undelivered_from(topic);
     if (walk->end > walk->topic->walked_from) {
         walk->end = walk->topic->walked_from;
     }
