@@ -22,6 +22,7 @@
 
 #include "base/check.h"
 #include "base/diag.h"
+#include "queue/accept.h"
 #include "queue/deliverer_internal.h"
 #include "queue/deliverer_limit.h"
 #include "queue/deliverer_parcel.h"
@@ -83,6 +84,9 @@ void deliverer_delivery_note(struct delivery *delivery)
     deliverer_delivery_follow(delivery);
     window_cursor(&delivery->window, ranges, retries, &cursor);
     store_cursor_store(delivery->place, &cursor);
+    if (topic_root(delivery->topic)->collapse_used) {
+        accept_delivered(delivery->topic);
+    }
     mark(delivery);
 }
 
@@ -328,6 +332,20 @@ static bool is_wanted(const struct delivery *delivery,
     }
 }
 
+enum accept_collapse
+deliverer_delivery_collapse(const struct delivery *delivery,
+                            const struct record *record)
+{
+    const struct message_options *options = record->message.options;
+
+    if (options == NULL || options->collapse.size == 0 ||
+        delivery->settings->kind == SETTINGS_KIND_REPLAY) {
+        return ACCEPT_SEND;
+    }
+    return accept_collapse(delivery->topic, options->collapse,
+                           record->sequence);
+}
+
 /* Keep what a message says about its own delivery.
  * Errors: ERR_NOMEM */
 static enum err parcel_options(struct parcel *parcel,
@@ -355,10 +373,24 @@ static enum err found(struct delivery *delivery, const struct record *record)
 {
     struct window *window = &delivery->window;
     const struct message_options *options = record->message.options;
-    struct url url;
+    struct parcel_message message = {.record = record};
     const char *reason = NULL;
 
-    if (!is_wanted(delivery, record)) {
+    if (record->sequence > window->scan) {
+        say_skipped(delivery, window->scan, record->sequence,
+                    "damaged on disk");
+        window_lose(window, record->sequence);
+        deliverer_delivery_dirty(delivery);
+        if (window->scan > record->sequence) { /* it was delivered before */
+            return ERR_OK;
+        }
+    }
+    enum accept_collapse collapse =
+        deliverer_delivery_collapse(delivery, record);
+    if (collapse == ACCEPT_WAIT) {
+        return ERR_AGAIN; /* we are told when it is known */
+    }
+    if (collapse == ACCEPT_SUPERSEDED || !is_wanted(delivery, record)) {
         window_pass(window, record->sequence + 1);
         deliverer_delivery_dirty(delivery);
         return ERR_OK;
@@ -368,19 +400,9 @@ static enum err found(struct delivery *delivery, const struct record *record)
         return ERR_NOMEM;
     }
     enum err err = parcel_options(parcel, options);
-    if (err == ERR_OK &&
-        deliverer_delivery_url(delivery, record, &url, &reason) == ERR_OK) {
-        err = target_use(delivery, &url, &parcel->target);
-    }
-    if (err == ERR_OK && record->sequence > window->scan) {
-        say_skipped(delivery, window->scan, record->sequence,
-                    "damaged on disk");
-        window_lose(window, record->sequence);
-        deliverer_delivery_dirty(delivery);
-        if (window->scan > record->sequence) { /* it was delivered before */
-            deliverer_parcel_free(parcel);
-            return ERR_OK;
-        }
+    if (err == ERR_OK && deliverer_delivery_url(delivery, record, &message.url,
+                                                &reason) == ERR_OK) {
+        err = target_use(delivery, &message.url, &parcel->target);
     }
     if (err == ERR_OK) {
         err = window_found(window, &parcel->base, record->sequence,
@@ -395,7 +417,7 @@ static enum err found(struct delivery *delivery, const struct record *record)
     if (window->prioritised || parcel->base.state != PARCEL_READY) {
         return ERR_OK;
     }
-    deliverer_parcel_start(parcel, record);
+    deliverer_parcel_start(parcel, &message);
     return ERR_OK;
 }
 
@@ -441,7 +463,7 @@ static bool scan_next(struct delivery *delivery)
         delivery->unreadable = 0;
         err = found(delivery, record);
     }
-    if (err != ERR_OK) {
+    if (err != ERR_OK && err != ERR_AGAIN) {
         stumble(delivery, err);
     }
     return err == ERR_OK;
@@ -480,7 +502,7 @@ void deliverer_delivery_read(struct delivery *delivery)
             list_remove(&parcel->wants);
             deliverer_settle_store(parcel, &deliverer->record);
         } else if (err == ERR_OK && deliverer->record.sequence == sequence) {
-            deliverer_parcel_send(parcel, &deliverer->record);
+            deliverer_parcel_send_again(parcel, &deliverer->record);
         } else if (err == ERR_OK) {
             deliverer_parcel_lose(parcel, "damaged on disk");
         } else if (err == ERR_RANGE) {

@@ -15,7 +15,7 @@
 
 #include "base/err.h"
 #include "http/url.h"
-#include "log/record.h"
+#include "queue/accept.h"
 #include "queue/deliverer.h"
 #include "queue/topic.h"
 
@@ -63,6 +63,12 @@ MUST_CHECK enum err deliverer_delivery_url(struct delivery *delivery,
                                            const struct record *record,
                                            struct url *out_url,
                                            const char **out_reason);
+
+/* Tell whether a newer message of the same collapse key takes the place of this
+ * one. */
+enum accept_collapse
+deliverer_delivery_collapse(const struct delivery *delivery,
+                            const struct record *record);
 
 /* The cursor was moved or settings changed. */
 void deliverer_delivery_change(struct delivery *delivery);

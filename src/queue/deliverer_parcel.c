@@ -612,20 +612,34 @@ static void launch(struct parcel *parcel, const struct message *message)
     http_call_start(call);
 }
 
-void deliverer_parcel_send(struct parcel *parcel, const struct record *record)
+void deliverer_parcel_send_again(struct parcel *parcel,
+                                 const struct record *record)
 {
-    struct deliverer *deliverer = parcel->delivery->deliverer;
-    struct body_source *body = NULL;
-    struct url url;
+    struct parcel_message message = {.record = record};
     const char *reason = NULL;
 
     list_remove(&parcel->wants);
+    if (deliverer_delivery_collapse(parcel->delivery, record) ==
+        ACCEPT_SUPERSEDED) {
+        deliverer_parcel_done(parcel);
+        return;
+    }
     enum err err =
-        deliverer_delivery_url(parcel->delivery, record, &url, &reason);
+        deliverer_delivery_url(parcel->delivery, record, &message.url, &reason);
     if (err != ERR_OK) { /* it is not what was read first */
         refuse(parcel, reason);
         return;
     }
+    deliverer_parcel_send(parcel, &message);
+}
+
+void deliverer_parcel_send(struct parcel *parcel,
+                           const struct parcel_message *message)
+{
+    struct deliverer *deliverer = parcel->delivery->deliverer;
+    const struct record *record = message->record;
+    struct body_source *body = NULL;
+
     if (!body_ready(parcel, record, &body)) {
         return;
     }
@@ -635,7 +649,7 @@ void deliverer_parcel_send(struct parcel *parcel, const struct record *record)
     const struct settings *settings = parcel->delivery->settings;
     struct outgoing_context context = {
         .topic = topic_root(parcel->delivery->topic),
-        .url = &url,
+        .url = &message->url,
         .user_agent = str_from(deliverer->options.user_agent),
         .sequence = record->sequence,
         .previous = parcel->base.previous,
@@ -650,7 +664,8 @@ void deliverer_parcel_send(struct parcel *parcel, const struct record *record)
                       ? parcel->delivery->topic->store->name_str
                       : (struct str){0},
     };
-    err = outgoing_render(&flight->outgoing, &record->message, &context);
+    enum err err =
+        outgoing_render(&flight->outgoing, &record->message, &context);
     if (err == ERR_OK) {
         launch(parcel, &record->message);
         return;
@@ -665,7 +680,7 @@ void deliverer_parcel_send(struct parcel *parcel, const struct record *record)
 }
 
 /* It has a slot: send it, or have it read first. */
-static void granted(struct parcel *parcel, const struct record *record)
+static void granted(struct parcel *parcel, const struct parcel_message *message)
 {
     struct delivery *delivery = parcel->delivery;
 
@@ -676,8 +691,8 @@ static void granted(struct parcel *parcel, const struct record *record)
         return;
     }
     parcel->flow_paid = false; /* a further attempt pays again */
-    if (record != NULL) {
-        deliverer_parcel_send(parcel, record);
+    if (message != NULL) {
+        deliverer_parcel_send(parcel, message);
         return;
     }
     parcel->doing = PARCEL_GRANTED;
@@ -691,7 +706,8 @@ static bool is_expired(const struct parcel *parcel)
            parcel->expires_at_ms <= io_wall_ms(io_of(parcel));
 }
 
-void deliverer_parcel_start(struct parcel *parcel, const struct record *record)
+void deliverer_parcel_start(struct parcel *parcel,
+                            const struct parcel_message *message)
 {
     struct delivery *delivery = parcel->delivery;
     bool retry = parcel->base.attempts > 0;
@@ -713,7 +729,7 @@ void deliverer_parcel_start(struct parcel *parcel, const struct record *record)
     }
     struct endpoint *endpoint = &parcel->target->endpoint;
     if (endpoint_take(endpoint, &parcel->waiter, retry)) {
-        granted(parcel, record);
+        granted(parcel, message);
         return;
     }
     endpoint_wait(endpoint, &parcel->waiter, retry);

@@ -12,7 +12,6 @@
 #define OPQ_QUEUE_DELIVERER_PARCEL_H
 
 #include "base/err.h"
-#include "log/record.h"
 #include "queue/deliverer_internal.h"
 
 #include <stdbool.h>
@@ -25,17 +24,30 @@ MUST_CHECK struct parcel *deliverer_parcel_take(struct delivery *delivery);
  * no window. */
 void deliverer_parcel_free(struct parcel *parcel);
 
+/* A parcel's message, read just now. */
+struct parcel_message {
+    const struct record *record; /* borrowed, as what follows */
+    struct url url;              /* where it goes */
+};
+
 /* Begin with a parcel that is READY: get a slot, or stand in line for one.
- * `record`: what was read just now; NULL: it is read when there is a slot.
- * Borrows: record, during the call. */
-void deliverer_parcel_start(struct parcel *parcel, const struct record *record);
+ * `message` NULL: it is read when there is a slot.
+ * Borrows: message, during the call. */
+void deliverer_parcel_start(struct parcel *parcel,
+                            const struct parcel_message *message);
 
 /* It stood in line, and has its slot now. From the hook. */
 void deliverer_parcel_slot(struct parcel *parcel);
 
-/* It has a slot, and this is its record: send.
+/* It has a slot, and this is its message: send.
+ * Borrows: message, during the call. */
+void deliverer_parcel_send(struct parcel *parcel,
+                           const struct parcel_message *message);
+
+/* The same of a record that was read once more.
  * Borrows: record, during the call. */
-void deliverer_parcel_send(struct parcel *parcel, const struct record *record);
+void deliverer_parcel_send_again(struct parcel *parcel,
+                                 const struct record *record);
 
 /* Its delivery has ended, and it has a settlement: give the slot back, and have
  * it read once more. */

@@ -16,7 +16,6 @@
 
 #include "base/err.h"
 #include "http/parse.h"
-#include "log/record.h"
 #include "queue/deliverer_internal.h"
 #include "queue/retry.h"
 

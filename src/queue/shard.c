@@ -86,18 +86,22 @@ static enum err attach(struct shard *shard, struct store_topic *stored)
     return ERR_OK;
 }
 
+static void end(struct shard *shard, struct topic *topic)
+{
+    shard->topic_removed(shard, topic);
+    topic_destroy(topic);
+}
+
 static void detach(struct shard *shard, struct topic *topic)
 {
     while (!list_empty(&topic->subscriptions)) {
-        detach(shard,
-               CONTAINER_OF(topic->subscriptions.next, struct topic, link));
+        end(shard, CONTAINER_OF(topic->subscriptions.next, struct topic, link));
     }
     if (is_counted(topic->store)) {
         CHECK(shard->topic_count > 0);
         shard->topic_count--;
     }
-    shard->topic_removed(shard, topic);
-    topic_destroy(topic);
+    end(shard, topic);
 }
 
 struct attach_walk {

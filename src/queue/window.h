@@ -30,7 +30,6 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/str.h"
-#include "log/record.h"
 #include "queue/settings.h"
 #include "store/store.h"
 
