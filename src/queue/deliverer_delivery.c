@@ -23,6 +23,7 @@
 #include "base/check.h"
 #include "base/diag.h"
 #include "queue/accept.h"
+#include "queue/deliverer_batch.h"
 #include "queue/deliverer_internal.h"
 #include "queue/deliverer_limit.h"
 #include "queue/deliverer_parcel.h"
@@ -111,6 +112,11 @@ static void forget(struct delivery *delivery)
 /* What is kept in order. Callbacks are of anybody, so in none. */
 static enum settings_order order_of(const struct delivery *delivery)
 {
+    if (delivery->settings->batch_count > 0 &&
+        delivery->settings->order == SETTINGS_ORDER_KEY) {
+        return SETTINGS_ORDER_TOPIC; /* a batch has many keys */
+    }
+
     if (str_equal(delivery->topic->store->name_str, STR(DELIVERER_CALLBACKS))) {
         return SETTINGS_ORDER_NONE;
     }
@@ -171,6 +177,12 @@ static void trim(struct delivery *delivery)
 {
     struct window *window = &delivery->window;
     uint64_t oldest = delivery->place->bounds.oldest;
+    struct window_parcel *cut = window_find(window, oldest);
+
+    if (cut != NULL && cut->sequence < oldest) { /* the rest of it is there */
+        restart(delivery);
+        return;
+    }
 
     while (!list_empty(&window->parcels) && window_floor(window) < oldest) {
         struct parcel *parcel = parcel_of(
@@ -304,8 +316,8 @@ static bool is_sampled(const struct settings *settings, uint64_t sequence)
 
 /* Tell whether a message is for this delivery: those with a URL are the
  * topic's, the others its subscriptions'. Mirrors and replays see both. */
-static bool is_wanted(const struct delivery *delivery,
-                      const struct record *record)
+bool deliverer_delivery_wants(const struct delivery *delivery,
+                              const struct record *record)
 {
     const struct topic *topic = delivery->topic;
     const struct settings *settings = delivery->settings;
@@ -390,11 +402,19 @@ static enum err found(struct delivery *delivery, const struct record *record)
     if (collapse == ACCEPT_WAIT) {
         return ERR_AGAIN; /* we are told when it is known */
     }
-    if (collapse == ACCEPT_SUPERSEDED || !is_wanted(delivery, record)) {
+    if (collapse == ACCEPT_SUPERSEDED ||
+        !deliverer_delivery_wants(delivery, record)) {
         window_pass(window, record->sequence + 1);
         deliverer_delivery_dirty(delivery);
         return ERR_OK;
     }
+    if (deliverer_batch_add(delivery, record)) {
+        if (deliverer_batch_is_full(delivery)) {
+            deliverer_batch_close(delivery);
+        }
+        return ERR_OK;
+    }
+    deliverer_batch_close(delivery);
     struct parcel *parcel = deliverer_parcel_take(delivery);
     if (parcel == NULL) {
         return ERR_NOMEM;
@@ -412,6 +432,10 @@ static enum err found(struct delivery *delivery, const struct record *record)
     if (err != ERR_OK) {
         deliverer_parcel_free(parcel);
         return err;
+    }
+    if (deliverer_batch_fits(delivery, record) &&
+        deliverer_batch_begin(parcel, record) == ERR_OK) {
+        return ERR_OK;
     }
     /* With priorities, those found first are not always sent first. */
     if (window->prioritised || parcel->base.state != PARCEL_READY) {
@@ -436,13 +460,22 @@ static void overtaken(struct delivery *delivery)
     deliverer_delivery_dirty(delivery);
 }
 
+/* Tell whether a message is to be looked at: for a parcel of its own, or to go
+ * with the batch that is being gathered. */
+static bool wants_more(const struct delivery *delivery)
+{
+    const struct window *window = &delivery->window;
+
+    return delivery->gathering != NULL ? window->scan < window->end
+                                       : window_wants(window);
+}
+
 /* Look at the next message. Returns whether to go on. */
 static bool scan_next(struct delivery *delivery)
 {
     struct record *record = &delivery->deliverer->record;
 
-    if (!window_wants(&delivery->window) ||
-        io_timer_running(&delivery->timer) ||
+    if (!wants_more(delivery) || io_timer_running(&delivery->timer) ||
         !deliverer_reader_may(&delivery->scan)) {
         return false;
     }
@@ -492,6 +525,12 @@ void deliverer_delivery_read(struct delivery *delivery)
         struct parcel *parcel =
             CONTAINER_OF(delivery->granted.next, struct parcel, wants);
         uint64_t sequence = parcel->base.sequence;
+        if (parcel->batch != NULL && parcel->settlement == NULL) {
+            if (!deliverer_batch_read(parcel)) {
+                return;
+            }
+            continue;
+        }
         enum err err = deliverer_reader_next(&delivery->again, sequence,
                                              &deliverer->record);
         if (err == ERR_AGAIN) {
@@ -555,7 +594,7 @@ static bool begin_next(struct delivery *delivery)
 static void keep_readers(struct delivery *delivery)
 {
     struct deliverer *deliverer = delivery->deliverer;
-    bool idle = !may_begin(delivery) || !window_wants(&delivery->window);
+    bool idle = !may_begin(delivery) || !wants_more(delivery);
     struct reader_line *line =
         idle ? &deliverer->readers_idle : &deliverer->readers;
 

@@ -19,6 +19,7 @@
 #include "queue/deliverer.h"
 #include "queue/topic.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct deliverer;
@@ -63,6 +64,10 @@ MUST_CHECK enum err deliverer_delivery_url(struct delivery *delivery,
                                            const struct record *record,
                                            struct url *out_url,
                                            const char **out_reason);
+
+/* Tell whether a message is for this delivery. */
+bool deliverer_delivery_wants(const struct delivery *delivery,
+                              const struct record *record);
 
 /* Tell whether a newer message of the same collapse key takes the place of this
  * one. */

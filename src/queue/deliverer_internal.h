@@ -38,6 +38,7 @@
 #define DELIVERER_CALLBACKS "opq.callbacks"
 
 struct delivery_limits;
+struct parcel_batch;
 struct settlement;
 
 enum {
@@ -108,6 +109,8 @@ struct parcel {
     uint64_t expires_at_ms;          /* wall clock; 0: never */
     uint32_t retries;                /* as the message says */
     char *retry_schedule;            /* owned; NULL: as its topic says */
+    struct parcel_batch *batch;      /* owned; NULL: one message, as it is */
+    bool single;                     /* though it could be in a batch */
     uint64_t flow;                   /* deliverer_limit_flow() */
     bool flow_paid;                  /* it has a token of its flow */
     bool calls_back;                 /* there is a callback when it is done */
@@ -186,15 +189,17 @@ struct delivery {
     uint32_t slots;    /* that its parcels have */
     uint32_t waiting;  /* parcels in line for one */
     uint32_t strays;   /* parcels in flight from before a move */
-    struct list granted;            /* parcels to be read once more */
-    struct list link;               /* in deliverer->deliveries */
-    struct list ready;              /* in deliverer->ready or ->starved */
-    struct store_watch watch;       /* of the topic's end */
-    struct delivery_reader scan;    /* reads what comes next */
-    struct delivery_reader again;   /* reads what was read before */
-    struct deliverer_target *last;  /* one use of it: of the parcel found last;
-                                       NULL: none yet */
-    struct filter *filter;          /* owned; NULL: all messages */
+    struct list granted;           /* parcels to be read once more */
+    struct list link;              /* in deliverer->deliveries */
+    struct list ready;             /* in deliverer->ready or ->starved */
+    struct store_watch watch;      /* of the topic's end */
+    struct delivery_reader scan;   /* reads what comes next */
+    struct delivery_reader again;  /* reads what was read before */
+    struct deliverer_target *last; /* one use of it: of the parcel found last;
+                                      NULL: none yet */
+    struct parcel *gathering; /* borrowed; a batch that more may go with; NULL:
+                                 none */
+    struct filter *filter;    /* owned; NULL: all messages */
     struct delivery_limits *limits; /* owned; NULL: no rates */
     uint32_t unreadable;            /* failed readings in a row */
     struct io_timer timer;          /* after one, or until a token comes */

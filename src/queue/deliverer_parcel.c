@@ -20,6 +20,7 @@
 
 #include "base/check.h"
 #include "base/diag.h"
+#include "queue/deliverer_batch.h"
 #include "queue/deliverer_delivery.h"
 #include "queue/deliverer_limit.h"
 #include "queue/deliverer_reader.h"
@@ -30,6 +31,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Before the messages of a batch go one by one. */
+enum { SPLIT_MS = 1 };
 
 /* How an attempt ended. */
 struct ending {
@@ -156,16 +160,25 @@ static void flight_return(struct parcel *parcel)
     deliverer->stats.in_flight--;
 }
 
+/* Give a request up, if it was begun. */
+static void flight_end(struct parcel *parcel)
+{
+    if (parcel->doing == PARCEL_SENDING) {
+        http_call_cancel(&parcel->flight->call);
+    }
+    flight_return(parcel);
+}
+
 void deliverer_parcel_free(struct parcel *parcel)
 {
     struct deliverer *deliverer = parcel->delivery->deliverer;
 
     if (parcel->flight != NULL) {
-        http_call_cancel(&parcel->flight->call);
-        flight_return(parcel);
+        flight_end(parcel);
     }
     delay_stop(parcel);
     slot_leave(parcel);
+    deliverer_batch_free(parcel);
     deliverer_settle_leave(parcel->settlement);
     deliverer_target_release(parcel->target);
     free(parcel->failure);
@@ -202,6 +215,9 @@ void deliverer_parcel_settle(struct parcel *parcel)
 
 static void delay(struct parcel *parcel, uint64_t delay_ms)
 {
+    if (parcel->flight != NULL) {
+        flight_return(parcel); /* it was not begun */
+    }
     slot_leave(parcel);
     deliverer_settle_leave(parcel->settlement);
     parcel->settlement = NULL;
@@ -223,12 +239,20 @@ static void delay_expired(struct io_timer *timer)
     deliverer_delivery_wake(delivery);
 }
 
+void deliverer_parcel_gather(struct parcel *parcel, uint64_t wait_ms)
+{
+    delay(parcel, wait_ms);
+}
+
 void deliverer_parcel_rest(struct parcel *parcel)
 {
     struct window *window = &parcel->delivery->window;
 
     if (parcel->doing == PARCEL_SENDING || parcel->doing == PARCEL_SETTLING) {
         return;
+    }
+    if (parcel->flight != NULL) {
+        flight_return(parcel);
     }
     delay_stop(parcel);
     slot_leave(parcel);
@@ -313,8 +337,8 @@ count(struct parcel *parcel, const struct ending *ending, bool delivered)
     stats->attempts++;
     topic_stats->attempts++;
     if (delivered) {
-        stats->delivered++;
-        topic_stats->delivered++;
+        stats->delivered += deliverer_batch_count(parcel);
+        topic_stats->delivered += deliverer_batch_count(parcel);
         return;
     }
     topic_stats->attempts_failed++;
@@ -410,6 +434,11 @@ static void failed(struct parcel *parcel, const struct ending *ending)
     struct retry_decision decision = decide(parcel, ending);
     switch (decision.action) {
     case RETRY_DEAD:
+        if (deliverer_batch_split(parcel)) {
+            say_blocked(parcel, ending);
+            delay(parcel, SPLIT_MS);
+            break;
+        }
         bury(parcel, ending, decision.reason);
         break;
     case RETRY_PAUSE:
@@ -453,9 +482,7 @@ static void end(struct parcel *parcel, const struct ending *ending)
     }
 }
 
-/* The message cannot be sent as it is. Nothing goes out, but it counts as an
- * attempt, so that it is seen and not tried in a loop. */
-static void refuse(struct parcel *parcel, const char *reason)
+void deliverer_parcel_refuse(struct parcel *parcel, const char *reason)
 {
     struct ending ending = {.err = ERR_PROTOCOL, .detail = reason};
 
@@ -537,10 +564,11 @@ static void call_done(struct http_call *call, const struct http_result *result)
 
 /* --- sending -------------------------------------------------------------- */
 
+/* `message` NULL: a batch. */
 static uint32_t timeout_of(const struct delivery *delivery,
                            const struct message *message)
 {
-    if (message->timeout_ms > 0) {
+    if (message != NULL && message->timeout_ms > 0) {
         return message->timeout_ms;
     }
     if (delivery->settings->timeout_ms > 0) {
@@ -627,7 +655,7 @@ void deliverer_parcel_send_again(struct parcel *parcel,
     enum err err =
         deliverer_delivery_url(parcel->delivery, record, &message.url, &reason);
     if (err != ERR_OK) { /* it is not what was read first */
-        refuse(parcel, reason);
+        deliverer_parcel_refuse(parcel, reason);
         return;
     }
     deliverer_parcel_send(parcel, &message);
@@ -644,14 +672,32 @@ void deliverer_parcel_send(struct parcel *parcel,
         return;
     }
     struct flight *flight = flight_take(parcel);
+    struct outgoing_context context;
     flight->body = body;
     deliverer->bodies += body != NULL ? 1 : 0;
+    deliverer_parcel_context(parcel, &message->url, &context);
+    enum err err =
+        outgoing_render(&flight->outgoing, &record->message, &context);
+    deliverer_parcel_rendered(parcel, &record->message, err);
+}
+
+void deliverer_parcel_board(struct parcel *parcel)
+{
+    (void)flight_take(parcel);
+}
+
+void deliverer_parcel_context(const struct parcel *parcel,
+                              const struct url *url,
+                              struct outgoing_context *out_context)
+{
+    struct deliverer *deliverer = parcel->delivery->deliverer;
     const struct settings *settings = parcel->delivery->settings;
-    struct outgoing_context context = {
+
+    *out_context = (struct outgoing_context){
         .topic = topic_root(parcel->delivery->topic),
-        .url = &message->url,
+        .url = url,
         .user_agent = str_from(deliverer->options.user_agent),
-        .sequence = record->sequence,
+        .sequence = parcel->base.sequence,
         .previous = parcel->base.previous,
         .has_previous = parcel->base.previous != WINDOW_NO_SEQUENCE,
         .attempt = parcel->base.attempts + 1,
@@ -664,18 +710,23 @@ void deliverer_parcel_send(struct parcel *parcel,
                       ? parcel->delivery->topic->store->name_str
                       : (struct str){0},
     };
-    enum err err =
-        outgoing_render(&flight->outgoing, &record->message, &context);
+}
+
+void deliverer_parcel_rendered(struct parcel *parcel,
+                               const struct message *message,
+                               enum err err)
+{
     if (err == ERR_OK) {
-        launch(parcel, &record->message);
+        launch(parcel, message);
         return;
     }
-    const char *why = flight->outgoing.why;
+    const char *why = parcel->flight->outgoing.why;
     flight_return(parcel);
     if (err == ERR_NOMEM) {
         deliverer_parcel_stumble(parcel, err);
     } else {
-        refuse(parcel, why != NULL ? why : "the method cannot be sent");
+        deliverer_parcel_refuse(
+            parcel, why != NULL ? why : "the method cannot be sent");
     }
 }
 
@@ -712,6 +763,9 @@ void deliverer_parcel_start(struct parcel *parcel,
     struct delivery *delivery = parcel->delivery;
     bool retry = parcel->base.attempts > 0;
 
+    if (delivery->gathering == parcel) {
+        delivery->gathering = NULL; /* its time is over */
+    }
     window_take(&delivery->window, &parcel->base);
     if (is_expired(parcel)) {
         const struct ending never = {.detail = "its time is over"};
@@ -719,7 +773,7 @@ void deliverer_parcel_start(struct parcel *parcel,
         return;
     }
     if (parcel->target == NULL) {
-        refuse(parcel, "its URL cannot be used");
+        deliverer_parcel_refuse(parcel, "its URL cannot be used");
         return;
     }
     uint64_t wait_ms = deliverer_limit_reserve(parcel);
@@ -756,8 +810,7 @@ void deliverer_parcel_give_up(struct parcel *parcel)
     if (parcel->flight == NULL) {
         return;
     }
-    http_call_cancel(&parcel->flight->call);
-    flight_return(parcel);
+    flight_end(parcel);
     if (parcel->stray) {
         end_stray(parcel);
         return;

@@ -53,6 +53,28 @@ void deliverer_parcel_send_again(struct parcel *parcel,
  * it read once more. */
 void deliverer_parcel_settle(struct parcel *parcel);
 
+/* Have it wait for a while, so that others may go with it. */
+void deliverer_parcel_gather(struct parcel *parcel, uint64_t wait_ms);
+
+/* Take a flight, for its request to be rendered into. */
+void deliverer_parcel_board(struct parcel *parcel);
+
+/* What its request says besides messages.
+ * Gives: `*out_context`, which borrows `url` and the settings */
+void deliverer_parcel_context(const struct parcel *parcel,
+                              const struct url *url,
+                              struct outgoing_context *out_context);
+
+/* Its request was rendered, or could not be (`err`): send it. `message` NULL:
+ * it is a batch. */
+void deliverer_parcel_rendered(struct parcel *parcel,
+                               const struct message *message,
+                               enum err err);
+
+/* The message cannot be sent as it is. Nothing goes out, but it counts as an
+ * attempt, so that it is seen and not tried in a loop. */
+void deliverer_parcel_refuse(struct parcel *parcel, const char *reason);
+
 /* It is done: the window goes on behind it. The parcel is freed. */
 void deliverer_parcel_done(struct parcel *parcel);
 

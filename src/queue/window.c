@@ -314,6 +314,7 @@ enum err window_found(struct window *window,
         return ERR_NOMEM;
     }
     parcel->sequence = sequence;
+    parcel->end = sequence + 1;
     parcel->priority = priority;
     parcel->lane = lane;
     parcel->previous = lane != NULL ? lane->last : WINDOW_NO_SEQUENCE;
@@ -332,6 +333,43 @@ enum err window_found(struct window *window,
         make_ready(window, parcel);
     }
     return ERR_OK;
+}
+
+void window_extend(struct window *window,
+                   struct window_parcel *parcel,
+                   uint64_t end)
+{
+    CHECK(window->parcels.prev == &parcel->link);
+    CHECK(end > window->scan);
+    parcel->end = end;
+    if (parcel->lane != NULL) {
+        parcel->lane->last = end - 1;
+    }
+    window_pass(window, end);
+}
+
+void window_split(struct window *window,
+                  struct window_parcel *parcel,
+                  uint64_t at,
+                  struct window_parcel *rest)
+{
+    CHECK(at > parcel->sequence && at < parcel->end);
+    CHECK(parcel->state == PARCEL_TAKEN || parcel->state == PARCEL_QUEUED);
+    rest->sequence = at;
+    rest->end = parcel->end;
+    rest->previous = parcel->lane != NULL ? at - 1 : WINDOW_NO_SEQUENCE;
+    rest->attempts = parcel->attempts;
+    rest->priority = parcel->priority;
+    rest->lane = parcel->lane;
+    rest->state = PARCEL_QUEUED;
+    parcel->end = rest->sequence;
+    list_prepend(&parcel->link, &rest->link);
+    window->parcel_count++;
+    if (parcel->lane != NULL) {
+        list_prepend(&parcel->place, &rest->place);
+    } else {
+        make_ready(window, rest);
+    }
 }
 
 void window_pass(struct window *window, uint64_t end)
@@ -472,7 +510,7 @@ void window_cursor(const struct window *window,
         const struct window_parcel *parcel =
             CONTAINER_OF(link, struct window_parcel, link);
         put_range(&cursor, ranges, behind, parcel->sequence);
-        behind = parcel->sequence + 1;
+        behind = parcel->end;
         if (parcel->sequence == floor) {
             cursor.attempts = parcel->attempts;
         } else if (parcel->attempts > 0 &&
@@ -496,8 +534,9 @@ struct window_parcel *window_find(const struct window *window,
 {
     for (struct list *link = window->parcels.next; link != &window->parcels;
          link = link->next) {
-        if (parcel_of(link)->sequence == sequence) {
-            return parcel_of(link);
+        struct window_parcel *parcel = parcel_of(link);
+        if (sequence >= parcel->sequence && sequence < parcel->end) {
+            return parcel;
         }
     }
     return NULL;

@@ -9,10 +9,11 @@
  *                            ^               |  hold       |
  *                            '--- due ---- HELD <----------'
  *
- * A parcel is a message that was found and is not done. A lane is the unit of
- * order: only its first parcel is ready, held or taken, those behind it are
- * queued. With order by topic there is one lane; by key, one for each ordering
- * key, and messages without a key are in none; otherwise there are none.
+ * A parcel is a message that was found and is not done, or several in a row
+ * that go together. A lane is the unit of order: only its first parcel is
+ * ready, held or taken, those behind it are queued. With order by topic there
+ * is one lane; by key, one for each ordering key, and messages without a key
+ * are in none; otherwise there are none.
  *
  * Every message below the scan that is no parcel is done. So the parcels alone
  * tell the floor and the ranges that a cursor has; there is no second account
@@ -68,6 +69,7 @@ struct window_parcel {
     struct list turn;         /* in window->ready while READY */
     struct window_lane *lane; /* borrowed; NULL: none */
     uint64_t sequence;
+    uint64_t end;      /* one past the last message in it: window_extend() */
     uint64_t previous; /* of its lane; WINDOW_NO_SEQUENCE */
     uint32_t attempts; /* failed ones */
     uint32_t priority;
@@ -134,6 +136,20 @@ MUST_CHECK enum err window_found(struct window *window,
                                  struct str key,
                                  uint32_t priority);
 
+/* Messages up to but without `end`, which is above the scan, go with the parcel
+ * that was found last, and what lies between. */
+void window_extend(struct window *window,
+                   struct window_parcel *parcel,
+                   uint64_t end);
+
+/* Divide a parcel of several messages, which is TAKEN or QUEUED: those from
+ * `at` on are those of `rest`, which stands behind it in its lane, as often
+ * failed. Borrows: rest, which is zeroed, as window_found(). */
+void window_split(struct window *window,
+                  struct window_parcel *parcel,
+                  uint64_t at,
+                  struct window_parcel *rest);
+
 /* Messages up to but without `end`, at or above the scan, are done without
  * being delivered. */
 void window_pass(struct window *window, uint64_t end);
@@ -176,7 +192,7 @@ void window_cursor(const struct window *window,
                    struct store_retry retries[CURSOR_RETRIES_MAX],
                    struct store_cursor *out_cursor);
 
-/* Find a parcel by its number; NULL: it is none. */
+/* Find the parcel that a message is in; NULL: none. */
 struct window_parcel *window_find(const struct window *window,
                                   uint64_t sequence);
 
