@@ -1,10 +1,10 @@
 /* How far topics are delivered.
  *
  * Progress is noted in memory and in the cursor page, which outlives the
- * process; the journal gets it along with other changes, or by a timer, for
- * the loss of power. A move or purge is a change like an append: durable, or
- * rolled back. While one is pending the page is left alone, since what it says
- * would be of an epoch that may never be.
+ * process, ranges and retries in the range page; the journal gets it along with
+ * other changes, or by a timer, for the loss of power. A move or purge is a
+ * change like an append: durable, or rolled back. While one is pending the page
+ * is left alone, since what it says would be of an epoch that may never be.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -57,22 +57,6 @@ void store_cursor_set(struct local_topic *topic,
     }
     own->ranges = topic->ranges;
     own->retries = topic->retries;
-}
-
-/* Give memory back that nothing is in: now and then, since a topic that has
- * ranges soon has some again. */
-static void spare(struct local_topic *topic)
-{
-    if (topic->base.cursor.range_count == 0 && topic->ranges != NULL) {
-        free(topic->ranges);
-        topic->ranges = NULL;
-        topic->base.cursor.ranges = NULL;
-    }
-    if (topic->base.cursor.retry_count == 0 && topic->retries != NULL) {
-        free(topic->retries);
-        topic->retries = NULL;
-        topic->base.cursor.retries = NULL;
-    }
 }
 
 /* A cursor as it is written. */
@@ -145,12 +129,32 @@ void store_cursor_clamp(struct local_topic *topic)
     store_cursor_load(topic, &cursor);
 }
 
+/* Note ranges and retries. What the slot said before stays true when there are
+ * none any more: nothing is to be done then. */
+static void note_ranges(struct local_topic *topic)
+{
+    struct range_page *page = topic->store->range_page;
+    const struct store_cursor *own = &topic->base.cursor;
+    struct topic_cursor cursor;
+    if (own->range_count + own->retry_count == 0) {
+        return;
+    }
+    if (topic->range_slot == RANGE_PAGE_NONE &&
+        range_page_take(page, &topic->range_slot) != ERR_OK) {
+        topic->range_slot = RANGE_PAGE_NONE; /* the journal alone, then */
+        return;
+    }
+    cursor_copy(own, topic->epoch, &cursor);
+    range_page_store(page, topic->range_slot, topic->base.id, &cursor);
+}
+
 void store_cursor_page(struct local_topic *topic)
 {
     struct local_store *store = topic->store;
     if (topic->moves.first != NULL || store->page == NULL || topic->gone) {
         return;
     }
+    note_ranges(topic);
     if (topic->page_slot == CURSOR_PAGE_NONE &&
         cursor_page_take(store->page, &topic->page_slot) != ERR_OK) {
         topic->page_slot = CURSOR_PAGE_NONE; /* the journal alone, then */
@@ -163,6 +167,41 @@ void store_cursor_page(struct local_topic *topic)
         .attempts = topic->base.cursor.attempts,
     };
     cursor_page_store(store->page, topic->page_slot, &entry);
+}
+
+void store_cursor_spare(struct local_topic *topic)
+{
+    struct store_cursor *cursor = &topic->base.cursor;
+    if (cursor->range_count == 0 && topic->ranges != NULL) {
+        free(topic->ranges);
+        topic->ranges = NULL;
+        cursor->ranges = NULL;
+    }
+    if (cursor->retry_count == 0 && topic->retries != NULL) {
+        free(topic->retries);
+        topic->retries = NULL;
+        cursor->retries = NULL;
+    }
+    /* While a move is pending, the slot is of the state before, which may be
+     * what a crash leaves. */
+    if (topic->range_slot != RANGE_PAGE_NONE && topic->moves.first == NULL &&
+        cursor->range_count + cursor->retry_count == 0) {
+        range_page_drop(topic->store->range_page, topic->range_slot);
+        topic->range_slot = RANGE_PAGE_NONE;
+    }
+}
+
+void store_cursor_drop(struct local_topic *topic)
+{
+    struct local_store *store = topic->store;
+    if (store->page != NULL) {
+        cursor_page_drop(store->page, topic->page_slot);
+    }
+    if (store->range_page != NULL) {
+        range_page_drop(store->range_page, topic->range_slot);
+    }
+    topic->page_slot = CURSOR_PAGE_NONE;
+    topic->range_slot = RANGE_PAGE_NONE;
 }
 
 uint64_t store_cursor_settled(const struct local_topic *topic)
@@ -251,7 +290,7 @@ static enum err put_progress(struct local_topic *topic)
     topic_cursor_write(&cursor, body);
     journal_put_end(topic->store->journal);
     (void)store_append_note(topic, CHANGE_CURSOR, NULL);
-    spare(topic);
+    store_cursor_spare(topic);
     return ERR_OK;
 }
 

@@ -151,6 +151,7 @@ void store_local_internal_destroy(struct local_store *store)
     }
     journal_close(store->journal);
     cursor_page_close(store->page);
+    range_page_close(store->range_page);
     file_close(store->sync_fd);
     store_recover_drop(store);
     free(store->batches[0].changes);

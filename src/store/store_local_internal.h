@@ -39,6 +39,7 @@
 #include "log/cursor_page.h"
 #include "log/journal.h"
 #include "log/meta.h"
+#include "log/range_page.h"
 #include "log/topic_conf.h"
 #include "log/topic_log.h"
 #include "store/store.h"
@@ -192,6 +193,7 @@ struct local_topic {
     struct local_topic *doomed;  /* a topic of this name whose deletion failed:
                                     it goes before this one is announced */
     uint32_t page_slot;          /* of the cursor page, CURSOR_PAGE_NONE */
+    uint32_t range_slot;         /* of the range page, RANGE_PAGE_NONE */
     uint32_t holds;              /* changes, jobs and reads that refer to it */
     struct list views;           /* of local_topic.view_link; those whose
                                     deletion is not durable, too */
@@ -326,6 +328,7 @@ struct local_store {
     char *topics_directory;                    /* owned */
     struct journal *journal;                   /* owned */
     struct cursor_page *page;                  /* owned */
+    struct range_page *range_page;             /* owned */
     struct store_stats stats;
 
     struct local_topic **by_name; /* owned; heads of chains */
@@ -659,8 +662,16 @@ void store_cursor_merge(struct local_topic *topic,
 /* Bring the cursor up to the oldest message kept. */
 void store_cursor_clamp(struct local_topic *topic);
 
-/* Note it in the cursor page. */
+/* Note it in the cursor page, and in the range page what that has no room for.
+ */
 void store_cursor_page(struct local_topic *topic);
+
+/* Give back its memory and its slot for ranges and retries that it has none of:
+ * now and then, since a topic that had some soon has some again. */
+void store_cursor_spare(struct local_topic *topic);
+
+/* Give back all its slots of the pages. */
+void store_cursor_drop(struct local_topic *topic);
 
 /* The cursor for `dlv`: without moves that are not committed. */
 void store_cursor_snapshot(const struct local_topic *topic,

@@ -502,6 +502,23 @@ claim_slot(void *context, uint32_t slot, const struct cursor_page_entry *entry)
     return true;
 }
 
+/* Take in what the range page says of a cursor, if it is of the same epoch. */
+static bool claim_ranges(void *context,
+                         uint32_t slot,
+                         uint64_t topic_id,
+                         const struct topic_cursor *cursor)
+{
+    struct local_store *store = context;
+    struct local_topic *topic = store_topics_find_id(store, topic_id);
+    if (topic == NULL || topic->gone || cursor->epoch != topic->epoch ||
+        (topic->range_slot != RANGE_PAGE_NONE && topic->range_slot != slot)) {
+        return false;
+    }
+    store_cursor_merge(topic, cursor);
+    topic->range_slot = slot;
+    return true;
+}
+
 /* The folder of a topic whose name another one has, although it was never
  * deleted: keep it, out of the way. */
 static enum err move_aside(struct local_topic *topic)
@@ -564,6 +581,7 @@ static enum err settle_view(struct local_topic *view)
         store_cursor_clamp(view);
         store_topics_mark(view);
     }
+    store_cursor_spare(view);
     return ERR_OK;
 }
 
@@ -594,6 +612,7 @@ static enum err settle(struct local_topic *topic)
         store_cursor_clamp(topic);
         store_topics_mark(topic);
     }
+    store_cursor_spare(topic);
     store_topics_account(topic);
     store_flush_close_files(store);
     err = store_blob_settle(topic);
@@ -659,6 +678,7 @@ static enum err settle_all(struct local_store *store)
         }
     }
     cursor_page_claim(store->page, claim_slot, store);
+    range_page_claim(store->range_page, claim_ranges, store);
     enum err err = settle_list(&store->topics, settle);
     if (err == ERR_OK) {
         err = settle_list(&store->views, settle_view);
@@ -810,6 +830,12 @@ enum err store_recover_open(struct local_store *store)
         err = named(store, "cursors",
                     cursor_page_open(store->journal_directory,
                                      store->options->topics_max, &store->page));
+    }
+    if (err == ERR_OK) {
+        err = named(store, "ranges",
+                    range_page_open(store->journal_directory,
+                                    store->options->topics_max,
+                                    &store->range_page));
     }
     if (err == ERR_OK) {
         err = journal_recover(store);

@@ -210,6 +210,7 @@ enum err store_topics_make(struct local_store *store,
     topic->store = store;
     topic->folder = fresh ? FOLDER_NONE : FOLDER_MADE;
     topic->page_slot = CURSOR_PAGE_NONE;
+    topic->range_slot = RANGE_PAGE_NONE;
     topic->base.store = &store->base;
     topic->base.parent = (struct store_topic *)parent;
     topic->base.id = conf->id;
@@ -455,10 +456,7 @@ static void gone_one(struct local_topic *topic)
     }
     unlink_all(topic);
     list_append(&store->deleted, &topic->link);
-    if (store->page != NULL) {
-        cursor_page_drop(store->page, topic->page_slot);
-    }
-    topic->page_slot = CURSOR_PAGE_NONE;
+    store_cursor_drop(topic);
     topic->deleted = true;
     topic->gone = true;
     store_blob_gone(topic);

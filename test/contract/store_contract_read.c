@@ -278,15 +278,91 @@ static void acknowledged_ranges_are_kept(void **state)
         .next = 3, .attempts = 1, .range_count = 2, .ranges = ranges};
     store_cursor_store(topic, &cursor);
     memset(ranges, 0, sizeof(ranges)); /* they were copied */
-    world_reopen(&world);
-    topic = world_topic(&world, "a");
-    assert_int_equal(topic->cursor.next, 3);
-    assert_int_equal(topic->cursor.attempts, 1);
-    assert_int_equal(topic->cursor.range_count, 2);
-    assert_int_equal(topic->cursor.ranges[0].first, 5);
-    assert_int_equal(topic->cursor.ranges[0].end, 7);
-    assert_int_equal(topic->cursor.ranges[1].first, 9);
-    assert_int_equal(topic->cursor.ranges[1].end, 12);
+    for (int round = 0; round < 4; round++) {
+        round % 2 == 0 ? world_crash(&world) : world_reopen(&world);
+        topic = world_topic(&world, "a");
+        assert_int_equal(topic->cursor.next, 3);
+        assert_int_equal(topic->cursor.attempts, 1);
+        assert_int_equal(topic->cursor.range_count, 2);
+        assert_int_equal(topic->cursor.ranges[0].first, 5);
+        assert_int_equal(topic->cursor.ranges[0].end, 7);
+        assert_int_equal(topic->cursor.ranges[1].first, 9);
+        assert_int_equal(topic->cursor.ranges[1].end, 12);
+    }
+    world_end(&world);
+}
+
+/* Messages acknowledged in any order, the model of a cursor. */
+struct acknowledged {
+    bool has[400];
+    uint64_t end;
+};
+
+/* Note what was acknowledged. */
+static void note_acknowledged(struct store_topic *topic,
+                              const struct acknowledged *model)
+{
+    struct store_range ranges[CURSOR_RANGES_MAX];
+    struct store_cursor cursor = {.ranges = ranges};
+    while (cursor.next < model->end && model->has[cursor.next]) {
+        cursor.next++;
+    }
+    for (uint64_t i = cursor.next; i < model->end; i++) {
+        if (!model->has[i]) {
+            continue;
+        }
+        if (!model->has[i - 1]) {
+            assert_true(cursor.range_count < CURSOR_RANGES_MAX);
+            ranges[cursor.range_count].first = i;
+            cursor.range_count++;
+        }
+        ranges[cursor.range_count - 1].end = i + 1;
+    }
+    store_cursor_store(topic, &cursor);
+}
+
+/* Check that the cursor says all of it, and no more. */
+static void expect_acknowledged(const struct store_topic *topic,
+                                const struct acknowledged *model)
+{
+    const struct store_cursor *cursor = &topic->cursor;
+    for (uint64_t i = 0; i < model->end; i++) {
+        bool has = i < cursor->next;
+        for (uint32_t k = 0; k < cursor->range_count; k++) {
+            has = has ||
+                  (i >= cursor->ranges[k].first && i < cursor->ranges[k].end);
+        }
+        assert_int_equal(has, model->has[i]);
+    }
+}
+
+static void a_crash_repeats_nothing_that_was_acknowledged(void **state)
+{
+    struct world world = world_make(state);
+    struct store_topic *topic = world_topic(&world, "a");
+    struct acknowledged model = {.end = 400};
+    uint32_t seed = 7;
+    world_fill(&world, topic, 0, model.end, 10);
+    for (uint64_t first = 0; first < model.end; first += 100) {
+        uint64_t left = 100; /* of a window of a hundred, in any order */
+        while (left > 0) {
+            seed = seed * 1103515245 + 12345;
+            uint64_t at = first + (seed >> 8) % 100;
+            if (model.has[at]) {
+                continue;
+            }
+            model.has[at] = true;
+            left--;
+            note_acknowledged(topic, &model);
+            if (left % 9 == 0) {
+                left % 2 == 0 ? world_crash(&world) : world_reopen(&world);
+                topic = world_topic(&world, "a");
+                expect_acknowledged(topic, &model);
+            }
+        }
+        assert_int_equal(topic->cursor.next, first + 100);
+        assert_int_equal(topic->cursor.range_count, 0);
+    }
     world_end(&world);
 }
 
@@ -319,8 +395,8 @@ static void attempts_above_the_cursor_are_kept(void **state)
     store_cursor_store(topic, &cursor);
     memset(retries, 0, sizeof(retries)); /* they were copied */
     expect_retries(topic);
-    for (int round = 0; round < 2; round++) {
-        world_reopen(&world);
+    for (int round = 0; round < 3; round++) {
+        round % 2 == 0 ? world_crash(&world) : world_reopen(&world);
         topic = world_topic(&world, "a");
         expect_retries(topic);
     }
@@ -465,6 +541,7 @@ const struct loop_test store_contract_read_tests[] = {
     LOOP_TEST(a_cursor_survives_a_kill_exactly),
     LOOP_TEST(a_cursor_never_goes_back_by_progress),
     LOOP_TEST(acknowledged_ranges_are_kept),
+    LOOP_TEST(a_crash_repeats_nothing_that_was_acknowledged),
     LOOP_TEST(attempts_above_the_cursor_are_kept),
     LOOP_TEST(a_cursor_moves_back_and_forward),
     LOOP_TEST(a_move_counts_at_once),

@@ -36,8 +36,9 @@ struct model {
     uint64_t numbers[MESSAGE_MAX]; /* of the messages, by sequence */
     uint64_t end;
     uint64_t oldest;
-    uint64_t next; /* the cursor as it was last noted or moved */
-    bool exists;   /* something of it was acknowledged */
+    uint64_t next;  /* the cursor as it was last noted or moved, */
+    uint64_t above; /* and one acknowledged above it; 0: none */
+    bool exists;    /* something of it was acknowledged */
     bool view_made;
     bool view_exists;   /* as `exists`, of its view */
     uint64_t view_next; /* as `next`, of its view */
@@ -106,9 +107,26 @@ static void deliver(struct sweep *sweep, uint32_t which, uint64_t next)
     if (topic == NULL || next > model->end || next < model->next) {
         return;
     }
-    struct store_cursor cursor = {.next = next};
+    struct store_range range = {next + 2, next + 3};
+    struct store_cursor cursor = {
+        .next = next,
+        .range_count = range.end <= model->end ? 1 : 0,
+        .ranges = &range,
+    };
     store_cursor_store(topic, &cursor);
     model->next = next;
+    model->above = cursor.range_count > 0 ? range.first : 0;
+}
+
+static void expect_cursor(const struct store_topic *topic,
+                          const struct model *model)
+{
+    assert_int_equal(topic->cursor.next, model->next);
+    assert_int_equal(topic->cursor.range_count, model->above > 0 ? 1 : 0);
+    if (model->above > 0) {
+        assert_int_equal(topic->cursor.ranges[0].first, model->above);
+        assert_int_equal(topic->cursor.ranges[0].end, model->above + 1);
+    }
 }
 
 static void move(struct sweep *sweep, uint32_t which, uint64_t next)
@@ -123,9 +141,10 @@ static void move(struct sweep *sweep, uint32_t which, uint64_t next)
     store_cursor_move(topic, next, &wait.op);
     if (store_wait_run(sweep->io, &wait) == ERR_OK) {
         model->next = next;
+        model->above = 0;
         model->exists = true;
     }
-    assert_int_equal(topic->cursor.next, model->next);
+    expect_cursor(topic, model);
 }
 
 /* The view of a topic, made if need be; NULL when the store refuses. */
@@ -214,14 +233,15 @@ static void purge(struct sweep *sweep, uint32_t which, uint64_t before)
             model->oldest = before;
         }
         if (before > model->next) {
-            model->next = before;
+            model->next = before == model->above ? before + 1 : before;
+            model->above = before < model->above ? model->above : 0;
         }
         if (before > model->view_next) {
             model->view_next = before;
         }
     }
     assert_int_equal(topic->bounds.oldest, model->oldest);
-    assert_int_equal(topic->cursor.next, model->next);
+    expect_cursor(topic, model);
 }
 
 static void drop(struct sweep *sweep, uint32_t which)
@@ -300,7 +320,7 @@ static void verify_topic(struct sweep *sweep, uint32_t which)
     assert_int_equal(topic->bounds.oldest, model->oldest);
     assert_int_equal(topic->bounds.end, model->end);
     assert_int_equal(store_next_sequence(topic), model->end);
-    assert_int_equal(topic->cursor.next, model->next);
+    expect_cursor(topic, model);
     assert_int_equal(store_reader_create(topic, &reader), ERR_OK);
     for (uint64_t i = model->oldest; i < model->end; i++) {
         assert_int_equal(store_place_read(sweep->io, reader, i, &record),

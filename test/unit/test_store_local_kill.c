@@ -13,6 +13,7 @@
 #include "lib/store_place.h"
 #include "sys/log_sink.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -28,7 +29,12 @@
 
 #include <cmocka.h>
 
-enum { CHILD_TOPICS = 5 };
+enum {
+    CHILD_TOPICS = 5,
+    LATER = 300, /* messages; a third of them are ranges */
+};
+
+static_assert(LATER / 3 < CURSOR_RANGES_MAX, "none is dropped");
 
 /* What a child tells its parent. */
 enum told_kind {
@@ -54,6 +60,7 @@ struct child_op {
 struct child {
     struct io *io;
     struct store_topic *topics[CHILD_TOPICS];
+    uint64_t delivered[CHILD_TOPICS]; /* where delivery has come to */
     struct child_op ops[CHILD_TOPICS * 8];
     size_t sizes[CHILD_TOPICS];
     int pipe;
@@ -70,10 +77,41 @@ child_tell(struct child *child, uint32_t topic, enum told_kind kind, uint64_t v)
 
 static void child_append(struct child_op *op);
 
+/* Tell whether a message was acknowledged when delivery had come to `at`: one
+ * in three is so much later than the others, so that there are ranges. */
+static bool is_acknowledged(uint64_t sequence, uint64_t at)
+{
+    return sequence < at && (sequence % 3 != 0 || sequence + LATER < at);
+}
+
+/* The cursor that says so. */
+static void
+cursor_at(uint64_t at, struct store_range *ranges, struct store_cursor *cursor)
+{
+    uint64_t sequence = at > LATER ? at - LATER : 0;
+    *cursor = (struct store_cursor){.ranges = ranges};
+    while (is_acknowledged(sequence, at)) {
+        sequence++;
+    }
+    cursor->next = sequence;
+    for (; sequence < at; sequence++) {
+        if (!is_acknowledged(sequence, at)) {
+            continue;
+        }
+        if (!is_acknowledged(sequence - 1, at)) {
+            ranges[cursor->range_count].first = sequence;
+            cursor->range_count++;
+        }
+        ranges[cursor->range_count - 1].end = sequence + 1;
+    }
+}
+
 /* Delivery follows ten behind. */
 static void child_deliver(struct child *child, uint32_t index, uint64_t next)
 {
-    struct store_cursor cursor = {.next = next};
+    struct store_range ranges[CURSOR_RANGES_MAX];
+    struct store_cursor cursor;
+    cursor_at(next, ranges, &cursor);
     child_tell(child, index, TOLD_DELIVERING, next);
     store_cursor_store(child->topics[index], &cursor);
     child_tell(child, index, TOLD_DELIVERED, next);
@@ -83,11 +121,12 @@ static void child_done(struct store_op *base, enum err err)
 {
     struct child_op *op = CONTAINER_OF(base, struct child_op, op);
     struct child *child = op->child;
-    const struct store_topic *topic = child->topics[op->topic];
     CHECK(err == ERR_OK);
     child_tell(child, op->topic, TOLD_STORED, base->sequence + 1);
-    if (base->sequence >= 10 && topic->cursor.next < base->sequence - 10) {
-        child_deliver(child, op->topic, base->sequence - 10);
+    uint64_t *delivered = &child->delivered[op->topic];
+    if (base->sequence >= 10 && *delivered < base->sequence - 10) {
+        *delivered = base->sequence - 10;
+        child_deliver(child, op->topic, *delivered);
     }
     child_append(op);
 }
@@ -168,6 +207,10 @@ static void child_open(struct child *child, const char *directory)
                              &child->topics[i]) != ERR_OK) {
             _exit(4);
         }
+        const struct store_cursor *cursor = &child->topics[i]->cursor;
+        child->delivered[i] = cursor->range_count > 0
+                                  ? cursor->ranges[cursor->range_count - 1].end
+                                  : cursor->next;
     }
 }
 
@@ -202,7 +245,7 @@ struct kills {
     struct store_place place;
     struct io *io;
     uint64_t ends[CHILD_TOPICS];
-    uint64_t nexts[CHILD_TOPICS];     /* noted */
+    uint64_t nexts[CHILD_TOPICS];     /* delivered up to, and noted */
     uint64_t nexts_max[CHILD_TOPICS]; /* about to be */
     char kept[128];                   /* the directory, as the kill left it */
     struct buf log;                   /* owned; what the recovery said */
@@ -313,6 +356,32 @@ static void read_all(struct kills *kills, uint32_t index)
     store_reader_destroy(reader);
 }
 
+/* Check that what was noted as acknowledged is, and what was not is not. */
+static void verify_cursor(struct kills *kills,
+                          uint32_t index,
+                          const struct store_cursor *cursor)
+{
+    uint64_t least = kills->nexts[index];
+    uint64_t most = kills->nexts_max[index];
+    uint32_t range = 0;
+    for (uint64_t n = 0; n < most; n++) {
+        while (range < cursor->range_count && cursor->ranges[range].end <= n) {
+            range++;
+        }
+        bool has = n < cursor->next || (range < cursor->range_count &&
+                                        n >= cursor->ranges[range].first);
+        if (!has && is_acknowledged(n, least)) {
+            lost_in(kills, index, "an acknowledgement", n, least);
+        }
+        if (has && !is_acknowledged(n, most)) {
+            lost_in(kills, index, "a message not delivered", n, most);
+        }
+    }
+    if (cursor->next > most) {
+        lost_in(kills, index, "the cursor", cursor->next, most);
+    }
+}
+
 /* Check a topic against what was told. */
 static void verify_topic(struct kills *kills, uint32_t index)
 {
@@ -320,23 +389,15 @@ static void verify_topic(struct kills *kills, uint32_t index)
     topic_name(index, name);
     struct store_topic *topic = store_place_topic(kills->place.store, name);
     uint64_t end = topic->bounds.end;
-    uint64_t next = topic->cursor.next;
     if (end < kills->ends[index]) {
         lost_in(kills, index, "the end", end, kills->ends[index]);
     }
     if (topic->bounds.oldest != 0) {
         lost_in(kills, index, "the oldest", topic->bounds.oldest, 0);
     }
-    if (next < kills->nexts[index]) {
-        lost_in(kills, index, "the cursor", next, kills->nexts[index]);
-    }
-    if (next > kills->nexts_max[index]) {
-        lost_in(kills, index, "the cursor", next, kills->nexts_max[index]);
-    }
+    verify_cursor(kills, index, &topic->cursor);
     read_all(kills, index);
     kills->ends[index] = end;
-    kills->nexts[index] = next;
-    kills->nexts_max[index] = next;
 }
 
 static void kills_begin(struct kills *kills, struct io *io)
