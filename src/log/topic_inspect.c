@@ -11,11 +11,13 @@
 
 #include "log/index.h"
 #include "log/segment.h"
+#include "log/topic_conf.h"
 #include "log/topic_folder.h"
 #include "log/topic_state.h"
 #include "sys/dir.h"
 #include "sys/file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +39,9 @@ struct scan {
     bool index_unchecked; /* it may be written to just now */
     char name[SEGMENT_NAME_MAX];
     char index_name[SEGMENT_NAME_MAX];
+    struct topic_state_cmd cmd; /* once the segments are done */
+    bool has_cmd;
+    uint64_t id; /* of the topic; 0: nobody knows */
 };
 
 static void tell(const struct scan *scan, const struct topic_finding *finding)
@@ -346,39 +351,122 @@ static void check_slots(const struct scan *scan,
     }
 }
 
-/* Compare what `cmd` and `dlv` say with each other and with the segments. */
-static enum err check_state(const struct scan *scan)
+/* Read a `dlv`, and compare it with what the topic's `cmd` says; `file` is its
+ * name in the topic's folder. */
+static enum err check_dlv(const struct scan *scan,
+                          const char *directory,
+                          const char *file,
+                          const struct topic_state_cmd *cmd)
 {
     const struct topic_state_key key = {
-        .directory = scan->options->directory,
+        .directory = directory,
         .checkpoint = UINT64_MAX, /* the newest, whether believed or not */
     };
     struct topic_state_slots slots = {0};
-    struct topic_state_cmd cmd = {0};
     struct topic_cursor cursor;
-    enum err err = topic_state_load_cmd(&key, &slots, &cmd);
-    bool has_cmd = err == ERR_OK;
+    enum err err = topic_state_load_dlv(&key, &slots, &cursor);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        return err;
+    }
+    check_slots(scan, file, &slots);
+    if (err == ERR_OK && cmd != NULL && cursor.next > cmd->end) {
+        tell_state(scan, file, 0, "it is past the end that cmd says");
+    }
+    return ERR_OK;
+}
+
+/* Compare what `cmd` and `dlv` say with each other and with the segments. */
+static enum err check_state(struct scan *scan)
+{
+    const struct topic_state_key key = {
+        .directory = scan->options->directory,
+        .checkpoint = UINT64_MAX,
+    };
+    struct topic_state_slots slots = {0};
+    struct topic_state_cmd *cmd = &scan->cmd;
+    enum err err = topic_state_load_cmd(&key, &slots, cmd);
+    scan->has_cmd = err == ERR_OK;
     if (err != ERR_OK && err != ERR_NOT_FOUND) {
         return err;
     }
     check_slots(scan, "cmd", &slots);
-    err = topic_state_load_dlv(&key, &slots, &cursor);
-    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+    err = check_dlv(scan, scan->options->directory, "dlv",
+                    scan->has_cmd ? cmd : NULL);
+    if (err != ERR_OK || !scan->has_cmd) {
         return err;
     }
-    check_slots(scan, "dlv", &slots);
-    if (err == ERR_OK && has_cmd && cursor.next > cmd.end) {
-        tell_state(scan, "dlv", 0, "it is past the end that cmd says");
-    }
-    if (!has_cmd) {
-        return ERR_OK;
-    }
-    scan->sum->cmd_end = cmd.end;
-    if (cmd.open_size != 0 && cmd.open_first >= cmd.oldest &&
-        cmd.open_first < cmd.end && scan->sum->end < cmd.end) {
+    scan->sum->cmd_end = cmd->end;
+    if (cmd->open_size != 0 && cmd->open_first >= cmd->oldest &&
+        cmd->open_first < cmd->end && scan->sum->end < cmd->end) {
         tell_state(scan, "cmd", 0, "segments end before what it says");
     }
     return ERR_OK;
+}
+
+/* --- views ---------------------------------------------------------------- */
+
+/* Check the topic.conf of a view. One that is not there yet is what a crash, or
+ * a server at work, leaves. */
+static enum err check_view_conf(const struct scan *scan,
+                                const char *directory,
+                                const char *name)
+{
+    char file[sizeof(TOPIC_CONF_VIEWS) + TOPIC_CONF_NAME_MAX + 16];
+    char *memory = NULL;
+    struct topic_conf conf = {0};
+    enum err err = topic_conf_load(directory, &memory, &conf);
+    free(memory);
+    (void)snprintf(file, sizeof(file), "%s/%.*s/topic.conf", TOPIC_CONF_VIEWS,
+                   TOPIC_CONF_NAME_MAX, name);
+    if (err == ERR_CORRUPT) {
+        tell_state(scan, file, 0, "it is damaged");
+    } else if (err == ERR_UNSUPPORTED) {
+        tell_state(scan, file, 0, "it is of a later version");
+    } else if (err == ERR_OK && scan->id != 0 && conf.parent != scan->id) {
+        tell_state(scan, file, 0, "it is a view of another topic");
+    } else if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        return err;
+    }
+    return ERR_OK;
+}
+
+static enum err visit_view(void *context, const char *name, bool is_directory)
+{
+    const struct scan *scan = context;
+    char path[DIR_PATH_MAX];
+    char file[sizeof(TOPIC_CONF_VIEWS) + TOPIC_CONF_NAME_MAX + 16];
+    if (!is_directory) {
+        return ERR_OK; /* none of ours */
+    }
+    enum err err = topic_conf_view_path(path, scan->options->directory, name);
+    if (err == ERR_OK) {
+        err = check_view_conf(scan, path, name);
+    }
+    (void)snprintf(file, sizeof(file), "%s/%.*s/dlv", TOPIC_CONF_VIEWS,
+                   TOPIC_CONF_NAME_MAX, name);
+    return err == ERR_OK
+               ? check_dlv(scan, path, file, scan->has_cmd ? &scan->cmd : NULL)
+               : err;
+}
+
+static enum err check_views(struct scan *scan)
+{
+    const char *directory = scan->options->directory;
+    char path[DIR_PATH_MAX];
+    char *memory = NULL;
+    struct topic_conf conf;
+    enum err err = topic_conf_load(directory, &memory, &conf);
+    scan->id = err == ERR_OK ? conf.id : 0;
+    free(memory);
+    if (err != ERR_OK && err != ERR_NOT_FOUND && err != ERR_CORRUPT &&
+        err != ERR_UNSUPPORTED) {
+        return err;
+    }
+    err = dir_join(path, directory, TOPIC_CONF_VIEWS);
+    if (err == ERR_OK) {
+        err = dir_each(path, visit_view, scan);
+    }
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
 /* --- walk ----------------------------------------------------------------- */
@@ -411,9 +499,11 @@ enum err topic_inspect_walk(const struct topic_inspect_options *options,
     }
     topic_folder_fini(&folder);
     if (err == ERR_OK) {
-        const struct scan scan = {
-            .options = options, .visit = visit, .sum = &sum};
+        struct scan scan = {.options = options, .visit = visit, .sum = &sum};
         err = check_state(&scan);
+        if (err == ERR_OK) {
+            err = check_views(&scan);
+        }
     }
     if (err == ERR_OK) {
         *out_sum = sum;

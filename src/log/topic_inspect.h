@@ -1,6 +1,7 @@
 /* Looking through a topic's folder without opening its log: every record and
  * its checksum, whether indexes agree with their segments, whether `cmd` and
- * `dlv` make sense; and mending indexes. For `opq verify`, `dump`, `repair`.
+ * `dlv` make sense, and `topic.conf` and `dlv` of its views; and mending
+ * indexes. For `opq verify`, `dump`, `repair`.
  *
  * Works on a stopped data directory and on one that a server has: then what
  * changes meanwhile (the end of the last segment, its index, one slot of `cmd`
@@ -27,7 +28,8 @@ enum topic_finding_kind {
     TOPIC_FINDING_TAIL,   /* bytes behind the last whole record of the last
                              segment: what a crash leaves, no damage */
     TOPIC_FINDING_INDEX,  /* an index is missing, short or wrong: mend it */
-    TOPIC_FINDING_STATE,  /* `cmd` or `dlv` is damaged or contradicts */
+    TOPIC_FINDING_STATE,  /* `cmd` or `dlv` is damaged or contradicts, or a
+                             view's files do */
 };
 
 struct topic_finding {
@@ -67,7 +69,7 @@ struct topic_inspect_sum {
     uint64_t cmd_end; /* what the newest `cmd` says; 0: there is none */
 };
 
-/* Go through all segments, and `cmd` and `dlv`.
+/* Go through all segments, `cmd` and `dlv`, and the views.
  *
  * Errors: ERR_NOT_FOUND  there is no folder
  *         ERR_IO, ERR_BUSY (descriptors), ERR_NOMEM, ERR_TOO_LARGE (path),
