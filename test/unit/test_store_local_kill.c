@@ -60,7 +60,8 @@ struct child_op {
 struct child {
     struct io *io;
     struct store_topic *topics[CHILD_TOPICS];
-    uint64_t delivered[CHILD_TOPICS]; /* where delivery has come to */
+    struct store_topic *cursors[CHILD_TOPICS]; /* the topic, or its view */
+    uint64_t delivered[CHILD_TOPICS];          /* where delivery has come to */
     struct child_op ops[CHILD_TOPICS * 8];
     size_t sizes[CHILD_TOPICS];
     int pipe;
@@ -113,7 +114,7 @@ static void child_deliver(struct child *child, uint32_t index, uint64_t next)
     struct store_cursor cursor;
     cursor_at(next, ranges, &cursor);
     child_tell(child, index, TOLD_DELIVERING, next);
-    store_cursor_store(child->topics[index], &cursor);
+    store_cursor_store(child->cursors[index], &cursor);
     child_tell(child, index, TOLD_DELIVERED, next);
 }
 
@@ -189,6 +190,30 @@ static void child_log_begin(const char *directory)
     diag_set_sink(&sink);
 }
 
+/* Every other topic is delivered through a view. */
+static bool has_view(uint32_t index)
+{
+    return index % 2 == 1;
+}
+
+static struct store_wait view_wait;
+
+/* Have a view that is durable before anything is told of it. */
+static struct store_topic *child_view(struct io *io, struct store_topic *topic)
+{
+    struct store_topic *view = NULL;
+    struct store_retention none = {0};
+    if (store_view_open(topic, STR("v"), true, &view) != ERR_OK) {
+        _exit(7);
+    }
+    store_wait_init(&view_wait, DURABILITY_DISK);
+    store_topic_configure(view, STR("url x\n"), &none, &view_wait.op);
+    if (store_wait_run(io, &view_wait) != ERR_OK) {
+        _exit(8);
+    }
+    return view;
+}
+
 static void child_open(struct child *child, const char *directory)
 {
     static struct store_place place;
@@ -207,7 +232,10 @@ static void child_open(struct child *child, const char *directory)
                              &child->topics[i]) != ERR_OK) {
             _exit(4);
         }
-        const struct store_cursor *cursor = &child->topics[i]->cursor;
+        child->cursors[i] = has_view(i)
+                                ? child_view(child->io, child->topics[i])
+                                : child->topics[i];
+        const struct store_cursor *cursor = &child->cursors[i]->cursor;
         child->delivered[i] = cursor->range_count > 0
                                   ? cursor->ranges[cursor->range_count - 1].end
                                   : cursor->next;
@@ -395,7 +423,12 @@ static void verify_topic(struct kills *kills, uint32_t index)
     if (topic->bounds.oldest != 0) {
         lost_in(kills, index, "the oldest", topic->bounds.oldest, 0);
     }
-    verify_cursor(kills, index, &topic->cursor);
+    struct store_topic *view = topic;
+    if (has_view(index) &&
+        store_view_open(topic, STR("v"), false, &view) != ERR_OK) {
+        lost_in(kills, index, "the view", 0, 1);
+    }
+    verify_cursor(kills, index, &view->cursor);
     read_all(kills, index);
     kills->ends[index] = end;
 }
