@@ -357,19 +357,14 @@ uint64_t store_append_next(const struct store_topic *base)
 
 /* --- undoing -------------------------------------------------------------- */
 
-/* Copy bytes, if there are any. False: no memory. */
-static bool copied(const void *from, size_t size, const void **out)
+/* Copy bytes, if there are any; NULL also when there is no memory. */
+static void *copy_of(const void *from, size_t size)
 {
-    if (size == 0) {
-        return true;
+    void *copy = size > 0 ? malloc(size) : NULL;
+    if (copy != NULL) {
+        memcpy(copy, from, size);
     }
-    void *copy = malloc(size);
-    if (copy == NULL) {
-        return false;
-    }
-    memcpy(copy, from, size);
-    *out = copy;
-    return true;
+    return copy;
 }
 
 struct undo *store_append_undo(const struct local_topic *topic)
@@ -379,32 +374,25 @@ struct undo *store_append_undo(const struct local_topic *topic)
         return NULL;
     }
     undo->cursor = topic->base.cursor;
-    undo->cursor.ranges = NULL;
-    undo->cursor.retries = NULL;
     undo->epoch = topic->epoch;
     undo->oldest = topic->base.bounds.oldest;
     undo->retention = topic->base.retention;
     undo->hold = topic->base.hold;
     undo->settings_size = topic->base.settings.size;
     const struct store_cursor *cursor = &topic->base.cursor;
-    if (!copied(cursor->ranges, cursor->range_count * sizeof(*cursor->ranges),
-                (const void **)&undo->cursor.ranges) ||
-        !copied(cursor->retries, cursor->retry_count * sizeof(*cursor->retries),
-                (const void **)&undo->cursor.retries)) {
-        goto fail;
-    }
-    if (undo->settings_size > 0) {
-        undo->settings = malloc(undo->settings_size);
-        if (undo->settings == NULL) {
-            goto fail;
-        }
-        memcpy(undo->settings, topic->base.settings.data, undo->settings_size);
+    undo->cursor.ranges =
+        copy_of(cursor->ranges, cursor->range_count * sizeof(*cursor->ranges));
+    undo->cursor.retries = copy_of(
+        cursor->retries, cursor->retry_count * sizeof(*cursor->retries));
+    undo->settings =
+        copy_of(topic->base.settings.data, topic->base.settings.size);
+    if ((cursor->range_count > 0 && undo->cursor.ranges == NULL) ||
+        (cursor->retry_count > 0 && undo->cursor.retries == NULL) ||
+        (undo->settings_size > 0 && undo->settings == NULL)) {
+        store_append_undo_free(undo);
+        return NULL;
     }
     return undo;
-
-fail:
-    store_append_undo_free(undo);
-    return NULL;
 }
 
 void store_append_undo_free(struct undo *undo)

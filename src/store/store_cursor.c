@@ -24,13 +24,11 @@ static_assert((int)CURSOR_RANGES_MAX == (int)TOPIC_RANGES_MAX &&
 
 /* --- the cursor in memory ------------------------------------------------- */
 
-/* Have room for a row of `size` bytes, while there is anything in it. */
-static bool has_room(void **row, uint32_t count, size_t size)
+/* The row, or memory for one of `size` bytes when there are to be any in it;
+ * NULL: there is none. */
+static void *row_for(void *row, uint32_t count, size_t size)
 {
-    if (count > 0 && *row == NULL) {
-        *row = malloc(size);
-    }
-    return count > 0 && *row != NULL;
+    return row == NULL && count > 0 ? malloc(size) : row;
 }
 
 void store_cursor_set(struct local_topic *topic,
@@ -39,21 +37,21 @@ void store_cursor_set(struct local_topic *topic,
     CHECK(cursor->range_count <= CURSOR_RANGES_MAX);
     CHECK(cursor->retry_count <= CURSOR_RETRIES_MAX);
     struct store_cursor *own = &topic->base.cursor;
+    topic->ranges = row_for(topic->ranges, cursor->range_count,
+                            CURSOR_RANGES_MAX * sizeof(*topic->ranges));
+    topic->retries = row_for(topic->retries, cursor->retry_count,
+                             CURSOR_RETRIES_MAX * sizeof(*topic->retries));
     own->next = cursor->next;
     own->attempts = cursor->attempts;
-    own->range_count = 0;
-    own->retry_count = 0;
-    if (has_room((void **)&topic->ranges, cursor->range_count,
-                 CURSOR_RANGES_MAX * sizeof(*topic->ranges))) {
-        own->range_count = cursor->range_count;
+    own->range_count = topic->ranges != NULL ? cursor->range_count : 0;
+    own->retry_count = topic->retries != NULL ? cursor->retry_count : 0;
+    if (own->range_count > 0) {
         memmove(topic->ranges, cursor->ranges,
-                cursor->range_count * sizeof(*topic->ranges));
+                own->range_count * sizeof(*topic->ranges));
     }
-    if (has_room((void **)&topic->retries, cursor->retry_count,
-                 CURSOR_RETRIES_MAX * sizeof(*topic->retries))) {
-        own->retry_count = cursor->retry_count;
+    if (own->retry_count > 0) {
         memmove(topic->retries, cursor->retries,
-                cursor->retry_count * sizeof(*topic->retries));
+                own->retry_count * sizeof(*topic->retries));
     }
     own->ranges = topic->ranges;
     own->retries = topic->retries;
