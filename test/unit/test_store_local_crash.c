@@ -54,6 +54,20 @@ static void deliver(struct store_topic *topic, uint64_t next)
     store_cursor_store(topic, &cursor);
 }
 
+static void damage_file(const struct store_place *place,
+                        const char *name,
+                        uint64_t offset,
+                        const char *bytes,
+                        size_t size)
+{
+    char path[DIR_PATH_MAX];
+    int fd = -1;
+    store_place_path(place, name, path);
+    assert_int_equal(file_open(path, FILE_WRITE, &fd), ERR_OK);
+    assert_int_equal(file_write_at(fd, bytes, size, offset, false), ERR_OK);
+    file_close(fd);
+}
+
 /* --- crashes -------------------------------------------------------------- */
 
 static void a_crash_at_any_step_leaves_that_step(void **state)
@@ -98,6 +112,145 @@ static void a_crash_during_recovery_harms_nothing(void **state)
     place_end(&place);
 }
 
+/* --- pages of any age ----------------------------------------------------- */
+
+enum { AGES = 10, AGED_END = 60, AGED_MOVE = 5, AGED_TO = 8 };
+
+static const char *const page_names[] = {"journal/0/cursors",
+                                         "journal/0/ranges"};
+
+/* A page as it was, by age. */
+struct aged {
+    char *data; /* owned */
+    size_t size;
+};
+
+/* Note that messages up to a step are acknowledged, in every second place. */
+static void deliver_step(struct store_topic *topic, uint64_t next, int step)
+{
+    struct store_range ranges[AGES];
+    struct store_cursor cursor = {
+        .next = next, .range_count = (uint32_t)step, .ranges = ranges};
+    for (int i = 0; i < step; i++) {
+        ranges[i].first = next + 1 + (uint64_t)i * 2;
+        ranges[i].end = ranges[i].first + 1;
+    }
+    store_cursor_store(topic, &cursor);
+}
+
+static bool says(const struct store_cursor *cursor, uint64_t sequence)
+{
+    bool said = sequence < cursor->next;
+    for (uint32_t i = 0; i < cursor->range_count; i++) {
+        said = said || (sequence >= cursor->ranges[i].first &&
+                        sequence < cursor->ranges[i].end);
+    }
+    return said;
+}
+
+/* Deliver, move back, and deliver again, keeping both pages of each step, and
+ * crash. */
+static void
+make_aged(struct store_place *place, struct io *io, struct aged aged[2][AGES])
+{
+    place->options.cursor_interval_ms = 1000000; /* the pages alone */
+    assert_int_equal(store_place_open(place, io), ERR_OK);
+    struct store_topic *topic = store_place_topic(place->store, "a");
+    append_all(io, topic, 0, AGED_END, 50);
+    for (int age = 0; age < AGES; age++) {
+        if (age == AGED_MOVE) {
+            struct store_wait wait;
+            store_wait_init(&wait, DURABILITY_DISK);
+            store_cursor_move(topic, AGED_TO, &wait.op);
+            assert_int_equal(store_wait_run(io, &wait), ERR_OK);
+        }
+        deliver_step(topic, age < AGED_MOVE ? 20 : AGED_TO, 1 + age);
+        for (int i = 0; i < 2; i++) {
+            char path[DIR_PATH_MAX];
+            store_place_path(place, page_names[i], path);
+            assert_int_equal(file_load(path, 1 << 20, &aged[i][age].data,
+                                       &aged[i][age].size),
+                             ERR_OK);
+        }
+    }
+    store_place_crash(place);
+}
+
+static void pages_of_any_age_do_no_harm(void **state)
+{
+    struct io *io = loop_of(state);
+    static struct aged aged[2][AGES];
+    struct store_place place;
+    char left[sizeof(place.directory)];
+    char copy[sizeof(place.directory)];
+    store_place_create(&place);
+    make_aged(&place, io, aged);
+    memcpy(left, place.directory, sizeof(left));
+    (void)snprintf(copy, sizeof(copy), "%.64s/aged", place.root);
+    for (int pair = 0; pair < AGES * AGES; pair++) {
+        int ages[2] = {pair / AGES, pair % AGES};
+        memcpy(place.directory, left, sizeof(left));
+        store_place_keep(&place, copy);
+        memcpy(place.directory, copy, sizeof(copy));
+        for (int i = 0; i < 2; i++) {
+            damage_file(&place, page_names[i], 0, aged[i][ages[i]].data,
+                        aged[i][ages[i]].size);
+        }
+        assert_int_equal(store_place_open(&place, io), ERR_OK);
+        struct store_topic *topic = store_place_find(place.store, "a");
+        assert_non_null(topic);
+        const struct store_cursor *cursor = &topic->cursor;
+        assert_int_equal(cursor->next, AGED_TO);
+        for (uint64_t i = AGED_TO; i < AGED_END; i++) {
+            bool last = i > AGED_TO && (i - AGED_TO) % 2 == 1 &&
+                        i < AGED_TO + (uint64_t)AGES * 2;
+            bool of_age =
+                ages[1] >= AGED_MOVE && i < AGED_TO + 2 + (uint64_t)ages[1] * 2;
+            assert_int_equal(says(cursor, i), last && of_age);
+        }
+        assert_int_equal(topic->bounds.end, AGED_END);
+        store_place_close(&place);
+    }
+    for (int age = 0; age < AGES; age++) {
+        free(aged[0][age].data);
+        free(aged[1][age].data);
+    }
+    store_place_destroy(&place);
+}
+
+/* A power cut that took messages, but left the page that says that one of them
+ * was acknowledged: another one must not get its number. */
+static void a_number_that_was_acknowledged_is_not_given_again(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    struct aged page = {NULL, 0};
+    char left[sizeof(place.directory)];
+    char path[DIR_PATH_MAX];
+    store_place_create(&place);
+    place.options.cursor_interval_ms = 1000000;
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    struct store_topic *topic = store_place_topic(place.store, "a");
+    append_all(io, topic, 0, 10, 50);
+    (void)snprintf(left, sizeof(left), "%.64s/left", place.root);
+    store_place_copy(&place, left);
+    append_all(io, topic, 10, 20, 50);
+    deliver_step(topic, 4, 5); /* up to 13 */
+    store_place_path(&place, page_names[1], path);
+    assert_int_equal(file_load(path, 1 << 20, &page.data, &page.size), ERR_OK);
+    store_place_close(&place);
+    memcpy(place.directory, left, sizeof(left));
+    damage_file(&place, page_names[1], 0, page.data, page.size);
+    free(page.data);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    topic = store_place_find(place.store, "a");
+    assert_non_null(topic);
+    assert_true(says(&topic->cursor, 13));
+    assert_int_equal(store_next_sequence(topic), 14);
+    assert_int_equal(store_stats(place.store)->quarantined, 4);
+    place_end(&place);
+}
+
 /* --- the directory -------------------------------------------------------- */
 
 static void a_directory_is_used_once_at_a_time(void **state)
@@ -113,20 +266,6 @@ static void a_directory_is_used_once_at_a_time(void **state)
     assert_int_equal(store_place_open(&place, io), ERR_OK);
     assert_true(store_local_node_id(place.data) == node);
     place_end(&place);
-}
-
-static void damage_file(const struct store_place *place,
-                        const char *name,
-                        uint64_t offset,
-                        const char *bytes,
-                        size_t size)
-{
-    char path[DIR_PATH_MAX];
-    int fd = -1;
-    store_place_path(place, name, path);
-    assert_int_equal(file_open(path, FILE_WRITE, &fd), ERR_OK);
-    assert_int_equal(file_write_at(fd, bytes, size, offset, false), ERR_OK);
-    file_close(fd);
 }
 
 static void remove_file(const struct store_place *place, const char *name)
@@ -678,6 +817,8 @@ int main(void)
     static const struct loop_test tests[] = {
         LOOP_TEST(a_crash_at_any_step_leaves_that_step),
         LOOP_TEST(a_crash_during_recovery_harms_nothing),
+        LOOP_TEST(pages_of_any_age_do_no_harm),
+        LOOP_TEST(a_number_that_was_acknowledged_is_not_given_again),
         LOOP_TEST(a_directory_is_used_once_at_a_time),
         LOOP_TEST(a_directory_without_its_meta_is_refused),
         LOOP_TEST(the_number_of_shards_may_change),
