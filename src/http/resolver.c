@@ -461,6 +461,21 @@ static enum err open_channel(struct resolver *resolver, const char *servers)
     return ERR_OK;
 }
 
+enum err resolver_check_servers(const char *servers)
+{
+    struct resolver scratch = {0};
+    int status = ares_library_init(ARES_LIB_INIT_ALL); /* counted */
+    if (status != ARES_SUCCESS) {
+        return ares_err(status);
+    }
+    enum err err = open_channel(&scratch, servers);
+    if (err == ERR_OK) {
+        ares_destroy(scratch.channel);
+    }
+    ares_library_cleanup();
+    return err;
+}
+
 enum err resolver_create(const struct resolver_options *options,
                          struct resolver **out)
 {

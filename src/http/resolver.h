@@ -66,6 +66,12 @@ struct resolver_query {
     struct list link; /* private; zeroed at first */
 };
 
+/* See whether a list of servers can be used.
+ * Errors: ERR_NOMEM
+ *         ERR_INVALID  it cannot
+ *         ERR_IO       c-ares cannot start */
+MUST_CHECK enum err resolver_check_servers(const char *servers);
+
 /* Make a resolver.
  *
  * Gives:  `*out`, for resolver_destroy().

@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/diag.h"
+#include "http/resolver.h"
 #include "http/tls.h"
 #include "queue/pipeline.h"
 #include "queue/secrets.h"
@@ -203,6 +204,8 @@ static struct http_client_options client_options(const struct server *server)
         .keep_size_max = (size_t)16 * 1024,
         .drop_size_max = (size_t)1024 * 1024,
         .ca_file = config->ca_file[0] != '\0' ? config->ca_file : NULL,
+        .dns_servers =
+            config->dns_servers[0] != '\0' ? config->dns_servers : NULL,
         .allowed = address_allowed,
         .context = server->guard,
     };
@@ -552,6 +555,22 @@ static enum err check_authorities(const struct config *config,
     return ERR_INVALID;
 }
 
+static enum err check_dns_servers(const struct config *config,
+                                  struct buf *errors)
+{
+    if (config->dns_servers[0] == '\0') {
+        return ERR_OK;
+    }
+    enum err err = resolver_check_servers(config->dns_servers);
+    if (err == ERR_INVALID) {
+        buf_append_format(errors,
+                          "dns_servers: %s are no addresses such as "
+                          "192.0.2.1,192.0.2.2:5353\n",
+                          config->dns_servers);
+    }
+    return err;
+}
+
 /* The server's own certificate; each shard reads it once more. */
 static enum err check_certificate(const struct config *config,
                                   struct buf *errors)
@@ -617,10 +636,12 @@ enum err server_check(const struct config *config, struct buf *errors)
     guard_destroy(guard);
     enum err listen_err = listen_check(config, errors);
     enum err authorities_err = check_authorities(config, errors);
+    enum err dns_err = check_dns_servers(config, errors);
     enum err certificate_err = check_certificate(config, errors);
     enum err secrets_err = check_secrets(config, errors);
     err = err == ERR_OK ? listen_err : err;
     err = err == ERR_OK ? authorities_err : err;
+    err = err == ERR_OK ? dns_err : err;
     err = err == ERR_OK ? certificate_err : err;
     return err == ERR_OK ? secrets_err : err;
 }

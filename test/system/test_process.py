@@ -136,6 +136,7 @@ def test_wrong_settings_are_named_by_line_all_at_once(tmp_path):
     ['--config', '/nowhere/opq.conf'], ['--listen=0.0.0.0'],
     ['--listen=no address'], ['--deny-net=10.0.0.0/33'],
     ['--ca-file=/nowhere/ca.pem'], ['--ca-file=/dev/null'], ['--listen=,'],
+    ['--dns-servers=not a server'],
     ['--body-memory=1m'], ['--data='], ['--unix=/nowhere/opq.sock'],
 ])
 def test_wrong_settings_end_with_78(tmp_path, arguments):

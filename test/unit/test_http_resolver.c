@@ -318,6 +318,8 @@ static void servers_that_are_none_are_refused(void **state)
     assert_int_equal(resolver_create(&options, &resolver), ERR_INVALID);
     assert_null(resolver);
     resolver_destroy(NULL);
+    assert_int_equal(resolver_check_servers("not a server"), ERR_INVALID);
+    assert_int_equal(resolver_check_servers("192.0.2.1,[::1]:5353"), ERR_OK);
 }
 
 int main(void)
