@@ -457,7 +457,8 @@ class Receiver:
     then() are used first, one each.
     """
 
-    def __init__(self, script=None, tls=None, host='127.0.0.1'):
+    def __init__(self, script=None, tls=None, host='127.0.0.1', port=0,
+                 listener=None):
         self.script = script or (lambda request: None)
         self.tls = tls  # an ssl.SSLContext
         self.requests = []
@@ -466,7 +467,8 @@ class Receiver:
         self.closing = threading.Event()
         self.connections = 0
         self.sockets = set()
-        self.socket = socket.create_server((host, 0), backlog=1024)
+        self.socket = listener or socket.create_server((host, port),
+                                                       backlog=1024)
         self.port = self.socket.getsockname()[1]
         self.accepting = threading.Thread(target=self._accept, daemon=True)
         self.accepting.start()
