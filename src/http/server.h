@@ -221,6 +221,12 @@ MUST_CHECK enum err http_exchange_stream_send(struct http_exchange *exchange,
 /* End the body; the exchange is gone afterwards. */
 void http_exchange_stream_end(struct http_exchange *exchange);
 
+/* Close the connection instead of answering, with a reset or in order; what was
+ * not sent yet is dropped, as are other requests of the connection. The
+ * exchange is gone afterwards. Not from inside the handler. For receivers that
+ * misbehave on purpose. */
+void http_exchange_cut(struct http_exchange *exchange, bool reset);
+
 /* The sink takes bytes again. Not from inside write(). */
 void http_sink_resume(struct http_sink *sink);
 

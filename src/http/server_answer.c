@@ -294,6 +294,22 @@ void http_exchange_stream_end(struct http_exchange *exchange)
     finish(exchange);
 }
 
+/* --- no answer ----------------------------------------------------------- */
+
+void http_exchange_cut(struct http_exchange *exchange, bool reset)
+{
+    struct http_connection *connection = exchange->connection;
+    CHECK(!exchange->answered);
+    exchange->abandoned = NULL;
+    if (connection != NULL) {
+        if (reset) {
+            net_set_reset(connection->socket.fd);
+        }
+        server_close(connection);
+    }
+    release(exchange); /* by now it is one without a client */
+}
+
 /* --- large answers ------------------------------------------------------- */
 
 void http_exchange_alone(struct http_exchange *exchange)

@@ -292,6 +292,13 @@ void net_set_nodelay(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+void net_set_reset(int fd)
+{
+    const struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    /* Fails on Unix sockets, which have no resets. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
 /* The 16 bytes of an IP address, those of IPv4 mapped. */
 static bool address_bytes(const struct net_address *address, uint8_t bytes[16])
 {

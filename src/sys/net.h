@@ -81,6 +81,9 @@ MUST_CHECK enum err net_socket(int family, int *out_fd);
  * a timer and 10 to 20 % of a small request). A no-op for other addresses. */
 void net_ease(int fd, const struct net_address *address);
 
+/* Have the next close of a TCP socket reset the connection. */
+void net_set_reset(int fd);
+
 /* Set TCP_NODELAY on an accepted socket; a no-op on Unix sockets. */
 void net_set_nodelay(int fd);
 

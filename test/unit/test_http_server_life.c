@@ -251,6 +251,52 @@ static void a_client_that_vanishes_abandons_its_requests(void **state)
     client_close(&next);
 }
 
+static void cut_held(struct world *world, bool reset)
+{
+    struct client client = client_open(world);
+    world->held_count = 0;
+    world->abandoned = 0;
+    client_write_c(&client, GET("/a") GET("/b"));
+    WAIT_FOR(world, world->held_count == 2);
+    http_exchange_cut(world->held[0], reset);
+    world->held[0] = NULL;
+    assert_int_equal(world->abandoned, 1); /* the other one */
+    WAIT_FOR(world, client_has_ended(&client));
+    assert_int_equal(client.in.size, 0);
+    assert_int_equal(client.reset, reset);
+    world_answer_held(world, 1); /* into the void */
+    client_close(&client);
+    WAIT_FOR(world, http_server_stats(world->server)->connections_open == 0);
+}
+
+static void a_connection_can_be_cut_instead_of_answered(void **state)
+{
+    struct world *world = WORLD(state);
+    world->mode = MODE_HOLD;
+    world_start(world);
+    cut_held(world, false);
+    cut_held(world, true);
+}
+
+static void cutting_when_the_client_has_gone_does_nothing(void **state)
+{
+    struct world *world = WORLD(state);
+    world->mode = MODE_HOLD;
+    world_start(world);
+    struct client client = client_open(world);
+    client_write_c(&client, GET("/a"));
+    WAIT_FOR(world, world->held_count == 1);
+    client_vanish(&client);
+    WAIT_FOR(world, http_server_stats(world->server)->connections_open == 0);
+    http_exchange_cut(world->held[0], true);
+    world->held[0] = NULL;
+    world->mode = MODE_EMPTY;
+    client = client_open(world);
+    client_write_c(&client, GET("/b"));
+    assert_int_equal(client_response(&client).status, 204);
+    client_close(&client);
+}
+
 static void answer_when_abandoned(struct http_exchange *exchange)
 {
     struct world *world = exchange->context;
@@ -543,6 +589,8 @@ static const struct CMUnitTest tests[] = {
     WORLD_TEST(a_server_without_connections_sleeps),
     WORLD_TEST(a_client_that_vanishes_abandons_its_requests),
     WORLD_TEST(a_client_that_ends_its_side_is_answered),
+    WORLD_TEST(a_connection_can_be_cut_instead_of_answered),
+    WORLD_TEST(cutting_when_the_client_has_gone_does_nothing),
     WORLD_TEST(vanishing_with_half_a_request_leaves_nothing),
     WORLD_TEST(a_stream_is_sent_in_chunks),
     WORLD_TEST(a_stream_to_an_old_client_ends_with_the_connection),
