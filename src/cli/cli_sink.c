@@ -2,7 +2,7 @@
  *
  * The loop has a thread of its own; the first one waits for signals. Answers of
  * the good path are rendered beforehand, so that the sink can stand behind a
- * load test. A request that is to be answered late or never is held: it is let
+ * load test. A request that is not to be answered in order is held: it is let
  * go when its timer is due or its client has gone.
  *
  * SPDX-License-Identifier: MIT
@@ -70,16 +70,17 @@ struct sink_held {
     struct sink *sink;
     struct http_exchange *exchange; /* borrowed */
     struct io_timer timer;
-    int status;
+    const struct sink_rule *rule; /* borrowed from the plan */
 };
 
 /* --- answers -------------------------------------------------------------- */
 
-static void answer(struct http_exchange *exchange, int status)
+static void
+answer(struct http_exchange *exchange, int status, uint32_t retry_after_s)
 {
-    char head[96];
+    char head[128];
 
-    if (status == 200) {
+    if (status == 200 && retry_after_s == 0) {
         http_exchange_answer_raw(
             exchange, STR("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"),
             (struct str){NULL, 0});
@@ -90,24 +91,60 @@ static void answer(struct http_exchange *exchange, int status)
         status == 204 || status == 304 ? "" : "Content-Length: 0\r\n";
     int size = snprintf(head, sizeof(head), "HTTP/1.1 %d %s\r\n%s", status,
                         http_status_text(status), length);
+    if (retry_after_s > 0) {
+        size += snprintf(head + size, sizeof(head) - (size_t)size,
+                         "Retry-After: %u\r\n", retry_after_s);
+    }
+    CHECK(size > 0 && (size_t)size < sizeof(head));
     http_exchange_answer_raw(exchange, (struct str){head, (size_t)size},
                              (struct str){NULL, 0});
 }
 
+/* End what is held. */
 static void let_go(struct sink_held *held)
 {
     struct http_exchange *exchange = held->exchange;
+    const struct sink_rule *rule = held->rule;
 
     exchange->abandoned = NULL;
     io_timer_stop(held->sink->io, &held->timer);
     list_remove(&held->link);
-    answer(exchange, held->status);
     free(held);
+    switch (rule->action) {
+    case SINK_RESET:
+    case SINK_CLOSE:
+        http_exchange_cut(exchange, rule->action == SINK_RESET);
+        break;
+    case SINK_DRIP:
+        http_exchange_stream_end(exchange);
+        break;
+    case SINK_ANSWER:
+        answer(exchange, rule->status, rule->retry_after_s);
+        break;
+    default:
+        answer(exchange, 503, 0);
+        break;
+    }
+}
+
+static void drip(struct sink_held *held)
+{
+    if (http_exchange_stream_send(held->exchange, STR(".")) != ERR_OK) {
+        let_go(held);
+        return;
+    }
+    io_timer_start(held->sink->io, &held->timer, held->rule->delay_ms);
 }
 
 static void held_expired(struct io_timer *timer)
 {
-    let_go(CONTAINER_OF(timer, struct sink_held, timer));
+    struct sink_held *held = CONTAINER_OF(timer, struct sink_held, timer);
+
+    if (held->rule->action == SINK_DRIP) {
+        drip(held);
+    } else {
+        let_go(held);
+    }
 }
 
 static void held_abandoned(struct http_exchange *exchange)
@@ -115,7 +152,7 @@ static void held_abandoned(struct http_exchange *exchange)
     let_go(exchange->context);
 }
 
-/* Answer later, or never. */
+/* Answer later, in bits, or not at all. */
 static void hold(struct sink *sink,
                  struct http_exchange *exchange,
                  const struct sink_rule *rule)
@@ -123,18 +160,38 @@ static void hold(struct sink *sink,
     struct sink_held *held = calloc(1, sizeof(*held));
 
     if (held == NULL) {
-        answer(exchange, 503);
+        answer(exchange, 503, 0);
         return;
     }
     held->sink = sink;
     held->exchange = exchange;
-    held->status = rule->status != 0 ? rule->status : 503;
+    held->rule = rule;
     held->timer.expired = held_expired;
     exchange->context = held;
     exchange->abandoned = held_abandoned;
     list_append(&sink->held, &held->link);
-    if (rule->status != 0) {
+    if (rule->action == SINK_DRIP) {
+        http_exchange_stream_begin(exchange, NULL, 0);
+    }
+    if (rule->action != SINK_HANG) {
         io_timer_start(sink->io, &held->timer, rule->delay_ms);
+    }
+}
+
+/* Do what a rule says; NULL: be good. */
+static void obey(struct sink *sink,
+                 struct http_exchange *exchange,
+                 const struct sink_rule *rule)
+{
+    if (rule == NULL) {
+        answer(exchange, 200, 0);
+    } else if (rule->action == SINK_GARBAGE) {
+        http_exchange_answer_raw(exchange, STR("this is no HTTP\r\n"),
+                                 (struct str){NULL, 0});
+    } else if (rule->action == SINK_ANSWER && rule->delay_ms == 0) {
+        answer(exchange, rule->status, rule->retry_after_s);
+    } else {
+        hold(sink, exchange, rule);
     }
 }
 
@@ -256,15 +313,19 @@ static void print_body(struct str body)
 
 static void print_request(const struct http_exchange *exchange,
                           const struct sink_request *request,
-                          int status)
+                          const struct sink_rule *rule)
 {
     const struct http_head *head = exchange->head;
 
-    (void)printf("%.*s %.*s topic=%.*s seq=%lld attempt=%llu size=%zu %d\n",
+    (void)printf("%.*s %.*s topic=%.*s seq=%lld attempt=%llu size=%zu ",
                  STR_ARG(head->method_text), STR_ARG(head->target),
                  STR_ARG(request->topic), (long long)request->sequence,
-                 (unsigned long long)request->attempt, exchange->body.size,
-                 status);
+                 (unsigned long long)request->attempt, exchange->body.size);
+    if (rule != NULL && rule->action != SINK_ANSWER) {
+        (void)printf("%s\n", sink_plan_action_text(rule->action));
+    } else {
+        (void)printf("%d\n", rule != NULL ? rule->status : 200);
+    }
     print_body(exchange->body);
     (void)fflush(stdout);
 }
@@ -310,18 +371,14 @@ static void handle(void *context, struct http_exchange *exchange)
     sink->requests++;
     sink->bytes += exchange->body.size;
     if (sink->options->print) {
-        print_request(exchange, &request, status);
+        print_request(exchange, &request, rule);
     }
     if (status >= 200 && status < 300) {
         note(sink, &request);
     } else {
         sink->failed++;
     }
-    if (rule != NULL && (rule->delay_ms > 0 || status == 0)) {
-        hold(sink, exchange, rule);
-    } else {
-        answer(exchange, status);
-    }
+    obey(sink, exchange, rule);
 }
 
 /* --- start and end -------------------------------------------------------- */
@@ -507,7 +564,8 @@ int cli_sink(int argument_count, char *const *arguments)
         .usage = "[--port 9000] [--listen 127.0.0.1] [--fail RULES] [--seed N]"
                  "\n    [--until COUNT] [--print] [--rate] [--io epoll|uring] "
                  "[--json]\n    [--tls-cert FILE --tls-key FILE]\n"
-                 "RULES: 503:10%,slow:2s,410:seq=7,hang:topic=a:attempt=1",
+                 "RULES: 503:10%,slow:2s,410:seq=7,hang:topic=a:attempt=1,\n"
+                 "    429:retry-after=30s:every=9,reset,close,drip:1s,garbage",
     };
     struct sink_options sink_options = {.port = "9000",
                                         .listen = "127.0.0.1",

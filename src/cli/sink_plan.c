@@ -4,6 +4,8 @@
  */
 #include "cli/sink_plan.h"
 
+#include "base/check.h"
+
 enum { STATUS_MIN = 200, STATUS_MAX = 599, ALWAYS = 1000 };
 
 /* Take the next part up to `mark`. */
@@ -49,6 +51,31 @@ static bool read_chance(struct str text, uint32_t *out_per_mille)
     return true;
 }
 
+/* Read a duration that fits into 32 bits. */
+static bool read_ms(struct str text, uint32_t *out_ms)
+{
+    uint64_t ms = 0;
+
+    if (str_to_duration_ms(text, &ms) != ERR_OK || ms > UINT32_MAX) {
+        return false;
+    }
+    *out_ms = (uint32_t)ms;
+    return true;
+}
+
+/* Read a span for Retry-After, which has whole seconds. */
+static bool read_retry_after(struct str text, struct sink_rule *rule)
+{
+    uint32_t ms = 0;
+
+    if (rule->action != SINK_ANSWER || !read_ms(text, &ms) || ms == 0 ||
+        ms % 1000 > 0) {
+        return false;
+    }
+    rule->retry_after_s = ms / 1000;
+    return true;
+}
+
 static bool read_condition(struct str text, struct sink_rule *rule)
 {
     struct str value = text;
@@ -68,6 +95,9 @@ static bool read_condition(struct str text, struct sink_rule *rule)
         rule->topic = value;
         return value.size > 0;
     }
+    if (str_equal(name, STR("retry-after"))) {
+        return read_retry_after(value, rule);
+    }
     if (str_equal(name, STR("every")) && str_to_u64(value, &number) == ERR_OK &&
         number > 0 && number <= UINT32_MAX) {
         rule->every = (uint32_t)number;
@@ -76,31 +106,46 @@ static bool read_condition(struct str text, struct sink_rule *rule)
     return false;
 }
 
+const char *sink_plan_action_text(enum sink_action action)
+{
+    static const char *const texts[SINK_ACTIONS] = {
+        [SINK_ANSWER] = "answer", [SINK_HANG] = "hang",
+        [SINK_RESET] = "reset",   [SINK_CLOSE] = "close",
+        [SINK_DRIP] = "drip",     [SINK_GARBAGE] = "garbage",
+    };
+
+    CHECK(action >= 0 && action < SINK_ACTIONS);
+    return texts[action];
+}
+
+/* Read an action by its name, with what it needs; a status has none. */
+static bool
+read_named(struct str name, struct str *rest, struct sink_rule *rule)
+{
+    for (int action = SINK_HANG; action < SINK_ACTIONS; action++) {
+        if (str_equal(name, str_from(sink_plan_action_text(action)))) {
+            rule->action = action;
+            return action != SINK_DRIP ||
+                   (read_ms(take_part(rest, ':'), &rule->delay_ms) &&
+                    rule->delay_ms > 0);
+        }
+    }
+    rule->status = 200;
+    return str_equal(name, STR("slow")) &&
+           read_ms(take_part(rest, ':'), &rule->delay_ms);
+}
+
 /* Read what to do; `*rest` goes on behind it. */
 static bool read_action(struct str *rest, struct sink_rule *rule)
 {
     struct str name = take_part(rest, ':');
     uint64_t number = 0;
 
-    rule->status = 200;
-    if (str_equal(name, STR("hang"))) {
-        rule->status = 0;
-        return true;
-    }
-    if (str_equal(name, STR("slow"))) {
-        if (str_to_duration_ms(take_part(rest, ':'), &number) != ERR_OK ||
-            number > UINT32_MAX) {
-            return false;
-        }
-        rule->delay_ms = (uint32_t)number;
-        return true;
-    }
-    if (str_to_u64(name, &number) != ERR_OK || number < STATUS_MIN ||
-        number > STATUS_MAX) {
-        return false;
+    if (str_to_u64(name, &number) != ERR_OK) {
+        return read_named(name, rest, rule);
     }
     rule->status = (int)number;
-    return true;
+    return number >= STATUS_MIN && number <= STATUS_MAX;
 }
 
 static bool read_rule(struct str text, struct sink_rule *rule)

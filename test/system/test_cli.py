@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 from harness import BINARY, PATIENCE_S, Sink, run_cli, wait_until
@@ -238,6 +239,55 @@ def test_sink_misbehaves_as_it_is_told(opq, sink):
     code, text = target.stop()
     assert code == 0
     assert '4 failed on purpose' in text
+
+
+BAD_SINKS = {  # class and status of the failure
+    'reset': ('connection_reset', None), 'close': ('connection_reset', None),
+    'garbage': ('protocol_error', None), 'drip:30ms': ('timeout', None),
+    'hang': ('timeout', None), '429:retry-after=3s': ('http_4xx', 429)}
+
+
+@pytest.mark.parametrize('back_end', ['epoll', 'uring'])
+def test_sink_breaks_the_rules_of_http(serve, sink, back_end):
+    def failure(topic):
+        message = opq.get(f'/opq/topics/{topic}/messages/0').json()
+        return message.get('last_error')
+
+    opq = serve('--retry-first=2s', '--drain=2s')
+    target = sink('--io', back_end, '--listen', '0.0.0.0', '--print',
+                  '--fail', ','.join(
+        f'{rule}:topic=t{number}:attempt=1'
+        for number, rule in enumerate(BAD_SINKS)))
+    begin = time.monotonic()
+    for number in range(len(BAD_SINKS)):
+        # Of hosts of their own, since a pause is the whole host's.
+        url = target.url.replace('0.0.0.0', f'127.0.0.{number + 1}')
+        opq.push_json(f't{number}', url, 'hello', timeout='500ms')
+    errors = [wait_until(lambda: failure(f't{number}'))
+              for number in range(len(BAD_SINKS))]
+    assert [(error['class'], error.get('status')) for error in errors] == [
+        *BAD_SINKS.values()]
+    assert 'was not over' in errors[3]['detail']
+    for number in range(len(BAD_SINKS)):
+        opq.wait_delivered(f't{number}', 1)
+    assert time.monotonic() - begin >= 3
+    assert target.stats()['failed'] == len(BAD_SINKS)
+    code, text = target.stop()
+    assert code == 0
+    for number, rule in enumerate(BAD_SINKS):
+        shown = f'topic=t{number} seq=0 attempt=%d size=5 %s\n'
+        assert shown % (1, rule.partition(':')[0]) in text, text
+        assert shown % (2, '200') in text, text
+
+
+def test_sink_ends_while_it_misbehaves(opq, sink):
+    target = sink('--fail', 'hang:seq=0,drip:1h')
+    opq.push_json('hang', target.url, 'x')
+    opq.push_json('drip', target.url, 'x')
+    opq.push_json('drip', target.url, 'x')
+    wait_until(lambda: target.stats()['requests'] >= 2)
+    code, text = target.stop()
+    assert code == 0, text
 
 
 def test_sink_refuses_rules_that_make_no_sense():

@@ -80,6 +80,34 @@ static void slow_and_hang_say_when_to_answer(void **state)
     assert_int_equal(sink_plan_rule(&plan, &request)->status, 0);
 }
 
+static void actions_are_told_apart(void **state)
+{
+    (void)state;
+    struct sink_plan plan = plan_of("hang:seq=1,reset:seq=2,close:seq=3,"
+                                    "drip:1s:seq=4,garbage:seq=5:attempt=1,"
+                                    "429:retry-after=2m:seq=6,slow:1s");
+    static const struct {
+        enum sink_action action;
+        int status;
+        uint32_t delay_ms;
+        uint32_t retry_after_s;
+    } wanted[] = {
+        {SINK_HANG, 0, 0, 0},        {SINK_RESET, 0, 0, 0},
+        {SINK_CLOSE, 0, 0, 0},       {SINK_DRIP, 0, 1000, 0},
+        {SINK_GARBAGE, 0, 0, 0},     {SINK_ANSWER, 429, 0, 120},
+        {SINK_ANSWER, 200, 1000, 0},
+    };
+
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        struct sink_request request = {.sequence = i + 1, .attempt = 1};
+        const struct sink_rule *rule = sink_plan_rule(&plan, &request);
+        assert_int_equal(rule->action, wanted[i].action);
+        assert_int_equal(rule->status, wanted[i].status);
+        assert_int_equal(rule->delay_ms, wanted[i].delay_ms);
+        assert_int_equal(rule->retry_after_s, wanted[i].retry_after_s);
+    }
+}
+
 static void chance_comes_about_as_often_as_asked_for(void **state)
 {
     (void)state;
@@ -138,6 +166,17 @@ static void what_is_no_plan_is_refused_with_words(void **state)
         "slow",
         "slow:now",
         "slow:10%",
+        "drip",
+        "drip:0s",
+        "drip:fast",
+        "drip:10%",
+        "answer",
+        "reset:retry-after=1s",
+        "503:retry-after",
+        "503:retry-after=",
+        "503:retry-after=0s",
+        "503:retry-after=1500ms",
+        "503:retry-after=soon",
         "410:seq=",
         "410:seq=a",
         "410:seq=3-1",
@@ -167,6 +206,7 @@ int main(void)
         cmocka_unit_test(conditions_must_all_fit),
         cmocka_unit_test(first_rule_that_fits_decides),
         cmocka_unit_test(slow_and_hang_say_when_to_answer),
+        cmocka_unit_test(actions_are_told_apart),
         cmocka_unit_test(chance_comes_about_as_often_as_asked_for),
         cmocka_unit_test(chances_of_none_and_all_are_exact),
         cmocka_unit_test(every_counts_only_what_else_fits),
