@@ -416,7 +416,8 @@ static enum err parse_field(struct work *work)
     if (at == start || data[at] != ':') {
         return refuse(work->refusal, 400, name_reason(data[at], at == start));
     }
-    if (work->head->header_count == HTTP_HEADERS_MAX) {
+    bool full = work->head->header_count == HTTP_HEADERS_MAX;
+    if (full && work->is_request) {
         return refuse(work->refusal, 431, "too many fields");
     }
     struct str name = {data + start, at - start};
@@ -434,10 +435,12 @@ static enum err parse_field(struct work *work)
         value_end--;
     }
     struct str value = {data + at, value_end - at};
-    struct http_header *header =
-        &work->head->headers[work->head->header_count++];
-    header->name = name;
-    header->value = value;
+    if (!full) {
+        struct http_header *header =
+            &work->head->headers[work->head->header_count++];
+        header->name = name;
+        header->value = value;
+    }
     return note_field(work, name, value);
 }
 

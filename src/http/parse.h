@@ -18,7 +18,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HTTP_HEADERS_MAX = 100 }; /* fields of one head */
+enum {
+    HTTP_HEADERS_MAX = 100, /* fields of a request; of a response these many
+                               are kept, and the others only read, since what
+                               a target says too much of is no failure */
+};
 
 /* Body size not given by a length. */
 #define HTTP_LENGTH_NONE UINT64_MAX

@@ -652,6 +652,27 @@ static void good_answers_are_taken(void **state)
     assert_false(parsed_head.keep_alive);
 }
 
+static void
+fields_of_an_answer_past_a_hundred_are_read_but_not_kept(void **state)
+{
+    (void)state;
+    struct http_refusal refusal = {0};
+    struct buf text = {0};
+    buf_append_c(&text, "HTTP/1.1 200 OK\r\n");
+    for (int i = 0; i < HTTP_HEADERS_MAX * 10; i++) {
+        buf_append_c(&text, "X: y\r\n");
+    }
+    size_t size = text.size;
+    buf_append_c(&text, "Content-Length: 7\r\n\r\n");
+    assert_int_equal(parse_answer(buf_str(&text), &refusal), ERR_OK);
+    assert_int_equal(parsed_head.header_count, HTTP_HEADERS_MAX);
+    assert_int_equal(parsed_head.content_length, 7);
+    text.size = size;
+    buf_append_c(&text, "Bad\r\n\r\n");
+    assert_int_equal(parse_answer(buf_str(&text), &refusal), ERR_INVALID);
+    buf_fini(&text);
+}
+
 static void bad_answers_are_refused_with_a_reason(void **state)
 {
     (void)state;
@@ -859,6 +880,8 @@ int main(void)
         cmocka_unit_test(lists_are_searched_by_member),
         cmocka_unit_test(tokens_and_values_are_told_by_their_bytes),
         cmocka_unit_test(good_answers_are_taken),
+        cmocka_unit_test(
+            fields_of_an_answer_past_a_hundred_are_read_but_not_kept),
         cmocka_unit_test(bad_answers_are_refused_with_a_reason),
         cmocka_unit_test(chunks_are_joined_however_they_come),
         cmocka_unit_test(malformed_chunks_are_refused),
