@@ -136,16 +136,23 @@ static void answer_stored(const struct push_task *task)
         task->exchange, (struct str){head, (size_t)(to - head)}, body_text);
 }
 
+void listener_count_failure(struct listener *listener, enum err err)
+{
+    if (err == ERR_CONDITION || err == ERR_INVALID) {
+        listener->stats.refused++;
+    } else {
+        listener->stats.failed++;
+    }
+}
+
 void listener_count(struct listener *listener, const struct push_task *task)
 {
     if (task->err == ERR_OK && task->duplicate) {
         listener->stats.duplicates++;
     } else if (task->err == ERR_OK) {
         listener->stats.pushes++;
-    } else if (task->err == ERR_CONDITION) {
-        listener->stats.refused++;
     } else {
-        listener->stats.failed++;
+        listener_count_failure(listener, task->err);
     }
 }
 
@@ -203,7 +210,7 @@ static void take_push(struct listener *listener, struct http_exchange *exchange)
         err = push_task_start(task, &push);
     }
     if (err != ERR_OK) {
-        listener->stats.failed++;
+        listener_count_failure(listener, err);
         listener_refuse(exchange, json, answer_status(err),
                         push_task_err_text(err));
         if (task != NULL) {

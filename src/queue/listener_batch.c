@@ -241,7 +241,7 @@ static void start_item(struct batch *batch, uint32_t index)
         }
     }
     if (err != ERR_OK) {
-        listener->stats.failed++;
+        listener_count_failure(listener, err);
         item_failed(item, err);
         if (task != NULL) {
             push_task_release(task);

@@ -30,6 +30,9 @@ void listener_refuse(struct http_exchange *exchange,
                      int status,
                      const char *detail);
 
+/* Count a push that came to nothing. */
+void listener_count_failure(struct listener *listener, enum err err);
+
 /* Count a push by what became of it. */
 void listener_count(struct listener *listener, const struct push_task *task);
 

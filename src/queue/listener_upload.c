@@ -43,7 +43,7 @@ static void upload_fail(struct upload *upload, enum err err)
 {
     struct listener *listener = upload->listener;
 
-    listener->stats.failed++;
+    listener_count_failure(listener, err);
     listener_refuse(upload->sink.exchange, upload->task->json,
                     answer_status(err), push_task_err_text(err));
     upload_drop(upload);

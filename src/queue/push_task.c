@@ -121,11 +121,39 @@ static void stored_there(struct store_op *op, enum err err)
     shard_call_return(&task->call);
 }
 
+/* Tell whether a push need not be for anybody's subscription. */
+static bool is_addressed(const struct push *push)
+{
+    return push->message.url.size > 0 || topic_is_dead(push->topic) ||
+           topic_is_internal(push->topic);
+}
+
+/* Find the topic of a push, or make it.
+ * Errors: as shard_topic(); ERR_INVALID (nobody would get the message; nothing
+ *         was made for it) */
+static enum err topic_for(struct shard *there,
+                          struct str name,
+                          bool addressed,
+                          struct topic **out)
+{
+    enum err err = shard_topic(there, name, addressed, out);
+
+    if (addressed) {
+        return err;
+    }
+    if (err == ERR_NOT_FOUND ||
+        (err == ERR_OK && list_empty(&(*out)->subscriptions))) {
+        return ERR_INVALID;
+    }
+    return err;
+}
+
 /* Give a record to the shard of its topic, which is this one. */
 static enum err accept_record(struct push_task *task, struct shard *there)
 {
     struct topic *topic = NULL;
-    enum err err = shard_topic(there, push_task_topic(task), true, &topic);
+    enum err err =
+        topic_for(there, push_task_topic(task), task->addressed, &topic);
 
     if (err != ERR_OK) {
         return err;
@@ -175,6 +203,7 @@ enum err push_task_record(struct push_task *task, const struct push *push)
     task->topic[push->topic.size] = '\0';
     task->topic_size = (uint32_t)push->topic.size;
     task->op.store.durability = push->durability;
+    task->addressed = is_addressed(push);
     accept_wants(&task->wants, push->topic, &push->message, push->expects,
                  push->expect_seq);
     return ERR_OK;
@@ -212,7 +241,7 @@ enum err push_task_start(struct push_task *task, const struct push *push)
         enum err err = push_task_record(task, push);
         return err == ERR_OK ? carry(task, owner) : err;
     }
-    enum err err = shard_topic(home, push->topic, true, &topic);
+    enum err err = topic_for(home, push->topic, is_addressed(push), &topic);
     if (err != ERR_OK) {
         return err;
     }
@@ -235,6 +264,8 @@ enum err push_task_start(struct push_task *task, const struct push *push)
 const char *push_task_err_text(enum err err)
 {
     switch (err) {
+    case ERR_INVALID: /* all else is looked at before it starts */
+        return "url is missing or empty";
     case ERR_TOO_LARGE:
         return "the message is larger than this server stores";
     case ERR_BUSY:

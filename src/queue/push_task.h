@@ -59,6 +59,7 @@ struct push_task {
     /* The way; private. */
     struct accept_op op;
     struct accept_wants wants;
+    bool addressed; /* see push_task_start() */
     struct shard_call call;
     void *record; /* owned; when carried to another shard, or begun early */
     size_t record_size;
@@ -82,9 +83,11 @@ MUST_CHECK enum err push_task_acquire(struct push_pool *pool,
 void push_task_release(struct push_task *task);
 
 /* Store a push: here, or on the shard that owns its topic. Ends with ended(),
- * always, but never from inside this call.
- * Errors: those of accept_append(), shard_topic(), shard_send(): then ended()
- *         does not come */
+ * always, but never from inside this call. One without a URL is taken only by a
+ * topic that has subscriptions, or by one of the server's own.
+ * Errors: those of accept_append(), shard_topic(), shard_send(); ERR_INVALID
+ *         (nobody would get it; also in task->err): then ended() does not
+ *         come */
 MUST_CHECK enum err push_task_start(struct push_task *task,
                                     const struct push *push);
 

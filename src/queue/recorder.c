@@ -265,8 +265,10 @@ enum err recorder_finish(struct recorder *recorder,
                                "is reserved: names that begin with .opq. or "
                                "end with .dlq are the server's own");
     }
-    enum err err =
-        recorder_check_url(recorder, "url", push->message.url, refusal);
+    enum err err = ERR_OK;
+    if (push->message.url.size > 0) { /* without: for the subscriptions */
+        err = recorder_check_url(recorder, "url", push->message.url, refusal);
+    }
     if (err == ERR_OK &&
         (push->message.options != NULL || recorder->idempotency_key.size > 0)) {
         err = recorder_finish_options(recorder, refusal);

@@ -8,6 +8,9 @@
  *              Opq-Topic and Opq-Url; the body byte for byte.
  *   batch      items of JSON, one after the other: recorder_read_item().
  *
+ * A push without `url` is for the topic's subscriptions; whether there are any
+ * is for the topic's shard to say (push_task.h).
+ *
  * Control values (sync, timeout, method, ...) come as a header `Opq-Name`, a
  * query parameter `name` or a JSON member `name`. In a form every field is the
  * message's, as it was with the first OPQ, so there a field is a control value

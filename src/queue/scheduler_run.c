@@ -146,8 +146,8 @@ static enum err begin_run(struct schedule_work *work,
     }
     mark_push(&push, &options, write_id(run, id));
     err = start_push(scheduler, &push, run);
-    if (err == ERR_TOO_LARGE) {
-        refusal->status = 413;
+    if (err == ERR_TOO_LARGE || err == ERR_INVALID) {
+        refusal->status = err == ERR_INVALID ? 400 : 413;
         (void)snprintf(refusal->detail, sizeof(refusal->detail), "%s",
                        push_task_err_text(err));
         err = ERR_INVALID;
