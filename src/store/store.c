@@ -136,6 +136,13 @@ uint64_t store_next_sequence(const struct store_topic *topic)
         topic->parent != NULL ? topic->parent : topic);
 }
 
+void store_cursor_save(struct store_topic *topic,
+                       const struct store_cursor *cursor,
+                       struct store_op *op)
+{
+    topic->store->ops->cursor_save(topic, cursor, op);
+}
+
 void store_cursor_move(struct store_topic *topic,
                        uint64_t next,
                        struct store_op *op)

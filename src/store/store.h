@@ -179,6 +179,9 @@ struct store_ops {
     uint64_t (*next_sequence)(const struct store_topic *topic);
     void (*cursor_store)(struct store_topic *topic,
                          const struct store_cursor *cursor);
+    void (*cursor_save)(struct store_topic *topic,
+                        const struct store_cursor *cursor,
+                        struct store_op *op);
     void (*cursor_move)(struct store_topic *topic,
                         uint64_t next,
                         struct store_op *op);
@@ -407,6 +410,14 @@ static inline void store_cursor_store(struct store_topic *topic,
 {
     topic->store->ops->cursor_store(topic, cursor);
 }
+
+/* The same, durably, when `op` is done. When it fails, the cursor stays as it
+ * was noted: power loss may take it, nothing else does.
+ * Borrows: op, until done(). Errors: ERR_RANGE (`next` goes back, or past the
+ * end: nothing is noted), ERR_IO, ERR_FULL, ERR_BUSY, ERR_CLOSED */
+void store_cursor_save(struct store_topic *topic,
+                       const struct store_cursor *cursor,
+                       struct store_op *op);
 
 /* Move the cursor to `next`, back or forward, durably; its ranges and attempts
  * are forgotten. topic->cursor changes at once.

@@ -268,8 +268,9 @@ static enum err put_trim(struct local_topic *topic)
     return ERR_OK;
 }
 
-/* Put a topic's cursor, and its oldest message when that moved. */
-static enum err put_progress(struct local_topic *topic)
+/* Put a topic's cursor, and its oldest message when that moved. `op` is done
+ * with it; NULL: nobody waits. */
+static enum err put_progress(struct local_topic *topic, struct store_op *op)
 {
     if (topic->trim_dirty) {
         enum err err = put_trim(topic);
@@ -280,14 +281,16 @@ static enum err put_progress(struct local_topic *topic)
     struct topic_cursor cursor;
     void *body = NULL;
     cursor_copy(&topic->base.cursor, topic->epoch, &cursor);
-    enum err err = store_append_try(topic, JOURNAL_CURSOR,
-                                    topic_cursor_size(&cursor), &body);
+    size_t size = topic_cursor_size(&cursor);
+    enum err err = op != NULL
+                       ? store_append_put(topic, JOURNAL_CURSOR, size, &body)
+                       : store_append_try(topic, JOURNAL_CURSOR, size, &body);
     if (err != ERR_OK) {
         return err;
     }
     topic_cursor_write(&cursor, body);
     journal_put_end(topic->store->journal);
-    (void)store_append_note(topic, CHANGE_CURSOR, NULL);
+    (void)store_append_note(topic, CHANGE_CURSOR, op);
     store_cursor_spare(topic);
     return ERR_OK;
 }
@@ -301,7 +304,7 @@ void store_cursor_ride(struct local_store *store, uint32_t count_max)
         }
         struct local_topic *topic =
             CONTAINER_OF(node, struct local_topic, cursor_link);
-        if (put_progress(topic) != ERR_OK) {
+        if (put_progress(topic, NULL) != ERR_OK) {
             list_prepend(&store->cursors_dirty, node);
             return;
         }
@@ -338,6 +341,35 @@ void store_cursor_note(struct store_topic *base,
     store_cursor_set(topic, cursor);
     store_cursor_page(topic);
     store_cursor_mark(topic);
+}
+
+void store_cursor_keep(struct store_topic *base,
+                       const struct store_cursor *cursor,
+                       struct store_op *op)
+{
+    struct local_topic *topic = store_topic_of(base);
+    struct local_store *store = topic->store;
+    op->topic = base;
+    enum err err = store_append_admit(store);
+    if (err == ERR_OK && topic->deleted) {
+        err = ERR_CLOSED;
+    }
+    if (err == ERR_OK &&
+        (cursor->next < base->cursor.next || cursor->next > base->bounds.end)) {
+        err = ERR_RANGE;
+    }
+    if (err != ERR_OK) {
+        store_append_finish(store, op, err);
+        return;
+    }
+    store_cursor_note(base, cursor);
+    err = put_progress(topic, op);
+    if (err != ERR_OK) {
+        store_append_finish(store, op, err);
+        return;
+    }
+    list_remove(&topic->cursor_link);
+    store_cursor_arm(store);
 }
 
 /* Note a move or purge whose entry was put; what it changes comes next. */

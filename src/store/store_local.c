@@ -301,6 +301,7 @@ static const struct store_ops local_ops = {
     .view_hold = store_views_hold,
     .next_sequence = store_append_next,
     .cursor_store = store_cursor_note,
+    .cursor_save = store_cursor_keep,
     .cursor_move = store_cursor_move_to,
     .purge = store_cursor_purge,
     .find_time = store_read_find_time,

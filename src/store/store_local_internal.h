@@ -702,6 +702,10 @@ void store_cursor_expired(struct io_timer *timer);
 void store_cursor_note(struct store_topic *base,
                        const struct store_cursor *cursor);
 /* Likewise. */
+void store_cursor_keep(struct store_topic *base,
+                       const struct store_cursor *cursor,
+                       struct store_op *op);
+/* Likewise. */
 void store_cursor_move_to(struct store_topic *base,
                           uint64_t next,
                           struct store_op *op);

@@ -225,6 +225,44 @@ static void cursors_of_views_go_their_own_ways(void **state)
     world_end(&world);
 }
 
+static void a_cursor_that_was_saved_is_kept(void **state)
+{
+    struct world world = world_make(state);
+    struct store_topic *topic = world_topic(&world, "a");
+    struct store_topic *view = view_of(topic, "v");
+    struct store_wait waits[4];
+    struct store_range ranges[] = {{50, 52}, {60, 99}};
+    struct store_cursor cursor = {
+        .next = 41, .range_count = 2, .ranges = ranges};
+    for (size_t i = 0; i < 4; i++) {
+        store_wait_init(&waits[i], DURABILITY_DISK);
+    }
+    world_fill(&world, topic, 0, 100, 50);
+    assert_int_equal(world_move(&world, view, 0), ERR_OK);
+    store_cursor_save(view, &cursor, &waits[0].op);
+    assert_int_equal(waits[0].done_count, 0); /* not from inside the call */
+    assert_int_equal(view->cursor.next, 41);
+    assert_int_equal(store_wait_run(world.io, &waits[0]), ERR_OK);
+    /* Neither back nor past the end; the same again is good. */
+    cursor.next = 40;
+    store_cursor_save(view, &cursor, &waits[1].op);
+    store_cursor_save(view, &(struct store_cursor){.next = 101}, &waits[2].op);
+    cursor.next = 41;
+    store_cursor_save(view, &cursor, &waits[3].op);
+    assert_int_equal(store_wait_run(world.io, &waits[1]), ERR_RANGE);
+    assert_int_equal(store_wait_run(world.io, &waits[2]), ERR_RANGE);
+    assert_int_equal(store_wait_run(world.io, &waits[3]), ERR_OK);
+    for (int round = 0; round < 4; round++) {
+        topic = again(&world, round);
+        view = find_view(topic, "v");
+        assert_int_equal(view->cursor.next, 41);
+        assert_int_equal(view->cursor.range_count, 2);
+        assert_int_equal(view->cursor.ranges[1].first, 60);
+        assert_int_equal(view->cursor.ranges[1].end, 99);
+    }
+    world_end(&world);
+}
+
 static void readers_of_a_view_read_its_topic(void **state)
 {
     struct world world = world_make(state);
@@ -405,6 +443,7 @@ const struct loop_test store_contract_view_tests[] = {
     LOOP_TEST(a_view_begins_at_the_end),
     LOOP_TEST(settings_of_views_are_kept),
     LOOP_TEST(cursors_of_views_go_their_own_ways),
+    LOOP_TEST(a_cursor_that_was_saved_is_kept),
     LOOP_TEST(readers_of_a_view_read_its_topic),
     LOOP_TEST(watches_of_a_view_are_told),
     LOOP_TEST(a_purge_moves_views),

@@ -442,6 +442,20 @@ static void memory_cursor_store(struct store_topic *base,
     }
 }
 
+static void memory_cursor_save(struct store_topic *base,
+                               const struct store_cursor *cursor,
+                               struct store_op *op)
+{
+    struct change *change = give(topic_of_base(base), CHANGE_CURSOR, op);
+
+    if (cursor->next < base->cursor.next || cursor->next > base->bounds.end) {
+        change->kind = CHANGE_NONE;
+        change->err = ERR_RANGE;
+        return;
+    }
+    memory_cursor_store(base, cursor);
+}
+
 static void
 memory_cursor_move(struct store_topic *base, uint64_t next, struct store_op *op)
 {
@@ -618,6 +632,7 @@ static const struct store_ops memory_ops = {
     .append_encoded = memory_append_encoded,
     .next_sequence = memory_next_sequence,
     .cursor_store = memory_cursor_store,
+    .cursor_save = memory_cursor_save,
     .cursor_move = memory_cursor_move,
     .purge = memory_purge,
     .find_time = memory_find_time,

@@ -133,6 +133,30 @@ static void a_failed_commit_gives_its_numbers_again(void **state)
     }
 }
 
+static void a_cursor_that_cannot_be_saved_stays_noted(void **state)
+{
+    struct io *io = loop_of(state);
+    struct store_place place;
+    struct store_wait wait;
+    fault_install();
+    place_make(&place, io);
+    struct store_topic *topic = store_place_topic(place.store, "a");
+    append_all(io, topic, 0, 10);
+    store_wait_init(&wait, DURABILITY_DISK);
+    fail_writes(EIO, false);
+    store_cursor_save(topic, &(struct store_cursor){.next = 7}, &wait.op);
+    assert_int_equal(store_wait_run(io, &wait), ERR_IO);
+    fault_reset();
+    assert_int_equal(topic->cursor.next, 7);
+    append_all(io, topic, 10, 11); /* it goes with the next commit */
+    store_place_crash(&place);
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    topic = store_place_topic(place.store, "a");
+    assert_int_equal(topic->cursor.next, 7);
+    place_end(&place);
+    fault_remove();
+}
+
 static void a_topic_made_in_a_failed_commit_is_made_again(void **state)
 {
     struct io *io = loop_of(state);
@@ -771,6 +795,7 @@ int main(void)
 {
     static const struct loop_test tests[] = {
         LOOP_TEST(a_failed_commit_gives_its_numbers_again),
+        LOOP_TEST(a_cursor_that_cannot_be_saved_stays_noted),
         LOOP_TEST(a_topic_made_in_a_failed_commit_is_made_again),
         LOOP_TEST(what_was_gathered_behind_a_failed_commit_fails),
         LOOP_TEST(what_is_given_during_a_commit_is_the_next),
