@@ -214,6 +214,9 @@ static enum err set_known(struct settings *settings,
     }
     buf_append_format(detail, "%s must be ", setting->name);
     settings_wanted(setting, detail);
+    if (setting->type->explain != NULL) {
+        setting->type->explain(setting, str_trim(value), detail);
+    }
     return ERR_INVALID;
 }
 
@@ -230,6 +233,15 @@ enum err settings_set(struct settings *settings,
         return ERR_INVALID;
     }
     return set_known(settings, setting, value, detail);
+}
+
+bool settings_holds(const struct settings *settings)
+{
+    if (settings->hold == SETTINGS_HOLD_AUTO) {
+        return settings->kind == SETTINGS_KIND_PUSH ||
+               settings->kind == SETTINGS_KIND_PULL;
+    }
+    return settings->hold == SETTINGS_HOLD_YES;
 }
 
 void settings_json(const struct settings *settings,

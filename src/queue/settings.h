@@ -49,6 +49,13 @@ enum settings_kind {
     SETTINGS_KIND_REPLAY, /* a part of the log once more, then it is done */
 };
 
+/* Whether retention keeps what a subscription has not delivered. */
+enum settings_hold {
+    SETTINGS_HOLD_AUTO, /* unless it is a mirror or a replay */
+    SETTINGS_HOLD_YES,
+    SETTINGS_HOLD_NO,
+};
+
 enum settings_batch {
     SETTINGS_BATCH_NDJSON,
     SETTINGS_BATCH_JSON, /* an array */
@@ -81,6 +88,7 @@ struct settings {
     struct store_retention retention; /* of a topic only, as stored with it */
     /* Of subscriptions only. */
     enum settings_kind kind;
+    enum settings_hold hold;
     char *url;
     char *filter;
     char *headers;        /* "Name: value\n" lines, each name once */
@@ -122,6 +130,9 @@ MUST_CHECK enum err settings_set(struct settings *settings,
                                  struct str name,
                                  struct str value,
                                  struct buf *detail);
+
+/* Tell whether retention is to keep what a subscription has not delivered. */
+bool settings_holds(const struct settings *settings);
 
 /* Append the settings of a scope as a JSON object, whose members settings_set()
  * takes back: strings without their quotes, other values as they stand. */

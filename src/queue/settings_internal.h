@@ -32,6 +32,11 @@ struct settings_type {
     void (*write)(const struct setting *setting,
                   const void *field,
                   struct buf *to);
+    /* Append what is wrong with a value that set() refused, and where: ": ...";
+     * nothing when what is wanted says it. NULL: it always does. */
+    void (*explain)(const struct setting *setting,
+                    struct str value,
+                    struct buf *to);
 };
 
 /* A line of settings.def. */

@@ -10,7 +10,9 @@
 #include "base/json_text.h"
 #include "http/parse.h"
 #include "http/url.h"
+#include "queue/filter.h"
 #include "queue/forward.h"
+#include "queue/header_lines.h"
 
 #include <stdlib.h>
 
@@ -116,7 +118,7 @@ set_schedule(const struct setting *setting, struct str value, void *field)
 }
 
 const struct settings_type settings_type_schedule = {
-    0, set_schedule, set_schedule, show_text, write_text,
+    0, set_schedule, set_schedule, show_text, write_text, NULL,
 };
 
 static bool read_status(struct str text, uint64_t *out_status)
@@ -147,7 +149,7 @@ set_statuses(const struct setting *setting, struct str value, void *field)
 }
 
 const struct settings_type settings_type_statuses = {
-    0, set_statuses, set_statuses, show_text, write_text,
+    0, set_statuses, set_statuses, show_text, write_text, NULL,
 };
 
 static bool is_secret_name(struct str item)
@@ -171,7 +173,7 @@ set_secrets(const struct setting *setting, struct str value, void *field)
 }
 
 const struct settings_type settings_type_secrets = {
-    0, set_secrets, set_secrets, show_text, write_text,
+    0, set_secrets, set_secrets, show_text, write_text, NULL,
 };
 
 /* --- url and filter ------------------------------------------------------- */
@@ -190,13 +192,13 @@ set_url(const struct setting *setting, struct str value, void *field)
 }
 
 const struct settings_type settings_type_url = {
-    0, set_url, set_url, show_text, write_text,
+    0, set_url, set_url, show_text, write_text, NULL,
 };
 
-/* Its syntax is checked by whoever matches messages with it: that belongs here,
- * before the text is taken. */
+/* One that is stored may be of a program that knew more: whoever matches
+ * messages with it lets nothing pass then. */
 static enum err
-set_filter(const struct setting *setting, struct str value, void *field)
+read_filter(const struct setting *setting, struct str value, void *field)
 {
     if (value.size > setting->max || !json_text_is_text(value)) {
         return ERR_INVALID;
@@ -209,8 +211,36 @@ set_filter(const struct setting *setting, struct str value, void *field)
     return put_str_field(value, field);
 }
 
+static enum err
+set_filter(const struct setting *setting, struct str value, void *field)
+{
+    struct filter_problem problem;
+    struct filter *filter = NULL;
+    enum err err = filter_compile(value, &filter, &problem);
+
+    filter_destroy(filter);
+    if (err != ERR_OK) {
+        return err == ERR_NOMEM ? err : ERR_INVALID;
+    }
+    return read_filter(setting, value, field);
+}
+
+static void
+explain_filter(const struct setting *setting, struct str value, struct buf *to)
+{
+    struct filter_problem problem;
+    struct filter *filter = NULL;
+    enum err err = filter_compile(value, &filter, &problem);
+
+    filter_destroy(filter);
+    if (value.size <= setting->max && err != ERR_OK && err != ERR_NOMEM) {
+        buf_append_format(to, ": at byte %zu: %s", problem.position,
+                          problem.expected);
+    }
+}
+
 const struct settings_type settings_type_filter = {
-    0, set_filter, set_filter, show_text, write_text,
+    0, set_filter, read_filter, show_text, write_text, explain_filter,
 };
 
 /* --- headers -------------------------------------------------------------- */
@@ -314,20 +344,49 @@ read_object(const struct setting *setting, struct str text, struct buf *lines)
     return err;
 }
 
+/* Tell whether there is a line that deliveries would not have, and which. */
+static bool find_wrong_line(const struct buf *lines,
+                            const char **out_reason,
+                            struct str *out_line)
+{
+    return header_lines_check(buf_str(lines), out_reason, out_line) != ERR_OK;
+}
+
 static enum err
 set_headers(const struct setting *setting, struct str value, void *field)
 {
     struct buf lines = {0};
+    const char *reason = NULL;
+    struct str line = {NULL, 0};
     enum err err = ERR_OK;
 
     if (value.size > 0) {
         err = read_object(setting, value, &lines);
+    }
+    if (err == ERR_OK && find_wrong_line(&lines, &reason, &line)) {
+        err = ERR_INVALID;
     }
     if (err == ERR_OK) {
         err = put_text_field(&lines, field);
     }
     buf_fini(&lines);
     return err;
+}
+
+static void
+explain_headers(const struct setting *setting, struct str value, struct buf *to)
+{
+    struct buf lines = {0};
+    const char *reason = NULL;
+    struct str line = {NULL, 0};
+
+    if (read_object(setting, value, &lines) == ERR_OK &&
+        find_wrong_line(&lines, &reason, &line)) {
+        buf_append_c(to, ": ");
+        buf_append_str(to, str_cut(line, 0, str_find(line, ':')));
+        buf_append_format(to, ": %s", reason);
+    }
+    buf_fini(&lines);
 }
 
 static enum err
@@ -378,5 +437,5 @@ show_headers(const struct setting *setting, const void *field, struct buf *to)
 }
 
 const struct settings_type settings_type_headers = {
-    0, set_headers, read_headers, show_headers, write_text,
+    0, set_headers, read_headers, show_headers, write_text, explain_headers,
 };

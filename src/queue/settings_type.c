@@ -15,6 +15,7 @@ enum {
 /* A choice's field is written as the compiler makes enums. */
 static_assert(sizeof(enum settings_order) == sizeof(unsigned), "enum");
 static_assert(sizeof(enum settings_kind) == sizeof(unsigned), "enum");
+static_assert(sizeof(enum settings_hold) == sizeof(unsigned), "enum");
 static_assert(sizeof(enum settings_batch) == sizeof(unsigned), "enum");
 
 /* --- flags and words ------------------------------------------------------ */
@@ -98,7 +99,7 @@ write_flag(const struct setting *setting, const void *field, struct buf *to)
 }
 
 const struct settings_type settings_type_flag = {
-    sizeof(bool), set_flag, read_flag, show_flag, write_flag,
+    sizeof(bool), set_flag, read_flag, show_flag, write_flag, NULL,
 };
 
 static enum err
@@ -120,7 +121,7 @@ show_either(const struct setting *setting, const void *field, struct buf *to)
 }
 
 const struct settings_type settings_type_either = {
-    sizeof(bool), set_either, read_flag, show_either, write_flag,
+    sizeof(bool), set_either, read_flag, show_either, write_flag, NULL,
 };
 
 static enum err
@@ -161,7 +162,7 @@ show_choice(const struct setting *setting, const void *field, struct buf *to)
 }
 
 const struct settings_type settings_type_choice = {
-    sizeof(unsigned), set_choice, read_choice, show_choice, write_choice,
+    sizeof(unsigned), set_choice, read_choice, show_choice, write_choice, NULL,
 };
 
 /* Append words that are to be chosen from: a, b or c. */
@@ -274,15 +275,15 @@ set_size(const struct setting *setting, struct str value, void *field)
 }
 
 const struct settings_type settings_type_count = {
-    sizeof(uint32_t), set_count, read_small, write_small, write_small,
+    sizeof(uint32_t), set_count, read_small, write_small, write_small, NULL,
 };
 
 const struct settings_type settings_type_count64 = {
-    sizeof(uint64_t), set_count64, read_large, write_large, write_large,
+    sizeof(uint64_t), set_count64, read_large, write_large, write_large, NULL,
 };
 
 const struct settings_type settings_type_size = {
-    sizeof(uint64_t), set_size, read_large, write_large, write_large,
+    sizeof(uint64_t), set_size, read_large, write_large, write_large, NULL,
 };
 
 /* --- durations ------------------------------------------------------------ */
@@ -345,11 +346,11 @@ show_span64(const struct setting *setting, const void *field, struct buf *to)
 }
 
 const struct settings_type settings_type_span = {
-    sizeof(uint32_t), set_span, read_small, show_span, write_small,
+    sizeof(uint32_t), set_span, read_small, show_span, write_small, NULL,
 };
 
 const struct settings_type settings_type_span64 = {
-    sizeof(uint64_t), set_span64, read_large, show_span64, write_large,
+    sizeof(uint64_t), set_span64, read_large, show_span64, write_large, NULL,
 };
 
 /* --- numbers with a form of their own ------------------------------------- */
@@ -385,7 +386,8 @@ show_retries(const struct setting *setting, const void *field, struct buf *to)
 }
 
 const struct settings_type settings_type_retries = {
-    sizeof(uint32_t), set_retries, set_retries, show_retries, write_retries,
+    sizeof(uint32_t), set_retries,   set_retries,
+    show_retries,     write_retries, NULL,
 };
 
 /* A number, and a duration behind a mark. */
@@ -462,7 +464,12 @@ show_rate(const struct setting *setting, const void *field, struct buf *to)
 }
 
 const struct settings_type settings_type_rate = {
-    sizeof(struct settings_rate), set_rate, set_rate, show_rate, write_rate,
+    sizeof(struct settings_rate),
+    set_rate,
+    set_rate,
+    show_rate,
+    write_rate,
+    NULL,
 };
 
 /* The fields of a batch stand side by side. */
@@ -508,7 +515,12 @@ show_batch(const struct setting *setting, const void *field, struct buf *to)
 }
 
 const struct settings_type settings_type_batch = {
-    sizeof(struct batch_fields), set_batch, set_batch, show_batch, write_batch,
+    sizeof(struct batch_fields),
+    set_batch,
+    set_batch,
+    show_batch,
+    write_batch,
+    NULL,
 };
 
 /* 12.5% and the like; the sign may be left out. */
@@ -565,5 +577,5 @@ read_share(const struct setting *setting, struct str value, void *field)
 }
 
 const struct settings_type settings_type_share = {
-    sizeof(uint32_t), set_share, read_share, show_share, write_small,
+    sizeof(uint32_t), set_share, read_share, show_share, write_small, NULL,
 };

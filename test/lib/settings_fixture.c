@@ -21,6 +21,7 @@ void settings_fixture_fill(struct settings *settings)
                                        "filter key = \"a\\\\b\"\n"
                                        "headers X-A: b\\nX-B: c\\n\n"
                                        "share_ppm 125000\n"
+                                       "hold no\n"
                                        "order key\n"
                                        "concurrency 7\n"
                                        "timeout_ms 1500\n"

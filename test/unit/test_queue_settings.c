@@ -97,8 +97,8 @@ static const struct sample samples[] = {
     {"url", "http://h/a?b=c", "url http://h/a?b=c\n",
      "\"url\":\"http://h/a?b=c\""},
     {"url", "", "", "\"url\":\"\""},
-    {"filter", "type = \"a\\b\"", "filter type = \"a\\\\b\"\n",
-     "\"filter\":\"type = \\\"a\\\\b\\\"\""},
+    {"filter", "key = \"a\\\\b\"", "filter key = \"a\\\\\\\\b\"\n",
+     "\"filter\":\"key = \\\"a\\\\\\\\b\\\"\""},
     {"headers", "{\"X-A\": \" b\\\\c \", \"y\":\"\"}",
      "headers X-A: b\\\\c\\ny: \\n\n",
      "\"headers\":{\"X-A\":\"b\\\\c\",\"y\":\"\"}"},
@@ -112,6 +112,9 @@ static const struct sample samples[] = {
     {"share", "99.0900", "share_ppm 990900\n", "\"share\":\"99.09%\""},
     {"share", "0", "share_ppm 0\n", "\"share\":\"0%\""},
     {"share", "100.0000%", "", "\"share\":\"100%\""},
+    {"hold", "yes", "hold yes\n", "\"hold\":\"yes\""},
+    {"hold", "no", "hold no\n", "\"hold\":\"no\""},
+    {"hold", "auto", "", "\"hold\":\"auto\""},
     {"order", "key", "order key\n", "\"order\":\"key\""},
     {"order", "none", "order none\n", "\"order\":\"none\""},
     {"concurrency", "1024", "concurrency 1024\n", "\"concurrency\":1024"},
@@ -351,6 +354,8 @@ static const char *const bad[][2] = {
     {"filter", "a\nb"},
     {"filter", "a\x7f"},
     {"filter", "\xff"},
+    {"filter", "key = "},
+    {"hold", "maybe"},
     {"headers", "X-A: b"},
     {"headers", "[]"},
     {"headers", "{} {}"},
@@ -487,7 +492,7 @@ static void text_and_lists_have_a_greatest_length(void **state)
         size_t most;
     } limits[] = {
         {"url", "http://h/", "a", "", "", 8192 - 9},
-        {"filter", "", "a", "", "", 2048},
+        {"filter", "key = \"", "a", "", "\"", 2048 - 8},
         {"headers", "{\"X\":\"", "a", "", "\"}", 4096 - 4},
         {"retry_schedule", "", "1s", ",", "", 32},
         {"permanent_status", "", "400", ",", "", 64},
@@ -522,6 +527,54 @@ static void refusal_names_the_setting_and_what_it_takes(void **state)
     expect_detail(SETTINGS_TOPIC, "concurrency", "many",
                   "concurrency must be a number up to 1024; 0 takes the "
                   "server's");
+}
+
+static void refusal_of_a_text_says_where_it_is_wrong(void **state)
+{
+    (void)state;
+    expect_detail(SETTINGS_SUBSCRIPTION, "filter", " key = \"a\" or",
+                  "filter must be a filter of at most 2048 bytes; empty is "
+                  "none: at byte 9: expected \" and \", a new line or the end");
+    expect_detail(SETTINGS_SUBSCRIPTION, "headers",
+                  "{\"X-A\":\"${secret:no such}\"}",
+                  "headers must be a JSON object of header names and values, "
+                  "at most 4096 bytes, each name once and none that deliveries "
+                  "have anew: X-A: a secret is named as in "
+                  "${secret:name}");
+}
+
+/* A mirror's failures never matter, so it keeps nothing back. */
+static void all_but_mirrors_hold_messages_unless_told(void **state)
+{
+    (void)state;
+    struct settings settings;
+
+    settings_init(&settings);
+    assert_true(settings_holds(&settings));
+    settings.kind = SETTINGS_KIND_PULL;
+    assert_true(settings_holds(&settings));
+    settings.hold = SETTINGS_HOLD_NO;
+    assert_false(settings_holds(&settings));
+    settings.kind = SETTINGS_KIND_MIRROR;
+    settings.hold = SETTINGS_HOLD_AUTO;
+    assert_false(settings_holds(&settings));
+    settings.hold = SETTINGS_HOLD_YES;
+    assert_true(settings_holds(&settings));
+    settings_fini(&settings);
+}
+
+/* Of a newer program: whoever matches with it decides. */
+static void stored_filter_is_read_whatever_it_says(void **state)
+{
+    (void)state;
+    struct settings read;
+
+    settings_init(&read);
+    assert_int_equal(
+        settings_read(STR("filter size > 5\nretain_count 4\n"), &read), ERR_OK);
+    assert_string_equal(read.filter, "size > 5");
+    assert_int_equal(read.retention.count, 4);
+    settings_fini(&read);
 }
 
 static void unknown_names_bring_the_nearest_one(void **state)
@@ -651,7 +704,7 @@ static void what_the_store_cannot_hold_is_too_large(void **state)
     struct settings settings;
     struct buf text = {0};
     char *url = repeated("http://h/", "a", "", 8192 - 9, "");
-    char *filter = repeated("", "\\", "", 2048, "");
+    char *filter = repeated("key = \"", "\\\\", "", (2048 - 8) / 2, "\"");
     char *headers = repeated("{\"X\":\"", "\\\\", "", 4096 - 4, "\"}");
 
     settings_init(&settings);
@@ -788,6 +841,9 @@ int main(void)
         cmocka_unit_test(bad_values_are_refused_and_change_nothing),
         cmocka_unit_test(text_and_lists_have_a_greatest_length),
         cmocka_unit_test(refusal_names_the_setting_and_what_it_takes),
+        cmocka_unit_test(refusal_of_a_text_says_where_it_is_wrong),
+        cmocka_unit_test(all_but_mirrors_hold_messages_unless_told),
+        cmocka_unit_test(stored_filter_is_read_whatever_it_says),
         cmocka_unit_test(unknown_names_bring_the_nearest_one),
         cmocka_unit_test(lines_of_the_first_version_are_read),
         cmocka_unit_test(no_text_is_the_defaults),

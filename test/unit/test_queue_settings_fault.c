@@ -125,7 +125,7 @@ static void set_without_memory_changes_nothing(void **state)
     static const char *const texts[][2] = {
         {"retry_schedule", "1s,2s"}, {"permanent_status", "404"},
         {"secret", "a,b"},           {"url", "http://other/"},
-        {"filter", "label = x"},     {"headers", "{\"X-\\u0041\":\"\\u00e9\"}"},
+        {"filter", "label = \"x\""}, {"headers", "{\"X-\\u0041\":\"\\u00e9\"}"},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
