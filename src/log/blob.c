@@ -182,6 +182,36 @@ enum err blob_open(const char *data,
     return ERR_OK;
 }
 
+enum err blob_link(const char *data,
+                   const char *topic,
+                   uint64_t sequence,
+                   uint64_t id,
+                   uint64_t as)
+{
+    char placed[DIR_PATH_MAX];
+    char incoming[DIR_PATH_MAX];
+    char to[DIR_PATH_MAX];
+    enum err err = placed_path(placed, topic, sequence, id);
+
+    if (err == ERR_OK) {
+        err = blob_incoming_path(incoming, data, id);
+    }
+    if (err == ERR_OK) {
+        err = blob_incoming_path(to, data, as);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = file_link(placed, to);
+    if (err == ERR_NOT_FOUND) {
+        err = file_link(incoming, to);
+    }
+    if (err == ERR_NOT_FOUND) {
+        err = file_link(placed, to); /* placed in between */
+    }
+    return err;
+}
+
 static enum err verify_bytes(int fd, const struct message_blob *blob)
 {
     char *memory = malloc(VERIFY_SIZE);

@@ -62,6 +62,20 @@ MUST_CHECK enum err blob_open(const char *data,
                               const struct message_blob *blob,
                               int *out_fd);
 
+/* Give a body a second name, as one that was received: whoever has it under one
+ * of them is not concerned when the other one goes. Not durable yet.
+ *
+ * Errors: ERR_NOT_FOUND    there is no such file
+ *         ERR_EXISTS       `as` is taken
+ *         ERR_UNSUPPORTED  the file system cannot
+ *         ERR_FULL, ERR_IO, ERR_TOO_LARGE (path)
+ */
+MUST_CHECK enum err blob_link(const char *data,
+                              const char *topic,
+                              uint64_t sequence,
+                              uint64_t id,
+                              uint64_t as);
+
 /* Read a body to its end and compare it with its checksum.
  * Errors: those of blob_open(); ERR_CORRUPT: its bytes are others; ERR_NOMEM */
 MUST_CHECK enum err blob_verify(const char *data,

@@ -221,6 +221,17 @@ void store_blob_end(struct store_blob *blob)
     blob->store->ops->blob_end(blob);
 }
 
+enum err store_blob_share(struct store_topic *topic,
+                          uint64_t sequence,
+                          const struct message_blob *body,
+                          struct store_blob **out)
+{
+    if (topic->store->ops->blob_share == NULL) {
+        return ERR_UNSUPPORTED;
+    }
+    return topic->store->ops->blob_share(topic, sequence, body, out);
+}
+
 void store_blob_drop(struct store_blob *blob)
 {
     if (blob != NULL) {

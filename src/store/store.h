@@ -202,6 +202,10 @@ struct store_ops {
                            struct store_blob **out);
     size_t (*blob_write)(struct store_blob *blob, struct str bytes);
     void (*blob_end)(struct store_blob *blob);
+    enum err (*blob_share)(struct store_topic *topic,
+                           uint64_t sequence,
+                           const struct message_blob *body,
+                           struct store_blob **out);
     void (*blob_drop)(struct store_blob *blob);
     void (*blob_keep)(struct store_blob *blob);
     enum err (*blob_open)(struct store_topic *topic,
@@ -520,6 +524,22 @@ MUST_CHECK size_t store_blob_write(struct store_blob *blob, struct str bytes);
 /* Make the body durable; ends with ended(). It has at least a byte, and no
  * error. */
 void store_blob_end(struct store_blob *blob);
+
+/* Begin a body that has the bytes of a stored message's, for another message of
+ * whatever topic and shard: a second name of the same file where the file
+ * system can, else a copy. What becomes of the one has no effect on the other.
+ * ended() follows; nothing is written, and store_blob_end() is not called.
+ *
+ * Gives:  `*out`, for store_blob_drop() or store_blob_keep(); dropping it is
+ *         allowed before ended().
+ * Errors: ERR_CLOSED, ERR_BUSY, ERR_NOMEM, ERR_UNSUPPORTED
+ * In ended(): ERR_NOT_FOUND, ERR_CORRUPT  it is missing, or of another size
+ *             ERR_FULL, ERR_BUSY (descriptors), ERR_IO
+ */
+MUST_CHECK enum err store_blob_share(struct store_topic *topic,
+                                     uint64_t sequence,
+                                     const struct message_blob *body,
+                                     struct store_blob **out);
 
 /* Forget the body and remove its file; no callback comes any more. Its record
  * was not given to a store. Accepts NULL. */

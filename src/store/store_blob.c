@@ -6,6 +6,10 @@
  * is short and the page cache does not fill. At the end: the last piece, the
  * file's sync, the sync of the folder's names.
  *
+ * A body that is to be a stored one once more gets a second name of its file,
+ * or is copied by the helper, a piece at a time, so that other work goes
+ * between.
+ *
  * What fails: a write or sync. The body is of no use then; the owner drops it,
  * and its file is removed. What a kill leaves, the next start removes.
  *
@@ -28,26 +32,39 @@ enum {
     BLOB_MAGIC = 0x426c6f62,
     PIECE_SIZE = 128 * 1024,
     SYNC_EVERY = 32 << 20, /* bytes written between syncs */
+    COPY_SIZE = 1 << 20,   /* bytes copied before other work goes on */
+};
+
+/* Where the bytes come from that a body has once more. */
+struct origin {
+    struct message_blob body;
+    uint64_t sequence;
+    int fd;                   /* owned; -1: not open */
+    char *piece;              /* owned; NULL: nothing is copied */
+    uint64_t copied;          /* bytes */
+    bool whole;               /* all is there, under both names or copied */
+    char topic[DIR_PATH_MAX]; /* path of its folder */
 };
 
 struct local_blob {
     struct store_blob base;
     uint32_t magic;
-    int fd;            /* owned */
-    char *pieces;      /* owned: two of PIECE_SIZE */
-    uint32_t filling;  /* which of them takes bytes */
-    size_t fill_size;  /* bytes in it */
-    uint64_t written;  /* bytes in the file */
-    uint64_t synced;   /* of them, durable */
-    uint64_t expect;   /* bytes counted in data->blob_expect */
-    bool busy;         /* op or work runs */
-    bool waiting;      /* ready() is due */
-    bool ending;       /* store_blob_end() was called */
-    bool named;        /* the folder's names are durable */
-    bool dropped;      /* the file goes with it */
-    bool released;     /* the owner has let go */
-    bool failure_told; /* ready() or ended() was called with `err` */
-    enum err work_err; /* of `work` */
+    int fd;                /* owned */
+    char *pieces;          /* owned: two of PIECE_SIZE */
+    uint32_t filling;      /* which of them takes bytes */
+    size_t fill_size;      /* bytes in it */
+    uint64_t written;      /* bytes in the file */
+    uint64_t synced;       /* of them, durable */
+    uint64_t expect;       /* bytes counted in data->blob_expect */
+    bool busy;             /* op or work runs */
+    bool waiting;          /* ready() is due */
+    bool ending;           /* store_blob_end() was called */
+    bool named;            /* the folder's names are durable */
+    bool dropped;          /* the file goes with it */
+    bool released;         /* the owner has let go */
+    bool failure_told;     /* ready() or ended() was called with `err` */
+    enum err work_err;     /* of `work` */
+    struct origin *origin; /* owned; NULL: the bytes are written to it */
     struct iovec part;
     struct io_file_op op;
     struct io_work work;
@@ -87,6 +104,11 @@ static void blob_free(struct local_blob *blob)
     store_append_kick(store); /* closing may wait for it */
     file_close(blob->fd);
     free(blob->pieces);
+    if (blob->origin != NULL) {
+        file_close(blob->origin->fd);
+        free(blob->origin->piece);
+        free(blob->origin);
+    }
     blob->magic = 0;
     free(blob);
 }
@@ -107,7 +129,9 @@ static void remove_run(struct io_work *work)
 static void remove_done(struct io_work *work)
 {
     struct local_blob *blob = CONTAINER_OF(work, struct local_blob, work);
-    if (blob->work_err != ERR_OK) {
+    /* It is not there when sharing it failed. */
+    if (blob->work_err != ERR_OK &&
+        (blob->work_err != ERR_NOT_FOUND || blob->origin == NULL)) {
         DIAG_WARN("remove_failed", "blob=%016llx err=%s",
                   (unsigned long long)blob->base.message.id,
                   err_name(blob->work_err));
@@ -118,7 +142,7 @@ static void remove_done(struct io_work *work)
 /* The owner has let go and nothing runs. */
 static void over(struct local_blob *blob)
 {
-    if (!blob->dropped) {
+    if (!blob->dropped || blob->base.message.id == 0) {
         blob_free(blob);
         return;
     }
@@ -247,6 +271,13 @@ static void step(struct local_blob *blob)
 
 /* --- operations ----------------------------------------------------------- */
 
+static void draw_id(struct local_blob *blob)
+{
+    do {
+        clock_random(&blob->base.message.id, sizeof(blob->base.message.id));
+    } while (blob->base.message.id == 0);
+}
+
 /* Make the file; no id is used twice. */
 static enum err make_file(struct local_blob *blob)
 {
@@ -254,9 +285,7 @@ static enum err make_file(struct local_blob *blob)
     char path[DIR_PATH_MAX];
     enum err err = ERR_EXISTS;
     while (err == ERR_EXISTS) {
-        do {
-            clock_random(&blob->base.message.id, sizeof(blob->base.message.id));
-        } while (blob->base.message.id == 0);
+        draw_id(blob);
         err = blob_incoming_path(path, directory, blob->base.message.id);
         if (err == ERR_OK) {
             err = file_open(path, FILE_WRITE | FILE_CREATE | FILE_EXCLUSIVE,
@@ -368,6 +397,138 @@ void store_blob_discard(struct store_blob *base)
 void store_blob_release(struct store_blob *base)
 {
     let_go(blob_local(base), false);
+}
+
+/* --- once more ------------------------------------------------------------ */
+
+/* Open the stored body, and give it a second name. */
+static enum err share_begin(struct local_blob *blob)
+{
+    struct origin *origin = blob->origin;
+    const char *directory = blob_store(blob)->data->directory;
+    enum err err = blob_open(directory, origin->topic, origin->sequence,
+                             &origin->body, &origin->fd);
+    if (err != ERR_OK) {
+        return err;
+    }
+    do {
+        draw_id(blob);
+        err = blob_link(directory, origin->topic, origin->sequence,
+                        origin->body.id, blob->base.message.id);
+    } while (err == ERR_EXISTS);
+    if (err != ERR_UNSUPPORTED) {
+        origin->whole = err == ERR_OK;
+        return err;
+    }
+    origin->piece = malloc(COPY_SIZE);
+    return origin->piece == NULL ? ERR_NOMEM : make_file(blob);
+}
+
+/* Copy a piece; behind the last one, make the file durable. */
+static enum err share_copy(struct local_blob *blob)
+{
+    struct origin *origin = blob->origin;
+    size_t size = 0;
+    enum err err = file_read_at(origin->fd, origin->piece, COPY_SIZE,
+                                origin->copied, &size);
+    if (err == ERR_OK && size == 0) {
+        err = ERR_CORRUPT; /* it had its size when it was opened */
+    }
+    if (err == ERR_OK) {
+        err =
+            file_write_at(blob->fd, origin->piece, size, origin->copied, false);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    origin->copied += size;
+    if (origin->copied < origin->body.size) {
+        return ERR_OK;
+    }
+    origin->whole = true;
+    return file_sync(blob->fd);
+}
+
+static void share_run(struct io_work *work)
+{
+    struct local_blob *blob = CONTAINER_OF(work, struct local_blob, work);
+    char path[DIR_PATH_MAX];
+    enum err err =
+        blob->origin->piece == NULL ? share_begin(blob) : share_copy(blob);
+    if (err == ERR_OK && blob->origin->whole) {
+        err = dir_join(path, blob_store(blob)->data->directory, "blobs");
+        if (err == ERR_OK) {
+            err = dir_sync(path);
+        }
+    }
+    blob->work_err = err;
+}
+
+static void share_done(struct io_work *work)
+{
+    struct local_blob *blob = CONTAINER_OF(work, struct local_blob, work);
+    if (blob->released) {
+        over(blob);
+        return;
+    }
+    if (blob->work_err == ERR_OK && !blob->origin->whole) {
+        io_work_start(blob_store(blob)->io, &blob->work);
+        return;
+    }
+    switch (blob->work_err) {
+    case ERR_OK:
+    case ERR_NOT_FOUND:
+    case ERR_CORRUPT:
+    case ERR_FULL:
+    case ERR_BUSY:
+    case ERR_NOMEM:
+        blob->base.err = blob->work_err;
+        break;
+    default:
+        blob->base.err = ERR_IO;
+        break;
+    }
+    blob->busy = false;
+    blob->base.ended(&blob->base);
+}
+
+enum err store_blob_repeat(struct store_topic *base,
+                           uint64_t sequence,
+                           const struct message_blob *body,
+                           struct store_blob **out)
+{
+    struct local_store *store = store_topic_of(base)->store;
+    enum err err = store_append_admit(store);
+    if (err != ERR_OK) {
+        return err;
+    }
+    struct local_blob *blob = calloc(1, sizeof(*blob));
+    struct origin *origin = calloc(1, sizeof(*origin));
+    err = blob == NULL || origin == NULL
+              ? ERR_NOMEM
+              : dir_join(origin->topic, store->topics_directory, base->name);
+    if (err != ERR_OK) {
+        free(blob);
+        free(origin);
+        return err == ERR_NOMEM ? err : ERR_IO;
+    }
+    origin->body = *body;
+    origin->sequence = sequence;
+    origin->fd = -1;
+    blob->magic = BLOB_MAGIC;
+    blob->base.store = &store->base;
+    blob->base.message.size = body->size;
+    blob->base.message.crc = body->crc;
+    blob->fd = -1;
+    blob->ending = true;
+    blob->busy = true;
+    blob->origin = origin;
+    blob->work.run = share_run;
+    blob->work.done = share_done;
+    store->blobs++;
+    io_work_start(store->io, &blob->work);
+    *out = &blob->base;
+    return ERR_OK;
 }
 
 enum err store_blob_find(struct store_topic *base,

@@ -311,6 +311,7 @@ static const struct store_ops local_ops = {
     .blob_begin = store_blob_receive,
     .blob_write = store_blob_take,
     .blob_end = store_blob_finish,
+    .blob_share = store_blob_repeat,
     .blob_drop = store_blob_discard,
     .blob_keep = store_blob_release,
     .blob_open = store_blob_find,

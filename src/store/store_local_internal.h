@@ -816,6 +816,11 @@ size_t store_blob_take(struct store_blob *base, struct str bytes);
 /* Likewise. */
 void store_blob_finish(struct store_blob *base);
 /* Likewise. */
+MUST_CHECK enum err store_blob_repeat(struct store_topic *base,
+                                      uint64_t sequence,
+                                      const struct message_blob *body,
+                                      struct store_blob **out);
+/* Likewise. */
 void store_blob_discard(struct store_blob *base);
 /* Likewise. */
 void store_blob_release(struct store_blob *base);

@@ -51,6 +51,7 @@ static const struct file_calls kernel_calls = {
     .ftruncate = ftruncate,
     .fallocate = fallocate,
     .rename = rename,
+    .link = link,
     .unlink = unlink,
     .mkdir = mkdir,
     .rmdir = rmdir,
@@ -381,6 +382,25 @@ void file_unmap(void *memory, size_t size)
 enum err file_rename(const char *from, const char *to)
 {
     return current->rename(from, to) == 0 ? ERR_OK : name_err(errno);
+}
+
+enum err file_link(const char *from, const char *to)
+{
+    if (current->link(from, to) == 0) {
+        return ERR_OK;
+    }
+    switch (errno) {
+    case EPERM: /* what the kernel says where there are none */
+    case EMLINK:
+    case EXDEV:
+    case ENOSYS:
+    case EOPNOTSUPP:
+        return ERR_UNSUPPORTED;
+    case EEXIST:
+        return ERR_EXISTS;
+    default:
+        return name_err(errno);
+    }
 }
 
 enum err file_remove(const char *path)

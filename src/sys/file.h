@@ -40,6 +40,7 @@ struct file_calls {
     int (*ftruncate)(int fd, off_t size);
     int (*fallocate)(int fd, int mode, off_t offset, off_t size);
     int (*rename)(const char *from, const char *to);
+    int (*link)(const char *from, const char *to);
     int (*unlink)(const char *path);
     int (*mkdir)(const char *path, mode_t mode);
     int (*rmdir)(const char *path);
@@ -170,6 +171,13 @@ void file_unmap(void *memory, size_t size);
 /* Replace `to` by `from` in one step; sync the directory for durability.
  * Errors: ERR_NOT_FOUND, ERR_FULL, ERR_IO */
 MUST_CHECK enum err file_rename(const char *from, const char *to);
+
+/* Give a file a second name; sync the directory for durability.
+ * Errors: ERR_NOT_FOUND, ERR_EXISTS (`to`), ERR_FULL
+ *         ERR_UNSUPPORTED  not here: the file system has no second names, no
+ *                          more of them for this file, or it is another's
+ *         ERR_IO           any other failure */
+MUST_CHECK enum err file_link(const char *from, const char *to);
 
 /* Remove a file's name.
  * Errors: ERR_NOT_FOUND, ERR_IO */

@@ -190,6 +190,14 @@ static int fault_rename(const char *from, const char *to)
     return file_kernel_calls()->rename(from, to);
 }
 
+static int fault_link(const char *from, const char *to)
+{
+    if (judge(FAULT_LINK) == VERDICT_FAIL) {
+        return -1;
+    }
+    return file_kernel_calls()->link(from, to);
+}
+
 static int fault_unlink(const char *path)
 {
     if (judge(FAULT_UNLINK) == VERDICT_FAIL) {
@@ -239,6 +247,7 @@ static const struct file_calls fault_calls = {
     .ftruncate = fault_ftruncate,
     .fallocate = fault_fallocate,
     .rename = fault_rename,
+    .link = fault_link,
     .unlink = fault_unlink,
     .mkdir = fault_mkdir,
     .rmdir = fault_rmdir,

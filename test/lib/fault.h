@@ -45,7 +45,8 @@ enum {
     FAULT_MKDIR = 1 << 10,
     FAULT_RMDIR = 1 << 11,
     FAULT_MMAP = 1 << 12,
-    FAULT_KIND_COUNT = 13,
+    FAULT_LINK = 1 << 13,
+    FAULT_KIND_COUNT = 14,
     FAULT_SYNC = FAULT_FDATASYNC | FAULT_FSYNC | FAULT_SYNCFS,
     FAULT_ANY = (1 << FAULT_KIND_COUNT) - 1, /* close and munmap never fail */
 };

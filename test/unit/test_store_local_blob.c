@@ -407,6 +407,150 @@ static void body_that_is_gone_is_told(void **state)
     end(&place);
 }
 
+/* --- once more ------------------------------------------------------------ */
+
+/* Begin the body of message 0 of "a" once more, failing as planned. */
+static enum err share_begin(struct store_place *place,
+                            struct coming *coming,
+                            const struct fault_plan *plan)
+{
+    static struct record record;
+    struct store_reader *reader = NULL;
+    struct store_topic *topic = store_place_topic(place->store, "a");
+    *coming = (struct coming){0};
+    assert_int_equal(store_reader_create(topic, &reader), ERR_OK);
+    assert_int_equal(store_place_read(place->io, reader, 0, &record), ERR_OK);
+    if (plan != NULL) {
+        fault_set(plan);
+    }
+    enum err err =
+        store_blob_share(topic, 0, &record.message.blob, &coming->blob);
+    store_reader_destroy(reader);
+    if (err == ERR_OK) {
+        coming->blob->ended = blob_ended;
+        coming->blob->user = coming;
+    }
+    return err;
+}
+
+/* The same, to the end, and a message of "b" that has it. */
+static enum err share(struct store_place *place)
+{
+    struct coming coming;
+    struct store_wait wait;
+    enum err err = share_begin(place, &coming, NULL);
+    if (err != ERR_OK) {
+        return err;
+    }
+    LOOP_UNTIL(place->io, coming.ended);
+    struct message message = {
+        .url = STR("http://127.0.0.1:9/sink"),
+        .kind = MESSAGE_KIND_RAW,
+        .blob = coming.blob->message,
+        .pushed_at_ms = 1,
+    };
+    err = coming.blob->err;
+    store_wait_init(&wait, DURABILITY_DISK);
+    if (err == ERR_OK) {
+        err = store_append(store_place_topic(place->store, "b"), &message,
+                           &wait.op);
+    }
+    if (err != ERR_OK) {
+        store_blob_drop(coming.blob);
+        return err;
+    }
+    err = store_wait_run(place->io, &wait);
+    store_blob_keep(coming.blob);
+    return err;
+}
+
+/* Delete "a"; what "b" has is whole, now and after a kill. */
+static void outlives(struct store_place *place, struct io *io, uint32_t count)
+{
+    struct store_wait wait;
+    LOOP_UNTIL(io, files_in(place, "topics/b/blobs") == count);
+    store_wait_init(&wait, DURABILITY_DISK);
+    store_topic_delete(store_place_topic(place->store, "a"), &wait.op);
+    assert_int_equal(store_wait_run(io, &wait), ERR_OK);
+    LOOP_UNTIL(io, files_in(place, "topics/a/blobs") == 0);
+    crash(place, io);
+    LOOP_UNTIL(io, files_in(place, "blobs") == 0);
+    struct store_topic *topic = store_place_topic(place->store, "b");
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(look(place, topic, i), ERR_OK);
+    }
+}
+
+static void a_shared_body_outlives_the_first(void **state)
+{
+    struct store_place place;
+    struct io *io = loop_of(state);
+    begin(&place, io);
+    assert_int_equal(push(&place, "a"), ERR_OK);
+    assert_int_equal(share(&place), ERR_OK); /* placed or not */
+    LOOP_UNTIL(io, files_in(&place, "topics/a/blobs") == 1);
+    assert_int_equal(share(&place), ERR_OK);
+    outlives(&place, io, 2);
+    end(&place);
+}
+
+static void a_body_is_copied_where_there_are_no_links(void **state)
+{
+    struct store_place place;
+    struct io *io = loop_of(state);
+    begin(&place, io);
+    assert_int_equal(push(&place, "a"), ERR_OK);
+    LOOP_UNTIL(io, files_in(&place, "topics/a/blobs") == 1);
+    fault_install();
+    fault_set(&(struct fault_plan){
+        .kinds = FAULT_LINK, .at = 1, .error_number = EPERM, .sticky = true});
+    assert_int_equal(share(&place), ERR_OK);
+    assert_true(fault_fired());
+    fault_reset();
+    outlives(&place, io, 1);
+    end(&place);
+    fault_remove();
+}
+
+/* Whatever call fails, linking or copying: an error, and nothing is left. */
+static void sharing_fails_at_any_call(void **state)
+{
+    struct store_place place;
+    struct coming coming;
+    struct io *io = loop_of(state);
+    begin(&place, io);
+    assert_int_equal(push(&place, "a"), ERR_OK);
+    store_place_close(&place);                      /* which places it */
+    place.options.checkpoint_interval_ms = 3600000; /* no calls but ours */
+    assert_int_equal(store_place_open(&place, io), ERR_OK);
+    fault_install();
+    for (uint64_t at = 1;; at++) {
+        const struct fault_plan plan = {
+            .kinds = FAULT_OPEN | FAULT_LINK | FAULT_FSYNC,
+            .at = at,
+            .error_number = EIO,
+        };
+        assert_int_equal(share_begin(&place, &coming, &plan), ERR_OK);
+        LOOP_UNTIL(io, coming.ended);
+        bool fired = fault_fired();
+        fault_reset();
+        assert_int_equal(coming.blob->err, fired ? ERR_IO : ERR_OK);
+        store_blob_drop(coming.blob);
+        LOOP_UNTIL(io, files_in(&place, "blobs") == 0);
+        if (!fired) {
+            assert_true(at > 3); /* open, link, open, sync */
+            break;
+        }
+    }
+    /* Let go of before it is there. */
+    assert_int_equal(share_begin(&place, &coming, NULL), ERR_OK);
+    store_blob_drop(coming.blob);
+    LOOP_TURNS(io, 20);
+    LOOP_UNTIL(io, files_in(&place, "blobs") == 0);
+    end(&place);
+    fault_remove();
+}
+
 /* --- failures ------------------------------------------------------------- */
 
 struct sweep {
@@ -553,6 +697,9 @@ int main(void)
         LOOP_TEST(body_stays_while_its_journal_has_damage),
         LOOP_TEST(body_that_would_take_the_reserve_is_refused),
         LOOP_TEST(body_that_is_gone_is_told),
+        LOOP_TEST(a_shared_body_outlives_the_first),
+        LOOP_TEST(a_body_is_copied_where_there_are_no_links),
+        LOOP_TEST(sharing_fails_at_any_call),
         LOOP_TEST(any_call_fails_with_an_io_error),
         LOOP_TEST(any_call_fails_for_want_of_room),
         LOOP_TEST(any_sync_fails),

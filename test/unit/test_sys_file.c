@@ -294,6 +294,10 @@ static void names_are_renamed_and_removed(void **state)
     assert_int_equal(file_remove(path), ERR_NOT_FOUND);
     file_close(open_new());
     assert_int_equal(file_rename(path, other), ERR_OK);
+    assert_int_equal(file_link(other, other), ERR_EXISTS);
+    assert_int_equal(file_link(other, path), ERR_OK);
+    assert_int_equal(file_remove(path), ERR_OK);
+    assert_int_equal(file_link(path, path), ERR_NOT_FOUND);
     assert_int_equal(file_remove(other), ERR_OK);
 }
 
