@@ -12,7 +12,9 @@
  *     was sent of it is cut off before its end;
  *   - its URL or method cannot be used: a failed attempt like any other, since
  *     a message is never dropped;
- *   - there is no memory: as when it cannot be read.
+ *   - there is no memory: as when it cannot be read;
+ *   - its letter or callback cannot be stored: that is tried again later, and
+ *     the lane waits.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -213,19 +215,29 @@ void deliverer_parcel_settle(struct parcel *parcel)
     deliverer_delivery_wake(delivery);
 }
 
+static void timer_begin(struct parcel *parcel, uint64_t delay_ms)
+{
+    parcel->due_ms = io_now_ms(io_of(parcel)) + delay_ms;
+    io_timer_start(io_of(parcel), &parcel->timer, delay_ms);
+    parcel->delivery->deliverer->stats.backing_off++;
+}
+
+static void settlement_drop(struct parcel *parcel)
+{
+    deliverer_settle_leave(parcel->settlement);
+    parcel->settlement = NULL;
+}
+
 static void delay(struct parcel *parcel, uint64_t delay_ms)
 {
     if (parcel->flight != NULL) {
         flight_return(parcel); /* it was not begun */
     }
     slot_leave(parcel);
-    deliverer_settle_leave(parcel->settlement);
-    parcel->settlement = NULL;
+    settlement_drop(parcel);
     parcel->doing = PARCEL_RESTING;
     window_hold(&parcel->delivery->window, &parcel->base);
-    parcel->due_ms = io_now_ms(io_of(parcel)) + delay_ms;
-    io_timer_start(io_of(parcel), &parcel->timer, delay_ms);
-    parcel->delivery->deliverer->stats.backing_off++;
+    timer_begin(parcel, delay_ms);
     deliverer_delivery_wake(parcel->delivery); /* others may begin */
 }
 
@@ -235,7 +247,11 @@ static void delay_expired(struct io_timer *timer)
     struct delivery *delivery = parcel->delivery;
 
     delivery->deliverer->stats.backing_off--;
-    window_ready(&delivery->window, &parcel->base, false);
+    if (parcel->settlement != NULL) {
+        list_append(&delivery->granted, &parcel->wants);
+    } else {
+        window_ready(&delivery->window, &parcel->base, false);
+    }
     deliverer_delivery_wake(delivery);
 }
 
@@ -248,8 +264,14 @@ void deliverer_parcel_rest(struct parcel *parcel)
 {
     struct window *window = &parcel->delivery->window;
 
-    if (parcel->doing == PARCEL_SENDING || parcel->doing == PARCEL_SETTLING) {
+    if (parcel->doing == PARCEL_SENDING) {
         return;
+    }
+    if (parcel->doing == PARCEL_SETTLING) {
+        if (!parcel->delivery->stopped || !io_timer_running(&parcel->timer)) {
+            return;
+        }
+        settlement_drop(parcel); /* its time will not come */
     }
     if (parcel->flight != NULL) {
         flight_return(parcel);
@@ -285,13 +307,20 @@ void deliverer_parcel_stumble(struct parcel *parcel, enum err err)
 
     delivery->unreadable += delivery->unreadable < UINT32_MAX ? 1 : 0;
     if (worth_a_line(delivery->unreadable)) {
-        DIAG_WARN("delivery_unreadable",
+        DIAG_WARN(parcel->settlement != NULL ? "delivery_unsettled"
+                                             : "delivery_unreadable",
                   "topic=%s seq=%" PRIu64 " times=%u err=%s",
                   topic_name(parcel), parcel->base.sequence,
                   delivery->unreadable, err_text(err));
     }
-    delay(parcel, retry_delay_ms(&deliverer->policy, delivery->unreadable,
-                                 &deliverer->random));
+    uint64_t delay_ms = retry_delay_ms(&deliverer->policy, delivery->unreadable,
+                                       &deliverer->random);
+    if (parcel->settlement != NULL && !deliverer->draining) {
+        list_remove(&parcel->wants);
+        timer_begin(parcel, delay_ms);
+    } else {
+        delay(parcel, delay_ms);
+    }
 }
 
 /* --- outcomes ------------------------------------------------------------- */
@@ -372,14 +401,29 @@ static void settle(struct parcel *parcel,
                    const struct ending *ending,
                    enum retry_reason reason)
 {
-    const struct settle_outcome outcome = {
+    struct settle_outcome outcome = {
         .reason = reason,
-        .err = ending->err,
+        .class = deliverer_class(ending->err, ending->status),
         .status = ending->status,
         .detail = ending->detail,
         .head = ending->head,
         .body = ending->body,
     };
+
+    if (ending->err == ERR_OK && ending->status == 0) { /* not attempted now */
+        const struct failure *last = parcel->failure;
+        outcome.class = last != NULL ? last->class : NULL;
+        outcome.status = last != NULL ? last->status : 0;
+    }
+    if (reason != RETRY_REASON_NONE) {
+        DIAG_WARN("message_dead",
+                  "topic=%s seq=%" PRIu64 " reason=%s attempts=%u class=%s "
+                  "status=%d target=%s",
+                  topic_name(parcel), parcel->base.sequence,
+                  retry_reason_text(reason), parcel->base.attempts,
+                  outcome.class != NULL ? outcome.class : "none",
+                  outcome.status, target_name(parcel));
+    }
 
     deliverer_settle(parcel, &outcome);
 }
@@ -388,16 +432,22 @@ static void bury(struct parcel *parcel,
                  const struct ending *ending,
                  enum retry_reason reason)
 {
-    DIAG_WARN("message_dead",
-              "topic=%s seq=%" PRIu64 " reason=%s attempts=%u class=%s "
-              "status=%d target=%s",
-              topic_name(parcel), parcel->base.sequence,
-              retry_reason_text(reason), parcel->base.attempts,
-              deliverer_class(ending->err, ending->status), ending->status,
-              target_name(parcel));
     parcel->drops = reason == RETRY_REASON_EXPIRED &&
                     parcel->delivery->settings->expired_drop;
     settle(parcel, ending, reason);
+}
+
+/* Bury a message whose time is over. Returns whether it is. */
+static bool expire(struct parcel *parcel)
+{
+    const struct ending never = {.detail = "its time is over"};
+
+    if (parcel->expires_at_ms == 0 || !can_settle(parcel) ||
+        parcel->expires_at_ms > io_wall_ms(io_of(parcel))) {
+        return false;
+    }
+    bury(parcel, &never, RETRY_REASON_EXPIRED);
+    return true;
 }
 
 static struct retry_decision decide(const struct parcel *parcel,
@@ -647,6 +697,9 @@ void deliverer_parcel_send_again(struct parcel *parcel,
     const char *reason = NULL;
 
     list_remove(&parcel->wants);
+    if (expire(parcel)) { /* while it waited */
+        return;
+    }
     if (deliverer_delivery_collapse(parcel->delivery, record) ==
         ACCEPT_SUPERSEDED) {
         deliverer_parcel_done(parcel);
@@ -751,12 +804,6 @@ static void granted(struct parcel *parcel, const struct parcel_message *message)
     deliverer_delivery_read(delivery);
 }
 
-static bool is_expired(const struct parcel *parcel)
-{
-    return parcel->expires_at_ms > 0 && can_settle(parcel) &&
-           parcel->expires_at_ms <= io_wall_ms(io_of(parcel));
-}
-
 void deliverer_parcel_start(struct parcel *parcel,
                             const struct parcel_message *message)
 {
@@ -767,9 +814,7 @@ void deliverer_parcel_start(struct parcel *parcel,
         delivery->gathering = NULL; /* its time is over */
     }
     window_take(&delivery->window, &parcel->base);
-    if (is_expired(parcel)) {
-        const struct ending never = {.detail = "its time is over"};
-        bury(parcel, &never, RETRY_REASON_EXPIRED);
+    if (expire(parcel)) {
         return;
     }
     if (parcel->target == NULL) {

@@ -5,9 +5,9 @@
  * topic "opq.callbacks" (DELIVERER_CALLBACKS). Both go through push_task like
  * any other, to whatever shard owns those topics.
  *
- * What can go wrong: no memory, a full disk, a store that fails. Then nothing
- * is done about the message itself: it is delivered again later, which ends the
- * same way or better.
+ * What can go wrong: no memory, a full disk, a store that fails. Then what was
+ * not stored yet is stored later, while the lane waits; the message is not sent
+ * again for that. Only a server that stops meanwhile forgets how it ended.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -36,8 +36,12 @@ struct settlement {
                           before it */
     struct buf answer; /* owned: the same, of the answer; for callbacks */
     uint32_t pending;  /* pushes under way */
+    uint32_t stored;   /* a bit for each enum part that is durable */
     enum err err;      /* the first that failed */
 };
+
+/* What is stored, as push_task.item. */
+enum part { PART_LETTER, PART_CALLBACK };
 
 static const struct topic *topic_of_parcel(const struct parcel *parcel)
 {
@@ -94,9 +98,8 @@ static void append_report(struct buf *to,
     }
     json_text_append_number(to, "attempts",
                             parcel->base.attempts + (delivered ? 1U : 0U));
-    if (outcome->err != ERR_OK || outcome->status != 0) {
-        const char *class = deliverer_class(outcome->err, outcome->status);
-        json_text_append_text(to, "class", str_from(class));
+    if (outcome->class != NULL) {
+        json_text_append_text(to, "class", str_from(outcome->class));
         json_text_append_number(to, "status", (uint64_t)outcome->status);
     }
     if (outcome->detail != NULL) {
@@ -181,19 +184,32 @@ void deliverer_settle(struct parcel *parcel,
 
 /* --- storing -------------------------------------------------------------- */
 
+/* Tell whether a body that was to be stored once more is no more. */
+static bool is_lost(enum err err)
+{
+    return err == ERR_NOT_FOUND || err == ERR_CORRUPT;
+}
+
 /* All that was begun has ended. */
 static void ended(struct settlement *settlement)
 {
     struct parcel *parcel = settlement->parcel;
     enum err err = settlement->err;
 
+    settlement->err = ERR_OK;
+    if (parcel != NULL && err != ERR_OK && !is_lost(err)) {
+        deliverer_parcel_stumble(parcel, err);
+        return;
+    }
     destroy(settlement);
     if (parcel == NULL) {
         return;
     }
     parcel->settlement = NULL;
-    if (err != ERR_OK) {
-        deliverer_parcel_stumble(parcel, err);
+    if (is_lost(err)) {
+        store_blob_damaged(parcel->delivery->topic->store,
+                           parcel->base.sequence, err);
+        deliverer_parcel_lose(parcel, "its body is damaged on disk");
     } else {
         deliverer_parcel_done(parcel);
     }
@@ -203,7 +219,9 @@ static void push_ended(struct push_task *task)
 {
     struct settlement *settlement = task->context;
 
-    if (task->err != ERR_OK && settlement->err == ERR_OK) {
+    if (task->err == ERR_OK) {
+        settlement->stored |= 1U << task->item;
+    } else if (settlement->err == ERR_OK) {
         settlement->err = task->err;
     }
     push_task_release(task);
@@ -214,15 +232,19 @@ static void push_ended(struct push_task *task)
     }
 }
 
-static void begin(struct settlement *settlement, const struct push *push)
+static void
+begin(struct settlement *settlement, enum part part, const struct push *push)
 {
+    const struct parcel *parcel = settlement->parcel;
     struct push_task *task = NULL;
     enum err err = push_task_acquire(&settlement->deliverer->pushes, &task);
 
     if (err == ERR_OK) {
         task->ended = push_ended;
         task->context = settlement;
-        err = push_task_start(task, push);
+        task->item = part;
+        err = push_task_start_copy(task, push, topic_of_parcel(parcel)->store,
+                                   parcel->base.sequence);
         if (err == ERR_OK) {
             settlement->pending++;
             return;
@@ -288,7 +310,7 @@ static void store_letter(struct settlement *settlement,
     if (dead.failed) {
         settlement->err = ERR_NOMEM;
     } else {
-        begin(settlement, &push);
+        begin(settlement, PART_LETTER, &push);
     }
     buf_fini(&dead);
 }
@@ -319,9 +341,15 @@ static void store_callback(struct settlement *settlement,
     if (body.failed) {
         settlement->err = ERR_NOMEM;
     } else {
-        begin(settlement, &push);
+        begin(settlement, PART_CALLBACK, &push);
     }
     buf_fini(&body);
+}
+
+/* Tell whether a part is still to be stored. */
+static bool wants(const struct settlement *settlement, enum part part)
+{
+    return (settlement->stored & 1U << part) == 0;
 }
 
 void deliverer_settle_store(struct parcel *parcel, const struct record *record)
@@ -340,10 +368,12 @@ void deliverer_settle_store(struct parcel *parcel, const struct record *record)
     if (options != NULL) {
         url = delivered ? options->callback : options->failure_callback;
     }
-    if (settlement->err == ERR_OK && !delivered && !parcel->drops) {
+    if (settlement->err == ERR_OK && !delivered && !parcel->drops &&
+        wants(settlement, PART_LETTER)) {
         store_letter(settlement, record, &id);
     }
-    if (settlement->err == ERR_OK && url.size > 0) {
+    if (settlement->err == ERR_OK && url.size > 0 &&
+        wants(settlement, PART_CALLBACK)) {
         store_callback(settlement, url, &id);
     }
     buf_fini(&id);

@@ -2,7 +2,7 @@
  * its dead letter, and what its callback is told. Private to deliverer*.c.
  *
  *     deliverer_settle -> (read once more) -> deliverer_settle_store
- *                      -> durable: done | failed: again later
+ *                      -> durable: done | failed: that once more, later
  *
  * The parcel holds its lane until all is durable, so that neither is lost. A
  * crash in between repeats the attempt, or the letter: at least once.
@@ -22,8 +22,8 @@
 /* How the delivery of a message ended. */
 struct settle_outcome {
     enum retry_reason reason; /* RETRY_REASON_NONE: it was delivered */
-    enum err err;             /* of the last attempt; ERR_OK: it was answered */
-    int status;               /* 0: no answer came */
+    const char *class;        /* of the last attempt; NULL: there was none */
+    int status;               /* of its answer; 0: none came */
     const char *detail;       /* for people; NULL */
     const struct http_head *head; /* of the answer; NULL: none */
     struct str body;              /* the kept part of it */

@@ -59,6 +59,7 @@ enum err push_task_acquire(struct push_pool *pool, struct push_task **out)
     task->batch = NULL;
     task->json = false;
     task->record = NULL;
+    task->blob = NULL;
     task->given = false;
     task->duplicate = false;
     task->detail = NULL;
@@ -99,6 +100,20 @@ static void note_outcome(struct push_task *task, enum err err)
     task->durability = task->op.store.durability;
 }
 
+/* It has ended, and is at home. */
+static void push_end(struct push_task *task)
+{
+    struct store_blob *blob = task->blob;
+
+    task->blob = NULL;
+    if (blob != NULL && task->given) {
+        store_blob_keep(blob);
+    } else {
+        store_blob_drop(blob);
+    }
+    task->ended(task);
+}
+
 static void stored_here(struct store_op *op, enum err err)
 {
     struct push_task *task = CONTAINER_OF(op, struct push_task, op.store);
@@ -107,7 +122,7 @@ static void stored_here(struct store_op *op, enum err err)
         shard_topic_unused(task->pool->shard, push_task_topic(task));
     }
     note_outcome(task, err);
-    task->ended(task);
+    push_end(task);
 }
 
 static void stored_there(struct store_op *op, enum err err)
@@ -183,9 +198,7 @@ static void carried(struct shard_call *call, struct shard *there)
 
 static void carried_back(struct shard_call *call)
 {
-    struct push_task *task = CONTAINER_OF(call, struct push_task, call);
-
-    task->ended(task);
+    push_end(CONTAINER_OF(call, struct push_task, call));
 }
 
 enum err push_task_record(struct push_task *task, const struct push *push)
@@ -257,6 +270,44 @@ enum err push_task_start(struct push_task *task, const struct push *push)
         shard_topic_unused(home, push->topic);
     }
     return err;
+}
+
+/* The body is there once more: store its message. */
+static void copied(struct store_blob *blob)
+{
+    struct push_task *task = blob->user;
+
+    task->err = blob->err;
+    if (task->err == ERR_OK) {
+        record_set_blob(task->record, &blob->message, task->pushed_at_ms);
+        task->err = push_task_start_record(task);
+    }
+    if (task->err != ERR_OK) {
+        push_end(task);
+    }
+}
+
+enum err push_task_start_copy(struct push_task *task,
+                              const struct push *push,
+                              struct store_topic *from,
+                              uint64_t sequence)
+{
+    const struct message *message = &push->message;
+
+    if (message->blob.size == 0) {
+        return push_task_start(task, push);
+    }
+    enum err err = push_task_record(task, push);
+    if (err == ERR_OK) {
+        err = store_blob_share(from, sequence, &message->blob, &task->blob);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    task->pushed_at_ms = message->pushed_at_ms;
+    task->blob->user = task;
+    task->blob->ended = copied;
+    return ERR_OK;
 }
 
 /* --- the outcome ---------------------------------------------------------- */

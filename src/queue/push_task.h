@@ -63,6 +63,8 @@ struct push_task {
     struct shard_call call;
     void *record; /* owned; when carried to another shard, or begun early */
     size_t record_size;
+    struct store_blob *blob; /* owned: the body, once more; NULL: none */
+    uint64_t pushed_at_ms;   /* of a message whose body that is */
 };
 
 /* Make an empty pool. */
@@ -90,6 +92,16 @@ void push_task_release(struct push_task *task);
  *         come */
 MUST_CHECK enum err push_task_start(struct push_task *task,
                                     const struct push *push);
+
+/* The same for a push that has the message `sequence` of `from`, a topic of the
+ * pool's shard: a body that lies in a file is stored once more.
+ * Borrows: from, until ended()
+ * Errors:  also those of store_blob_share(). task->err also: ERR_NOT_FOUND,
+ *          ERR_CORRUPT  the file is missing, or of another size */
+MUST_CHECK enum err push_task_start_copy(struct push_task *task,
+                                         const struct push *push,
+                                         struct store_topic *from,
+                                         uint64_t sequence);
 
 /* Encode a push whose body is yet to come, for push_task_start_record().
  * Errors: ERR_TOO_LARGE, ERR_NOMEM */
