@@ -25,6 +25,7 @@
 #include "queue/deliverer_batch.h"
 #include "queue/deliverer_delivery.h"
 #include "queue/deliverer_limit.h"
+#include "queue/deliverer_pause.h"
 #include "queue/deliverer_reader.h"
 #include "queue/deliverer_settle.h"
 #include "sys/file.h"
@@ -468,10 +469,35 @@ static struct retry_decision decide(const struct parcel *parcel,
 
     if (can_settle(parcel)) {
         retry_rules_of(parcel->delivery->settings, &said, &rules);
+        rules.gone_pauses =
+            parcel->delivery->topic->parent != NULL &&
+            parcel->delivery->settings->kind == SETTINGS_KIND_PUSH;
     }
     return retry_decide(&deliverer->policy, &rules, &outcome,
                         parcel->base.attempts, io_wall_ms(io_of(parcel)),
                         &deliverer->random);
+}
+
+/* The target of a subscription is gone: send it nothing until an operator says
+ * so. */
+static void pause_all(struct parcel *parcel, const struct ending *ending)
+{
+    struct topic *subscription = parcel->delivery->topic;
+
+    if (!subscription->settings.paused) {
+        enum err err = deliverer_pause(subscription);
+        if (err != ERR_OK) {
+            deliverer_parcel_stumble(parcel, err);
+            return;
+        }
+        DIAG_WARN("subscription_paused",
+                  "topic=%s seq=%" PRIu64 " status=%d target=%s",
+                  topic_name(parcel), parcel->base.sequence, ending->status,
+                  target_name(parcel));
+    }
+    parcel->doing = PARCEL_RESTING;
+    deliverer_parcel_rest(parcel);
+    topic_changed(subscription);
 }
 
 static void failed(struct parcel *parcel, const struct ending *ending)
@@ -492,6 +518,8 @@ static void failed(struct parcel *parcel, const struct ending *ending)
         bury(parcel, ending, decision.reason);
         break;
     case RETRY_PAUSE:
+        pause_all(parcel, ending);
+        break;
     case RETRY_AGAIN:
         say_blocked(parcel, ending);
         delay(parcel, decision.delay_ms);
