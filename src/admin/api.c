@@ -23,6 +23,7 @@ struct route {
 };
 
 #define TOPIC "/opq/topics/{}"
+#define SUBSCRIPTION TOPIC "/subscriptions/{}"
 #define SCHEDULE "/opq/schedules/{}"
 
 static const struct route routes[] = {
@@ -39,6 +40,17 @@ static const struct route routes[] = {
     {TOPIC "/purge", HTTP_METHOD_POST, false, api_topic_purge, NULL},
     {TOPIC "/messages", HTTP_METHOD_GET, false, api_messages_list, NULL},
     {TOPIC "/messages/{}", HTTP_METHOD_GET, false, api_messages_one, NULL},
+    {TOPIC "/subscriptions", HTTP_METHOD_GET, false, api_subscriptions_list,
+     NULL},
+    {SUBSCRIPTION, HTTP_METHOD_GET, false, api_subscriptions_get, NULL},
+    {SUBSCRIPTION, HTTP_METHOD_PUT, false, api_subscriptions_put, NULL},
+    {SUBSCRIPTION, HTTP_METHOD_DELETE, false, api_subscriptions_delete, NULL},
+    {SUBSCRIPTION "/pause", HTTP_METHOD_POST, false, api_subscriptions_pause,
+     "yes"},
+    {SUBSCRIPTION "/resume", HTTP_METHOD_POST, false, api_subscriptions_pause,
+     "no"},
+    {SUBSCRIPTION "/replay", HTTP_METHOD_POST, false, api_subscriptions_replay,
+     NULL},
     {"/opq/schedules", HTTP_METHOD_GET, false, api_schedules_list, NULL},
     {SCHEDULE, HTTP_METHOD_GET, false, api_schedules_get, NULL},
     {SCHEDULE, HTTP_METHOD_PUT, false, api_schedules_put, NULL},

@@ -200,6 +200,18 @@ void api_topic_purge(const struct api_request *request);
 void api_messages_list(const struct api_request *request);
 /* GET /opq/topics/{}/messages/{}. */
 void api_messages_one(const struct api_request *request);
+/* GET /opq/topics/{}/subscriptions. */
+void api_subscriptions_list(const struct api_request *request);
+/* GET /opq/topics/{}/subscriptions/{}. */
+void api_subscriptions_get(const struct api_request *request);
+/* PUT /opq/topics/{}/subscriptions/{}. */
+void api_subscriptions_put(const struct api_request *request);
+/* DELETE /opq/topics/{}/subscriptions/{}. */
+void api_subscriptions_delete(const struct api_request *request);
+/* POST /opq/topics/{}/subscriptions/{}/pause and resume. */
+void api_subscriptions_pause(const struct api_request *request);
+/* POST /opq/topics/{}/subscriptions/{}/replay. */
+void api_subscriptions_replay(const struct api_request *request);
 /* GET /opq/schedules. */
 void api_schedules_list(const struct api_request *request);
 /* GET /opq/schedules/{}. */

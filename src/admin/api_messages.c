@@ -157,6 +157,20 @@ one_absent(struct messages_call *task, const char *state, const char *because)
     messages_end(task);
 }
 
+/* Append where a message stands: its own delivery, or those of its topic's
+ * subscriptions; mirrors get both. */
+static void one_standing(const struct topic *topic,
+                         const struct record *record,
+                         struct buf *to)
+{
+    if (record->message.url.size > 0 || list_empty(&topic->subscriptions)) {
+        api_render_state(topic, record->sequence, to);
+    } else {
+        api_render_shared(topic, record->sequence, to);
+    }
+    api_render_states(topic, record->sequence, to);
+}
+
 static void one_read(struct messages_call *task)
 {
     const struct store_topic *stored = task->reading.reader->topic;
@@ -182,7 +196,7 @@ static void one_read(struct messages_call *task)
         buf_append_byte(to, '{');
         api_render_message(topic_of(stored), &record, to);
         buf_append_byte(to, ',');
-        api_render_state(topic_of(stored), task->from, to);
+        one_standing(topic_of(stored), &record, to);
         buf_append_c(to, "}\n");
         messages_end(task);
     }

@@ -4,11 +4,14 @@
  */
 #include "admin/api_render.h"
 
+#include "base/check.h"
 #include "base/json_text.h"
 #include "base/wall_time.h"
 #include "store/store_show.h"
 
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* --- messages ------------------------------------------------------------- */
 
@@ -127,6 +130,22 @@ void api_render_because(const struct delivery_view *view, struct buf *to)
     }
 }
 
+/* The same of a topic or subscription whose delivery it is. */
+static void explain(const struct topic *topic,
+                    const struct delivery_view *view,
+                    struct buf *to)
+{
+    if (topic->parent == NULL || view->state != DELIVERY_PAUSED) {
+        api_render_because(view, to);
+        return;
+    }
+    buf_append_c(to, "waits, since the subscription is paused");
+    if (view->attempts > 0) {
+        buf_append_c(to, ": ");
+        append_failure(view, to);
+    }
+}
+
 /* Append the fields of a delivery: until, attempts, endpoint, last_error. */
 static void append_view(const struct delivery_view *view, struct buf *to)
 {
@@ -200,6 +219,22 @@ static void append_what_is_before(const struct topic *topic,
     api_render_because(&view, to);
 }
 
+static bool is_pull(const struct topic *topic)
+{
+    return topic->parent != NULL && topic->settings.kind == SETTINGS_KIND_PULL;
+}
+
+static const char *why_delivered(const struct topic *topic)
+{
+    if (is_pull(topic)) {
+        return "a client acknowledged it, or the cursor was moved past it";
+    }
+    return topic->parent != NULL
+               ? "its target accepted it, it is not for this subscription, or "
+                 "the cursor was moved past it"
+               : "its target accepted it, or the cursor was moved past it";
+}
+
 void api_render_state(const struct topic *topic,
                       uint64_t sequence,
                       struct buf *to)
@@ -208,13 +243,18 @@ void api_render_state(const struct topic *topic,
     struct buf words = {0};
 
     if (is_delivered(&topic->store->cursor, sequence)) {
-        buf_append_c(to, "\"state\":\"delivered\",\"because\":\"its target "
-                         "accepted it, or the cursor was moved past it\"");
+        buf_append_format(to, "\"state\":\"delivered\",\"because\":\"%s\"",
+                          why_delivered(topic));
+        return;
+    }
+    if (is_pull(topic)) {
+        buf_append_c(to, "\"state\":\"waiting\",\"because\":\"waits for a "
+                         "client to read and acknowledge it\"");
         return;
     }
     deliverer_explain(topic, sequence, &view);
     buf_append_format(to, "\"state\":\"%s\"", head_state(&view));
-    api_render_because(&view, &words);
+    explain(topic, &view, &words);
     if (is_behind(&view)) {
         append_what_is_before(topic, view.behind, &words);
     }
@@ -223,6 +263,72 @@ void api_render_state(const struct topic *topic,
         json_text_append_number(to, "behind", view.behind);
     }
     append_view(&view, to);
+}
+
+/* --- subscriptions -------------------------------------------------------- */
+
+static int compare_names(const void *left, const void *right)
+{
+    const struct topic *const *one = left;
+    const struct topic *const *other = right;
+
+    return strcmp((*one)->store->name, (*other)->store->name);
+}
+
+uint32_t api_render_sorted(const struct topic *topic,
+                           const struct topic *out_row[STORE_VIEWS_MAX])
+{
+    const struct list *all = &topic->subscriptions;
+    uint32_t count = 0;
+
+    for (const struct list *link = all->next; link != all; link = link->next) {
+        CHECK(count < STORE_VIEWS_MAX);
+        out_row[count] = CONTAINER_OF(link, struct topic, link);
+        count++;
+    }
+    if (count > 0) {
+        qsort(out_row, count, sizeof(out_row[0]), compare_names);
+    }
+    return count;
+}
+
+void api_render_states(const struct topic *topic,
+                       uint64_t sequence,
+                       struct buf *to)
+{
+    const struct topic *row[STORE_VIEWS_MAX];
+    uint32_t count = api_render_sorted(topic, row);
+
+    if (count == 0) {
+        return;
+    }
+    buf_append_c(to, ",\"subscriptions\":[");
+    for (uint32_t index = 0; index < count; index++) {
+        buf_append_format(to, "%s{\"name\":\"%s\",", index > 0 ? "," : "",
+                          row[index]->store->name);
+        api_render_state(row[index], sequence, to);
+        buf_append_byte(to, '}');
+    }
+    buf_append_byte(to, ']');
+}
+
+void api_render_shared(const struct topic *topic,
+                       uint64_t sequence,
+                       struct buf *to)
+{
+    const struct list *all = &topic->subscriptions;
+    uint32_t count = 0;
+    uint32_t done = 0;
+
+    for (const struct list *link = all->next; link != all; link = link->next) {
+        const struct topic *one = CONTAINER_OF(link, struct topic, link);
+        count++;
+        done += is_delivered(&one->store->cursor, sequence) ? 1 : 0;
+    }
+    buf_append_format(to,
+                      "\"state\":\"%s\",\"because\":\"it is for the topic's "
+                      "subscriptions: %u of %u are done with it\"",
+                      done == count ? "delivered" : "waiting", done, count);
 }
 
 /* --- topics --------------------------------------------------------------- */
@@ -255,6 +361,24 @@ static const char *state_name(enum delivery_state state)
     return names[state];
 }
 
+/* The same of a subscription that clients pull. */
+static void append_pull(const struct topic *topic, struct buf *to)
+{
+    const struct store_cursor *cursor = &topic->store->cursor;
+
+    json_text_append_text(to, "state",
+                          topic->settings.paused ? STR("paused") : STR("pull"));
+    if (api_render_lag(topic->store) == 0) {
+        buf_append_c(to, ",\"because\":\"everything is acknowledged\"");
+    } else {
+        buf_append_format(to,
+                          ",\"because\":\"message %llu waits for a client to "
+                          "read and acknowledge it\"",
+                          (unsigned long long)cursor->next);
+    }
+    buf_append_c(to, ",\"in_flight\":0,\"attempts\":0");
+}
+
 /* Append `state`, `because` and what goes with them. */
 static void append_delivery(const struct topic *topic, struct buf *to)
 {
@@ -267,20 +391,54 @@ static void append_delivery(const struct topic *topic, struct buf *to)
                          "\"attempts\":0");
         return;
     }
+    if (is_pull(topic)) {
+        append_pull(topic, to);
+        return;
+    }
     deliverer_view(topic, &view);
     json_text_append_text(to, "state", str_from(state_name(view.state)));
     if (api_render_lag(topic->store) == 0 && view.state != DELIVERY_SENDING) {
-        buf_append_c(&words, view.state == DELIVERY_PAUSED
-                                 ? "the topic is paused; nothing waits"
-                                 : "everything is delivered");
+        bool paused = view.state == DELIVERY_PAUSED;
+        buf_append_c(&words, !paused ? "everything is delivered"
+                             : topic->parent != NULL
+                                 ? "the subscription is paused; nothing waits"
+                                 : "the topic is paused; nothing waits");
     } else {
         buf_append_format(&words, "message %llu ",
                           (unsigned long long)view.sequence);
-        api_render_because(&view, &words);
+        explain(topic, &view, &words);
     }
     append_because(to, &words);
     json_text_append_number(to, "in_flight", view.in_flight);
     append_view(&view, to);
+}
+
+/* Append `paused` and what was counted. */
+static void append_counts(const struct topic *topic, struct buf *to)
+{
+    const struct topic_stats *stats = &topic->stats;
+
+    buf_append_c(to, ",\"paused\":");
+    buf_append_c(to, topic->settings.paused ? "true" : "false");
+    buf_append_c(to, ",\"since_start\":{\"delivered\":");
+    buf_append_u64(to, stats->delivered);
+    json_text_append_number(to, "attempts", stats->attempts);
+    json_text_append_number(to, "failed", stats->attempts_failed);
+    buf_append_byte(to, '}');
+}
+
+/* Append the names of a topic's subscriptions. */
+static void append_names(const struct topic *topic, struct buf *to)
+{
+    const struct topic *row[STORE_VIEWS_MAX];
+    uint32_t count = api_render_sorted(topic, row);
+
+    buf_append_c(to, ",\"subscriptions\":[");
+    for (uint32_t index = 0; index < count; index++) {
+        buf_append_format(to, "%s\"%s\"", index > 0 ? "," : "",
+                          row[index]->store->name);
+    }
+    buf_append_byte(to, ']');
 }
 
 void api_render_topic(const struct topic *topic,
@@ -288,7 +446,6 @@ void api_render_topic(const struct topic *topic,
                       struct buf *to)
 {
     const struct store_topic *stored = topic->store;
-    const struct topic_stats *stats = &topic->stats;
 
     buf_append_format(to, "{\"name\":\"%s\"", stored->name);
     json_text_append_number(to, "oldest", stored->bounds.oldest);
@@ -302,13 +459,26 @@ void api_render_topic(const struct topic *topic,
         buf_append_c(to, ",\"oldest_undelivered_age_ms\":null");
     }
     append_delivery(topic, to);
-    buf_append_c(to, ",\"paused\":");
-    buf_append_c(to, topic->settings.paused ? "true" : "false");
-    buf_append_c(to, ",\"since_start\":{\"delivered\":");
-    buf_append_u64(to, stats->delivered);
-    json_text_append_number(to, "attempts", stats->attempts);
-    json_text_append_number(to, "failed", stats->attempts_failed);
-    buf_append_c(to, "},\"settings\":");
+    append_counts(topic, to);
+    append_names(topic, to);
+    buf_append_c(to, ",\"settings\":");
     settings_json(&topic->settings, SETTINGS_TOPIC, to);
+    buf_append_byte(to, '}');
+}
+
+void api_render_subscription(const struct topic *subscription, struct buf *to)
+{
+    const struct store_topic *stored = subscription->store;
+
+    buf_append_format(to, "{\"name\":\"%s\",\"topic\":\"%s\"", stored->name,
+                      stored->parent->name);
+    json_text_append_number(to, "oldest", stored->bounds.oldest);
+    json_text_append_number(to, "end", stored->bounds.end);
+    json_text_append_number(to, "delivered", stored->cursor.next);
+    json_text_append_number(to, "lag", api_render_lag(stored));
+    append_delivery(subscription, to);
+    append_counts(subscription, to);
+    buf_append_c(to, ",\"settings\":");
+    settings_json(&subscription->settings, SETTINGS_SUBSCRIPTION, to);
     buf_append_byte(to, '}');
 }

@@ -27,6 +27,13 @@ void api_render_topic(const struct topic *topic,
                       uint64_t age_ms,
                       struct buf *to);
 
+/* Append a subscription as a JSON object. */
+void api_render_subscription(const struct topic *subscription, struct buf *to);
+
+/* Give a topic's subscriptions by name; how many. */
+uint32_t api_render_sorted(const struct topic *topic,
+                           const struct topic *out_row[STORE_VIEWS_MAX]);
+
 /* Append the members of a message, without braces. Its id is that of its topic
  * and sequence, unless it was given one when it was first stored. */
 void api_render_message(const struct topic *topic,
@@ -38,6 +45,18 @@ void api_render_message(const struct topic *topic,
 void api_render_state(const struct topic *topic,
                       uint64_t sequence,
                       struct buf *to);
+
+/* Append ,"subscriptions":[...] with where a message of `topic` stands in each,
+ * if there are any. The message is stored. */
+void api_render_states(const struct topic *topic,
+                       uint64_t sequence,
+                       struct buf *to);
+
+/* Append `state` and `because` of a message that is for the subscriptions of
+ * `topic`, without braces. The message is stored. */
+void api_render_shared(const struct topic *topic,
+                       uint64_t sequence,
+                       struct buf *to);
 
 /* What a delivery is doing as a phrase that goes on after "message 7 ". */
 void api_render_because(const struct delivery_view *view, struct buf *to);

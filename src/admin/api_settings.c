@@ -18,13 +18,31 @@ enum {
 /* What is being read. */
 struct reading {
     enum settings_scope scope;
-    struct settings_change *change; /* borrowed, both */
+    struct settings_change *change; /* borrowed, as all below */
     struct buf *detail;
+    struct api_settings_extra *extra; /* NULL: none */
 };
+
+static enum err note_extra(const struct reading *reading, struct str value)
+{
+    struct api_settings_extra *extra = reading->extra;
+
+    if (extra->given) {
+        buf_append_format(reading->detail, "%s is given twice", extra->name);
+        return ERR_INVALID;
+    }
+    extra->given = true;
+    buf_append_str(&extra->value, str_trim(value));
+    return buf_err(&extra->value);
+}
 
 static enum err
 note(const struct reading *reading, struct str name, struct str value)
 {
+    if (reading->extra != NULL &&
+        str_equal(name, str_from(reading->extra->name))) {
+        return note_extra(reading, value);
+    }
     return settings_change_set(reading->change, reading->scope, name, value,
                                reading->detail);
 }
@@ -136,7 +154,16 @@ enum err api_settings_read(const struct http_exchange *exchange,
                            struct settings_change *change,
                            struct buf *detail)
 {
-    const struct reading reading = {scope, change, detail};
+    return api_settings_read_with(exchange, scope, change, NULL, detail);
+}
+
+enum err api_settings_read_with(const struct http_exchange *exchange,
+                                enum settings_scope scope,
+                                struct settings_change *change,
+                                struct api_settings_extra *extra,
+                                struct buf *detail)
+{
+    const struct reading reading = {scope, change, detail, extra};
 
     if (exchange->body.size > API_SETTINGS_SIZE_MAX) {
         buf_append_c(detail, "the body is too large for settings");

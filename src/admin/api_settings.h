@@ -12,6 +12,15 @@
 #include "http/server.h"
 #include "queue/settings.h"
 
+#include <stdbool.h>
+
+/* A value that may come among the settings, and is none. */
+struct api_settings_extra {
+    const char *name; /* borrowed */
+    bool given;
+    struct buf value; /* owned: blanks around it are dropped */
+};
+
 /* Note all settings of a request in `change` (initialised): headers such as
  * Opq-Retain-Age, parameters of the query, members of a JSON object.
  *
@@ -23,5 +32,13 @@ MUST_CHECK enum err api_settings_read(const struct http_exchange *exchange,
                                       enum settings_scope scope,
                                       struct settings_change *change,
                                       struct buf *detail);
+
+/* The same with one value besides; `extra->value` is empty before, and freed by
+ * the caller. Errors: as api_settings_read() */
+MUST_CHECK enum err api_settings_read_with(const struct http_exchange *exchange,
+                                           enum settings_scope scope,
+                                           struct settings_change *change,
+                                           struct api_settings_extra *extra,
+                                           struct buf *detail);
 
 #endif

@@ -174,6 +174,22 @@ enum err shard_subscription(struct shard *shard,
     return ERR_OK;
 }
 
+void shard_subscription_unused(struct shard *shard,
+                               struct topic *topic,
+                               struct str name)
+{
+    struct store_topic *view = NULL;
+
+    if (store_view_open(topic->store, name, false, &view) != ERR_OK ||
+        !store_topic_unused(view)) {
+        return;
+    }
+    if (topic_of(view) != NULL) {
+        detach(shard, topic_of(view));
+    }
+    store_topic_unmake(view);
+}
+
 void shard_subscription_changed(struct shard *shard, struct topic *subscription)
 {
     if (topic_is_delivered(subscription) == (subscription->delivery != NULL)) {

@@ -106,6 +106,12 @@ MUST_CHECK enum err shard_subscription(struct shard *shard,
 void shard_subscription_changed(struct shard *shard,
                                 struct topic *subscription);
 
+/* What a subscription may have been made for failed: when nothing of it is
+ * stored nor under way, it is gone again. */
+void shard_subscription_unused(struct shard *shard,
+                               struct topic *topic,
+                               struct str name);
+
 /* Delete a subscription; it is gone at once, and durably when `op` is done.
  * When `op` fails, shard_subscription() finds it again. Borrows: op. */
 void shard_subscription_delete(struct shard *shard,
