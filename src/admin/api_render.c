@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/json_text.h"
 #include "base/wall_time.h"
+#include "queue/rate.h"
 #include "store/store_show.h"
 
 #include <stddef.h>
@@ -68,6 +69,22 @@ static void append_until(const struct delivery_view *view,
     }
 }
 
+/* "waits for its turn at http://127.0.0.1:9000: 4 in flight of 4" */
+static void append_turn(const struct delivery_view *view, struct buf *to)
+{
+    buf_append_c(to, "waits for its turn at ");
+    append_endpoint(view, to);
+    if (view->endpoint_in_flight_max > 0) {
+        buf_append_format(to, ": %u in flight of %u",
+                          (unsigned)view->endpoint_in_flight,
+                          (unsigned)view->endpoint_in_flight_max);
+    }
+    if (view->limit.count > 0) {
+        buf_append_c(to, ", which is released at ");
+        rate_write(&view->limit, to);
+    }
+}
+
 static void append_doing(const struct delivery_view *view, struct buf *to)
 {
     switch (view->state) {
@@ -78,8 +95,7 @@ static void append_doing(const struct delivery_view *view, struct buf *to)
         buf_append_c(to, "is about to be sent");
         break;
     case DELIVERY_WAITING:
-        buf_append_c(to, "waits for its turn at ");
-        append_endpoint(view, to);
+        append_turn(view, to);
         break;
     case DELIVERY_SENDING:
         buf_append_c(to, "is being sent to ");
@@ -93,6 +109,12 @@ static void append_doing(const struct delivery_view *view, struct buf *to)
         buf_append_c(to, "waits, since ");
         append_endpoint(view, to);
         buf_append_c(to, " asked for a pause");
+        append_until(view, " until ", to);
+        break;
+    case DELIVERY_OPEN:
+        buf_append_c(to, "waits, since the breaker of ");
+        append_endpoint(view, to);
+        buf_append_c(to, " is open");
         append_until(view, " until ", to);
         break;
     case DELIVERY_QUEUED:
@@ -356,6 +378,7 @@ static const char *state_name(enum delivery_state state)
         [DELIVERY_PAUSED] = "paused",   [DELIVERY_STOPPED] = "stopped",
         [DELIVERY_QUEUED] = "waiting",  [DELIVERY_UNSEEN] = "waiting",
         [DELIVERY_LIMITED] = "limited", [DELIVERY_SETTLING] = "settling",
+        [DELIVERY_OPEN] = "open",
     };
 
     return names[state];

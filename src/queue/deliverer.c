@@ -145,6 +145,7 @@ enum err deliverer_create(const struct deliverer_options *options,
         .max_ms = options->retry_max_ms,
         .after_max_ms = options->retry_after_max_ms,
     };
+    list_init(&deliverer->targets.unused);
     list_init(&deliverer->deliveries);
     list_init(&deliverer->ready);
     list_init(&deliverer->starved);

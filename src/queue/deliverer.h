@@ -28,6 +28,8 @@
 #include "base/err.h"
 #include "base/histogram.h"
 #include "http/client.h"
+#include "http/url.h"
+#include "queue/endpoint.h"
 #include "queue/topic.h"
 #include "sys/io.h"
 
@@ -74,6 +76,7 @@ enum delivery_state {
     DELIVERY_SENDING,  /* in flight */
     DELIVERY_BACKOFF,  /* after a failure, until `until_ms` */
     DELIVERY_HELD,     /* the endpoint asked for a pause, until `until_ms` */
+    DELIVERY_OPEN,     /* the endpoint's breaker is, until `until_ms` */
     DELIVERY_PAUSED,   /* by an operator */
     DELIVERY_STOPPED,  /* the server is draining */
     DELIVERY_QUEUED,   /* behind `behind` in its lane, */
@@ -94,6 +97,29 @@ struct delivery_view {
     int last_status;        /* 0: none came */
     char last_detail[128];  /* for people; terminated */
     char endpoint[300];     /* "http://127.0.0.1:9000"; terminated; empty */
+    uint32_t endpoint_in_flight;     /* these of DELIVERY_WAITING */
+    uint32_t endpoint_in_flight_max; /* as the endpoint is now */
+    struct settings_rate limit;      /* by an operator; count 0: none */
+};
+
+/* An endpoint as a deliverer sees it, for people. */
+struct target_view {
+    const char *name; /* "http://127.0.0.1:9000"; borrowed during the visit */
+    struct endpoint_view endpoint;
+    const struct latency *latency; /* borrowed likewise */
+    uint64_t until_ms; /* wall clock; 0: its state has no end, or none known */
+    uint64_t backlog;  /* messages for it, see deliverer_each_target() */
+    uint64_t topics;   /* whose newest known message goes there, with any that
+                          are not done */
+    struct settings_rate released; /* as an operator said; count 0: not */
+    uint64_t eta_ms;               /* of the backlog at that rate, here */
+};
+
+/* What came of a word from an operator. */
+struct target_change {
+    uint64_t woken;   /* messages that would have been tried later */
+    uint64_t backlog; /* as in target_view */
+    uint64_t eta_ms;  /* likewise */
 };
 
 /* Make a deliverer.
@@ -128,6 +154,41 @@ void deliverer_view(const struct topic *topic, struct delivery_view *out_view);
 void deliverer_explain(const struct topic *topic,
                        uint64_t sequence,
                        struct delivery_view *out_view);
+
+/* Show all endpoints that are in use, and those that were and are still known:
+ * what failed stays for some minutes.
+ *
+ * The backlog is those messages that were looked at and go there, and of each
+ * topic that is not paused those behind: as many as there are, since most go
+ * where the last one looked at does.
+ *
+ * Costs a look at each topic and each endpoint. */
+void deliverer_each_target(struct deliverer *deliverer,
+                           void (*visit)(void *context,
+                                         const struct target_view *view),
+                           void *context);
+
+/* Append the name of a URL's endpoint, as targets have it: in lower case, with
+ * its port. */
+void deliverer_target_name(const struct url *url, struct buf *to);
+
+/* Send to an endpoint as if nothing had happened, and at once what waits for
+ * another attempt there.
+ * Errors: ERR_NOT_FOUND  it is not known */
+MUST_CHECK enum err deliverer_target_renew(struct deliverer *deliverer,
+                                           struct str name,
+                                           struct target_change *out_change);
+
+/* The same, but with no more requests than at `rate`, until the backlog is
+ * drained. The rate is this deliverer's share of `released`, which is shown.
+ * With count 0, this only ends such a limit.
+ * Errors: ERR_NOT_FOUND  it is not known */
+MUST_CHECK enum err
+deliverer_target_catch_up(struct deliverer *deliverer,
+                          struct str name,
+                          const struct settings_rate *rate,
+                          const struct settings_rate *released,
+                          struct target_change *out_change);
 
 /* Send nothing new; `drained` is called from the loop when nothing is in
  * flight any more. deliverer_cut() gives up what is. */

@@ -260,6 +260,15 @@ enum err deliverer_delivery_url(struct delivery *delivery,
     return err;
 }
 
+static void last_release(struct delivery *delivery)
+{
+    if (delivery->last != NULL) {
+        delivery->last->last_users--;
+        deliverer_target_release(delivery->last);
+        delivery->last = NULL;
+    }
+}
+
 /* Have a use of the target of a URL; most are that of the message before. */
 static enum err target_use(struct delivery *delivery,
                            const struct url *url,
@@ -273,7 +282,8 @@ static enum err target_use(struct delivery *delivery,
         if (err != ERR_OK) {
             return err;
         }
-        deliverer_target_release(delivery->last);
+        last->last_users++;
+        last_release(delivery);
         delivery->last = last;
     }
     last->users++;
@@ -767,7 +777,7 @@ void deliverer_delivery_destroy(struct delivery *delivery)
     list_remove(&delivery->ready);
     list_remove(&delivery->dirty);
     list_remove(&delivery->link);
-    deliverer_target_release(delivery->last);
+    last_release(delivery);
     deliverer_limit_clear(delivery);
     filter_destroy(delivery->filter);
     free(delivery);

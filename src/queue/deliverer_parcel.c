@@ -97,11 +97,22 @@ struct parcel *deliverer_parcel_take(struct delivery *delivery)
     return parcel;
 }
 
+/* Its back-off begins, or ends. */
+static void count_delay(struct parcel *parcel, bool begins)
+{
+    uint64_t *backing_off = &parcel->delivery->deliverer->stats.backing_off;
+
+    *backing_off = begins ? *backing_off + 1 : *backing_off - 1;
+    if (parcel->target != NULL) {
+        endpoint_rest(&parcel->target->endpoint, begins);
+    }
+}
+
 static void delay_stop(struct parcel *parcel)
 {
     if (io_timer_running(&parcel->timer)) {
         io_timer_stop(io_of(parcel), &parcel->timer);
-        parcel->delivery->deliverer->stats.backing_off--;
+        count_delay(parcel, false);
     }
 }
 
@@ -220,7 +231,7 @@ static void timer_begin(struct parcel *parcel, uint64_t delay_ms)
 {
     parcel->due_ms = io_now_ms(io_of(parcel)) + delay_ms;
     io_timer_start(io_of(parcel), &parcel->timer, delay_ms);
-    parcel->delivery->deliverer->stats.backing_off++;
+    count_delay(parcel, true);
 }
 
 static void settlement_drop(struct parcel *parcel)
@@ -247,7 +258,7 @@ static void delay_expired(struct io_timer *timer)
     struct parcel *parcel = CONTAINER_OF(timer, struct parcel, timer);
     struct delivery *delivery = parcel->delivery;
 
-    delivery->deliverer->stats.backing_off--;
+    count_delay(parcel, false);
     if (parcel->settlement != NULL) {
         list_append(&delivery->granted, &parcel->wants);
     } else {

@@ -15,8 +15,7 @@ enum { BUCKETS_FIRST = 64 }; /* a power of two */
 
 static void time_came(struct io_timer *timer);
 
-/* Write the name of a URL's target. */
-static void write_name(const struct url *url, struct buf *to)
+void deliverer_target_name(const struct url *url, struct buf *to)
 {
     buf_append_c(to, url->secure ? "https://" : "http://");
     buf_append_c(to, url->host_is_ip6 ? "[" : "");
@@ -130,18 +129,35 @@ static enum err find_or_make(struct deliverer *deliverer,
     return ERR_OK;
 }
 
+static void unused_end(struct deliverer_target *target)
+{
+    if (list_linked(&target->unused)) {
+        list_remove(&target->unused);
+        target->deliverer->targets.unused_count--;
+    }
+}
+
+struct deliverer_target *
+deliverer_target_find(const struct deliverer *deliverer, struct str name)
+{
+    return deliverer->targets.bucket_count == 0
+               ? NULL
+               : *place_of(&deliverer->targets, name);
+}
+
 enum err deliverer_target_acquire(struct deliverer *deliverer,
                                   const struct url *url,
                                   struct deliverer_target **out)
 {
     struct buf name = {0};
 
-    write_name(url, &name);
+    deliverer_target_name(url, &name);
     enum err err = buf_err(&name);
     if (err == ERR_OK) {
         err = find_or_make(deliverer, buf_str(&name), out);
     }
     if (err == ERR_OK) {
+        unused_end(*out);
         (*out)->users++;
     }
     buf_fini(&name);
@@ -164,6 +180,8 @@ static void destroy(struct deliverer_target *target)
         place_of(targets, (struct str){target->name, target->name_size});
 
     CHECK(*place == target);
+    CHECK(target->users == 0);
+    unused_end(target);
     *place = target->next;
     targets->count--;
     discard(target);
@@ -175,24 +193,16 @@ static bool is_closed(const struct deliverer_target *target)
     return endpoint_due_ms(&target->endpoint) != ENDPOINT_NEVER;
 }
 
-void deliverer_target_release(struct deliverer_target *target)
-{
-    if (target == NULL) {
-        return;
-    }
-    CHECK(target->users > 0);
-    target->users--;
-    if (target->users == 0 && !is_closed(target)) {
-        destroy(target);
-    }
-}
-
 /* Have the timer run as the endpoint needs it. */
 static void arm(struct deliverer_target *target)
 {
     struct io *io = target->deliverer->options.io;
     uint64_t due_ms = endpoint_due_ms(&target->endpoint);
     uint64_t now_ms = io_now_ms(io);
+
+    if (target->users == 0 && due_ms == ENDPOINT_NEVER) {
+        due_ms = target->unused_ms + DELIVERER_TARGET_UNUSED_MS;
+    }
 
     if (due_ms == ENDPOINT_NEVER) {
         io_timer_stop(io, &target->tick);
@@ -208,12 +218,46 @@ static void time_came(struct io_timer *timer)
     struct deliverer_target *target =
         CONTAINER_OF(timer, struct deliverer_target, tick);
 
-    endpoint_tick(&target->endpoint, io_now_ms(target->deliverer->options.io));
-    if (target->users == 0 && !is_closed(target)) {
+    uint64_t now_ms = io_now_ms(target->deliverer->options.io);
+
+    endpoint_tick(&target->endpoint, now_ms);
+    if (target->users == 0 && !is_closed(target) &&
+        now_ms >= target->unused_ms + DELIVERER_TARGET_UNUSED_MS) {
         destroy(target);
         return;
     }
     arm(target);
+}
+
+/* Nobody uses it: keep it, when there is something to be known of it. */
+static void unused_begin(struct deliverer_target *target)
+{
+    struct deliverer_targets *targets = &target->deliverer->targets;
+
+    if (target->endpoint.failed_ms == 0 && !is_closed(target)) {
+        destroy(target);
+        return;
+    }
+    target->unused_ms = io_now_ms(target->deliverer->options.io);
+    list_append(&targets->unused, &target->unused);
+    targets->unused_count++;
+    arm(target);
+    if (targets->unused_count > DELIVERER_TARGETS_UNUSED_MAX) {
+        destroy(CONTAINER_OF(targets->unused.next, struct deliverer_target,
+                             unused));
+    }
+}
+
+void deliverer_target_release(struct deliverer_target *target)
+{
+    if (target == NULL) {
+        return;
+    }
+    CHECK(target->users > 0);
+    target->users--;
+    if (target->users == 0) {
+        unused_begin(target);
+    }
 }
 
 void deliverer_target_note(struct deliverer_target *target,
@@ -239,8 +283,10 @@ void deliverer_target_hold(struct deliverer_target *target, uint64_t delay_ms)
 }
 
 void deliverer_target_limit(struct deliverer_target *target,
-                            const struct settings_rate *rate)
+                            const struct settings_rate *rate,
+                            const struct settings_rate *released)
 {
+    target->released = *released;
     endpoint_limit(&target->endpoint, rate,
                    io_now_ms(target->deliverer->options.io));
     arm(target);
@@ -267,4 +313,5 @@ void deliverer_target_clear(struct deliverer *deliverer)
     }
     free(targets->buckets);
     *targets = (struct deliverer_targets){0};
+    list_init(&targets->unused);
 }

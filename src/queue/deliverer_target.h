@@ -2,9 +2,12 @@
  * that joins the decisions (endpoint.h) with the connections (http/client.h).
  * Private to deliverer*.c.
  *
- * A target lives while a delivery uses it, and while it is closed until a time
- * (a hold that it asked for, a breaker that is open): else a topic that comes
- * back would forget it. A timer per target looks at the endpoint then.
+ * A target lives while a delivery uses it. One that is closed until a time (a
+ * hold that it asked for, a breaker that is open) stays until then, or a topic
+ * that comes back would not know; and one that ever failed stays for some
+ * minutes, so that an operator can see what was. There is a bound to those:
+ * past it, the one that is unused for the longest time goes. A timer per target
+ * looks after it.
  *
  * Threads: the loop's.
  *
@@ -23,15 +26,23 @@
 
 struct deliverer;
 
+enum {
+    DELIVERER_TARGETS_UNUSED_MAX = 1000,
+    DELIVERER_TARGET_UNUSED_MS = 10 * 60 * 1000,
+};
+
 struct deliverer_target_bucket {
     struct deliverer_target *first; /* owned; NULL: empty */
 };
 
-/* All targets of a deliverer, by name. Zeroed: empty. */
+/* All targets of a deliverer, by name. Zeroed, but for a list that is empty:
+ * there are none. */
 struct deliverer_targets {
     struct deliverer_target_bucket *buckets; /* owned; NULL: none yet */
     uint32_t bucket_count;                   /* a power of two, or 0 */
     uint32_t count;
+    struct list unused; /* the one that is it for the longest time first */
+    uint32_t unused_count;
 };
 
 struct deliverer_target {
@@ -40,10 +51,19 @@ struct deliverer_target {
     struct deliverer *deliverer;   /* borrowed */
     struct endpoint endpoint;
     struct http_endpoint *http; /* one use of it */
-    struct io_timer tick;       /* at endpoint_due_ms() */
+    struct io_timer tick;       /* at endpoint_due_ms(), or when unused */
     uint64_t due_ms;            /* of the timer, while it runs */
     uint32_t users;
-    struct url url; /* of `name`, so without a path */
+    uint32_t last_users; /* of them: deliveries whose newest message goes here;
+                            the others are messages */
+    struct list unused;  /* in targets->unused while there are no users */
+    uint64_t unused_ms;  /* since when */
+    struct settings_rate released; /* what an operator said, for all shards;
+                                      of a limit */
+    uint64_t ahead;  /* scratch of deliverer_each_target(): messages not
+                        looked at, */
+    uint32_t topics; /* and whose they are */
+    struct url url;  /* of `name`, so without a path */
     size_t name_size;
     char name[]; /* "http://127.0.0.1:9000", in lower case; terminated */
 };
@@ -69,9 +89,15 @@ void deliverer_target_note(struct deliverer_target *target,
 /* Send nothing to it for `delay_ms`: it asked for that. */
 void deliverer_target_hold(struct deliverer_target *target, uint64_t delay_ms);
 
-/* Send to it at a rate, by an operator: endpoint_limit(). */
+/* Find the target of a name; NULL: it is not known. */
+struct deliverer_target *
+deliverer_target_find(const struct deliverer *deliverer, struct str name);
+
+/* Send to it at a rate, by an operator: endpoint_limit(). The rate is a share
+ * of `released`, which is only shown. */
 void deliverer_target_limit(struct deliverer_target *target,
-                            const struct settings_rate *rate);
+                            const struct settings_rate *rate,
+                            const struct settings_rate *released);
 
 /* Send to it as if nothing had happened, by an operator: endpoint_reset(). */
 void deliverer_target_reset(struct deliverer_target *target);

@@ -16,6 +16,29 @@ static bool is_held(const struct parcel *parcel)
     return parcel->target != NULL && parcel->target->endpoint.held;
 }
 
+/* Tell whether its endpoint's breaker is open, and longer than what else it
+ * waits for. */
+static bool is_open(const struct parcel *parcel)
+{
+    if (parcel->target == NULL) {
+        return false;
+    }
+    const struct breaker *breaker = &parcel->target->endpoint.breaker;
+    return breaker->state == BREAKER_OPEN &&
+           (parcel->base.state != PARCEL_HELD ||
+            breaker->until_ms > parcel->due_ms);
+}
+
+/* What keeps a parcel that is for its endpoint to send, or `otherwise`. */
+static enum delivery_state closed_or(const struct parcel *parcel,
+                                     enum delivery_state otherwise)
+{
+    if (is_held(parcel)) {
+        return DELIVERY_HELD;
+    }
+    return is_open(parcel) ? DELIVERY_OPEN : otherwise;
+}
+
 /* Of a parcel that no one keeps from going on. */
 static enum delivery_state state_of_parcel(const struct parcel *parcel)
 {
@@ -26,14 +49,14 @@ static enum delivery_state state_of_parcel(const struct parcel *parcel)
         if (parcel->flow_paid) {
             return DELIVERY_LIMITED;
         }
-        return is_held(parcel) ? DELIVERY_HELD : DELIVERY_BACKOFF;
+        return closed_or(parcel, DELIVERY_BACKOFF);
     case PARCEL_READY:
         return DELIVERY_READY;
     default:
         break;
     }
     if (parcel->doing == PARCEL_WAITING) {
-        return is_held(parcel) ? DELIVERY_HELD : DELIVERY_WAITING;
+        return closed_or(parcel, DELIVERY_WAITING);
     }
     return DELIVERY_READY;
 }
@@ -80,10 +103,28 @@ static uint64_t until_of(const struct delivery *delivery,
         parcel->target->endpoint.held_until_ms > until_ms) {
         until_ms = parcel->target->endpoint.held_until_ms;
     }
+    if (state == DELIVERY_OPEN) {
+        until_ms = parcel->target->endpoint.breaker.until_ms;
+    }
     return until_ms;
 }
 
-/* Fill in what is known of the last failure and the target. */
+/* Fill in what is known of the target. */
+static void view_endpoint(const struct deliverer_target *target,
+                          struct delivery_view *view)
+{
+    struct endpoint_view endpoint;
+
+    (void)snprintf(view->endpoint, sizeof(view->endpoint), "%s", target->name);
+    endpoint_view(&target->endpoint, &endpoint);
+    view->endpoint_in_flight = endpoint.in_flight;
+    view->endpoint_in_flight_max = endpoint.in_flight_max;
+    if (endpoint.limit.count > 0) {
+        view->limit = target->released;
+    }
+}
+
+/* The same, and of the last failure. */
 static void view_failure(const struct parcel *parcel,
                          struct delivery_view *view)
 {
@@ -95,8 +136,7 @@ static void view_failure(const struct parcel *parcel,
         memcpy(view->last_detail, failure->detail, sizeof(view->last_detail));
     }
     if (parcel->target != NULL) {
-        (void)snprintf(view->endpoint, sizeof(view->endpoint), "%s",
-                       parcel->target->name);
+        view_endpoint(parcel->target, view);
     }
 }
 

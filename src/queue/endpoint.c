@@ -79,6 +79,7 @@ void endpoint_fini(struct endpoint *endpoint)
 {
     CHECK(endpoint->waiting == 0);
     CHECK(endpoint->in_flight == 0);
+    CHECK(endpoint->resting == 0);
     for (int kind = 0; kind < ENDPOINT_KINDS; kind++) {
         CHECK(!list_linked(&endpoint->turns[kind])); /* nobody waits */
     }
@@ -97,11 +98,21 @@ static uint32_t level_of(uint32_t in_flight)
     return less_of(level, ENDPOINT_LEVELS - 1);
 }
 
+/* How many may be in flight, unless nothing goes at all. */
+static uint32_t in_flight_max_of(const struct endpoint *endpoint)
+{
+    uint32_t few = endpoint->set->endpoint_max / ENDPOINT_FAILING_SHARE;
+    uint32_t window = endpoint->congestion.window;
+
+    if (endpoint->breaker.state == BREAKER_HALF_OPEN) {
+        return 1;
+    }
+    return endpoint->failing ? less_of(window, few > 0 ? few : 1) : window;
+}
+
 /* Tell whether one more may be in flight, as far as it is the endpoint's. */
 static bool has_room(const struct endpoint *endpoint)
 {
-    uint32_t in_flight_max = endpoint->congestion.window;
-
     if (endpoint->held || endpoint->breaker.state == BREAKER_OPEN) {
         return false;
     }
@@ -112,11 +123,7 @@ static bool has_room(const struct endpoint *endpoint)
     if (endpoint->breaker.state == BREAKER_HALF_OPEN) {
         return endpoint->probe == 0;
     }
-    if (endpoint->failing) {
-        uint32_t few = endpoint->set->endpoint_max / ENDPOINT_FAILING_SHARE;
-        in_flight_max = less_of(in_flight_max, few > 0 ? few : 1);
-    }
-    return endpoint->in_flight < in_flight_max;
+    return endpoint->in_flight < in_flight_max_of(endpoint);
 }
 
 static void turn_remove(struct endpoint *endpoint, int kind)
@@ -391,6 +398,12 @@ void endpoint_note(struct endpoint_waiter *waiter,
     update(endpoint);
 }
 
+void endpoint_rest(struct endpoint *endpoint, bool begins)
+{
+    CHECK(begins || endpoint->resting > 0);
+    endpoint->resting = begins ? endpoint->resting + 1 : endpoint->resting - 1;
+}
+
 /* --- closed until a time -------------------------------------------------- */
 
 bool endpoint_hold(struct endpoint *endpoint, uint64_t until_ms)
@@ -461,7 +474,8 @@ uint64_t endpoint_due_ms(const struct endpoint *endpoint)
 static void tick_limit(struct endpoint *endpoint, uint64_t now_ms)
 {
     uint64_t idle_ms = now_ms - endpoint->busy_ms;
-    bool busy = endpoint->waiting > 0 || endpoint->in_flight > 0;
+    bool busy = endpoint->waiting > 0 || endpoint->in_flight > 0 ||
+                endpoint->resting > 0;
 
     CHECK(now_ms >= endpoint->limit_ms);
     rate_level(&endpoint->limit, 2 * ENDPOINT_LIMIT_TICK_MS, now_ms);
@@ -502,8 +516,10 @@ void endpoint_view(const struct endpoint *endpoint,
         .state = states[breaker->state],
         .until_ms = breaker->state == BREAKER_OPEN ? breaker->until_ms : 0,
         .window = endpoint->congestion.window,
+        .in_flight_max = in_flight_max_of(endpoint),
         .in_flight = endpoint->in_flight,
         .waiting = endpoint->waiting,
+        .resting = endpoint->resting,
         .failures = breaker->failures,
         .last_err = endpoint->last_err,
         .last_status = endpoint->last_status,

@@ -109,6 +109,7 @@ struct endpoint {
     struct list lines[ENDPOINT_KINDS]; /* of struct endpoint_waiter */
     uint32_t waiting;                  /* in both lines */
     uint32_t in_flight;
+    uint32_t resting;       /* senders that will be back: the owner's count */
     uint64_t sent;          /* requests that had a slot: numbers them */
     uint64_t probe;         /* of them the one in flight at a breaker that is
                                half open; 0: none */
@@ -158,10 +159,13 @@ enum endpoint_state {
 /* An endpoint's figures, for people. */
 struct endpoint_view {
     enum endpoint_state state;
-    uint64_t until_ms; /* of ENDPOINT_OPEN and ENDPOINT_HELD; else 0 */
-    uint32_t window;   /* requests that may be in flight */
+    uint64_t until_ms;      /* of ENDPOINT_OPEN and ENDPOINT_HELD; else 0 */
+    uint32_t window;        /* requests that may be in flight */
+    uint32_t in_flight_max; /* the same as things are: while it is failing, or
+                               half open, they are fewer */
     uint32_t in_flight;
     uint32_t waiting;  /* senders, each with one message or more */
+    uint32_t resting;  /* the same, in back-off */
     uint32_t failures; /* in a row */
     enum err last_err; /* these three as in struct endpoint */
     int last_status;
@@ -215,6 +219,10 @@ struct endpoint_waiter *endpoint_next(struct endpoint_set *set);
  * went wrong on our side (no memory, no descriptor) is not for noting. */
 void endpoint_note(struct endpoint_waiter *waiter,
                    const struct endpoint_result *result);
+
+/* A sender went away and will be back, or it is back (or gone): a limit lasts
+ * while there are such. */
+void endpoint_rest(struct endpoint *endpoint, bool begins);
 
 /* Let none of its waiters go before a time: the target asked for a pause. A
  * hold is only ever made longer; true when it was. */

@@ -56,6 +56,26 @@ void latency_record(struct latency *latency, uint64_t elapsed_us)
     }
 }
 
+void latency_add(struct latency *latency, const struct latency *other)
+{
+    uint64_t count = (uint64_t)latency->count + other->count;
+
+    if (other->count == 0) {
+        return;
+    }
+    latency->mean_us =
+        (latency->mean_us * latency->count + other->mean_us * other->count) /
+        count;
+    for (uint32_t i = 0; i < LATENCY_BUCKETS; i++) {
+        uint32_t sum = (uint32_t)latency->buckets[i] + other->buckets[i];
+        latency->buckets[i] = (uint16_t)(sum < UINT16_MAX ? sum : UINT16_MAX);
+    }
+    latency->count = 0;
+    for (uint32_t i = 0; i < LATENCY_BUCKETS; i++) {
+        latency->count += latency->buckets[i];
+    }
+}
+
 uint64_t latency_percentile_us(const struct latency *latency, uint32_t percent)
 {
     CHECK(percent <= 100);

@@ -30,6 +30,9 @@ struct latency {
 /* Count one value. */
 void latency_record(struct latency *latency, uint64_t elapsed_us);
 
+/* Count what another one has counted as well. */
+void latency_add(struct latency *latency, const struct latency *other);
+
 /* The value that `percent` of the latest ones are below, as the upper end of
  * its bucket; 0 when nothing is known. */
 uint64_t latency_percentile_us(const struct latency *latency, uint32_t percent);

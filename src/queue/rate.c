@@ -199,6 +199,37 @@ void rate_level(struct rate_bucket *bucket, uint32_t span_ms, uint64_t now_ms)
     }
 }
 
+void rate_share(const struct settings_rate *rate,
+                uint64_t part,
+                uint64_t whole,
+                struct settings_rate *out_share)
+{
+    enum { WHOLE_MAX = 1 << 16 }; /* so that the product below fits */
+
+    CHECK(whole > 0 && part <= whole);
+    if (rate->count == 0 || part == whole) {
+        *out_share = *rate;
+        return;
+    }
+    while (whole >= WHOLE_MAX) {
+        whole = whole / 2 + whole % 2;
+        part /= 2;
+    }
+    /* The same rate with longer periods, as long as they may be: so less is
+     * lost by having whole numbers. */
+    uint64_t times = RATE_PERIOD_MAX_MS / rate->period_ms;
+    uint64_t count = rate->count * part * times / whole;
+    if (count > RATE_COUNT_MAX) {
+        times = RATE_COUNT_MAX * whole / (rate->count * part);
+        times = times > 0 ? times : 1;
+        count = rate->count * part * times / whole;
+    }
+    *out_share = (struct settings_rate){
+        .count = (uint32_t)(count > 0 ? count : 1),
+        .period_ms = (uint32_t)(rate->period_ms * times),
+    };
+}
+
 uint64_t rate_span_ms(const struct settings_rate *rate, uint64_t count)
 {
     if (rate->count == 0) {

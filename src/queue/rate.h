@@ -105,6 +105,13 @@ bool rate_is_full(const struct rate_bucket *bucket, uint64_t now_ms);
 /* How long so many take at a rate, in milliseconds; 0 without limit. */
 uint64_t rate_span_ms(const struct settings_rate *rate, uint64_t count);
 
+/* The share of a rate that `part` is of `whole`, at least 1: a little less, by
+ * half a percent when it is a hundredth of it; but one a day at least. */
+void rate_share(const struct settings_rate *rate,
+                uint64_t part,
+                uint64_t whole,
+                struct settings_rate *out_share);
+
 /* Name a flow by its topic and its key, either of any bytes. */
 uint64_t rate_flow_hash(struct str topic, struct str key);
 

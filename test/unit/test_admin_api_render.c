@@ -43,6 +43,10 @@ static void because_says_what_is_waited_for_and_until_when(void **state)
     assert_because(&view, "waits, since http://127.0.0.1:9000 asked for a "
                           "pause until 2026-11-23T23:06:26.500Z: 1 attempt "
                           "failed with http_5xx 503");
+    view.state = DELIVERY_OPEN;
+    assert_because(&view, "waits, since the breaker of http://127.0.0.1:9000 "
+                          "is open until 2026-11-23T23:06:26.500Z: 1 attempt "
+                          "failed with http_5xx 503");
     view.state = DELIVERY_SENDING;
     view.attempts = 2;
     view.last_class = NULL;
@@ -58,6 +62,14 @@ static void because_without_failures_is_short(void **state)
     assert_because(&view, "is about to be sent");
     view.state = DELIVERY_WAITING;
     assert_because(&view, "waits for its turn at its target");
+    view.endpoint_in_flight = 3;
+    view.endpoint_in_flight_max = 4;
+    assert_because(&view, "waits for its turn at its target: 3 in flight of 4");
+    view.limit = (struct settings_rate){.count = 5, .period_ms = 60000};
+    assert_because(&view, "waits for its turn at its target: 3 in flight of 4, "
+                          "which is released at 5/1m");
+    view.state = DELIVERY_OPEN;
+    assert_because(&view, "waits, since the breaker of its target is open");
     view.state = DELIVERY_PAUSED;
     assert_because(&view, "waits, since the topic is paused");
     view.state = DELIVERY_STOPPED;

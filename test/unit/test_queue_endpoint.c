@@ -554,6 +554,32 @@ static void limit_ends_when_its_backlog_is_drained(void **state)
     finish();
 }
 
+static void limit_lasts_while_somebody_will_be_back(void **state)
+{
+    (void)state;
+    struct settings_rate rate = {.count = 1000, .period_ms = 1000};
+    struct endpoint_view view;
+    uint64_t now_ms = 5000;
+
+    begin(100, 100);
+    endpoint_limit(&a, &rate, now_ms);
+    endpoint_rest(&a, true);
+    endpoint_rest(&a, true);
+    endpoint_view(&a, &view);
+    assert_int_equal(view.resting, 2);
+    endpoint_rest(&a, false);
+    for (; now_ms < 60000; now_ms += 10) {
+        endpoint_tick(&a, now_ms);
+    }
+    assert_true(a.limited);
+    endpoint_rest(&a, false);
+    for (; now_ms < 63000; now_ms += 10) {
+        endpoint_tick(&a, now_ms);
+    }
+    assert_false(a.limited);
+    finish();
+}
+
 static void reset_is_a_fresh_beginning(void **state)
 {
     (void)state;
@@ -730,6 +756,7 @@ int main(void)
         cmocka_unit_test(limit_saves_nothing_up),
         cmocka_unit_test(wall_clock_decides_nothing),
         cmocka_unit_test(limit_ends_when_its_backlog_is_drained),
+        cmocka_unit_test(limit_lasts_while_somebody_will_be_back),
         cmocka_unit_test(reset_is_a_fresh_beginning),
         cmocka_unit_test(reset_forgets_a_probe_under_way),
         cmocka_unit_test(view_tells_the_state_and_until_when),

@@ -71,6 +71,30 @@ static void past_fades(void **state)
     assert_in_range(latency_percentile_us(&latency, 99), 1000, 1250);
 }
 
+static void two_together_are_as_one_that_saw_both(void **state)
+{
+    (void)state;
+    struct latency left = {0};
+    struct latency right = {0};
+    struct latency none = {0};
+
+    for (int i = 0; i < 100; i++) {
+        latency_record(&left, 1000);
+    }
+    for (int i = 0; i < 300; i++) {
+        latency_record(&right, 9000);
+    }
+    struct latency sum = left;
+    latency_add(&sum, &right);
+    latency_add(&sum, &none);
+    assert_int_equal(sum.count, 400);
+    assert_int_equal(sum.mean_us, 7000);
+    assert_in_range(latency_percentile_us(&sum, 25), 1000, 1250);
+    assert_in_range(latency_percentile_us(&sum, 26), 9000, 11250);
+    latency_add(&none, &left);
+    assert_memory_equal(&none, &left, sizeof(left));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -78,6 +102,7 @@ int main(void)
         cmocka_unit_test(any_value_is_in_a_bucket_that_is_near),
         cmocka_unit_test(percentiles_follow_the_shares),
         cmocka_unit_test(past_fades),
+        cmocka_unit_test(two_together_are_as_one_that_saw_both),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

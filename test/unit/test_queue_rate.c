@@ -433,6 +433,44 @@ static void tokens_to_come_are_reserved_one_after_the_other(void **state)
     assert_int_equal(rate_due_ms(&bucket, 5), 5 + 9 * 250);
 }
 
+static void
+assert_share(struct settings_rate rate, uint64_t part, uint64_t whole)
+{
+    struct settings_rate share;
+
+    rate_share(&rate, part, whole, &share);
+    assert_true(share.count >= 1 && share.count <= RATE_COUNT_MAX);
+    assert_true(share.period_ms >= 1 && share.period_ms <= RATE_PERIOD_MAX_MS);
+    double wanted =
+        (double)rate.count / rate.period_ms * ((double)part / (double)whole);
+    double got = (double)share.count / share.period_ms;
+    assert_true(got <= wanted * 1.0000001);
+    assert_true(got >= wanted * 0.995);
+}
+
+static void share_of_a_rate_is_a_little_less(void **state)
+{
+    (void)state;
+    static const struct settings_rate rates[] = {
+        {1, 1000}, {100, 1000}, {1000000, 1000}, {1000000, 1}, {7, 13}};
+
+    for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
+        for (uint64_t part = 1; part <= 64; part++) {
+            assert_share(rates[i], part, 64);
+        }
+        assert_share(rates[i], UINT64_C(1) << 39, (UINT64_C(3) << 39) - 1);
+        assert_share(rates[i], 12345678, UINT64_C(1) << 30);
+    }
+    /* No less than one a day. */
+    struct settings_rate slow = {.count = 1, .period_ms = RATE_PERIOD_MAX_MS};
+    rate_share(&slow, 1, 10, &slow);
+    assert_int_equal(slow.count, 1);
+    assert_int_equal(slow.period_ms, RATE_PERIOD_MAX_MS);
+    struct settings_rate none = {0};
+    rate_share(&none, 1, 10, &none);
+    assert_int_equal(none.count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +485,7 @@ int main(void)
         cmocka_unit_test(token_can_be_given_back),
         cmocka_unit_test(another_rate_keeps_what_is_missing),
         cmocka_unit_test(span_of_a_backlog_follows_from_the_rate),
+        cmocka_unit_test(share_of_a_rate_is_a_little_less),
         cmocka_unit_test(topic_and_key_name_a_flow),
         cmocka_unit_test(flows_do_not_share_while_there_is_room),
         cmocka_unit_test(flows_that_are_full_again_are_forgotten),
