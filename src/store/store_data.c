@@ -16,6 +16,9 @@
 
 uint32_t store_data_shard(uint32_t shard_count, struct str topic)
 {
+    if (str_starts(topic, STR(".opq."))) {
+        topic = str_cut(topic, 0, str_find(topic, '_'));
+    }
     return (uint32_t)(str_hash(topic) % shard_count);
 }
 
