@@ -174,8 +174,9 @@ static bool wants(const struct delayed_index *index,
            (index->loading && delayed_index_compare(key, &index->limit) <= 0);
 }
 
-/* There is no memory for even one: what the horizon promises ends before it. */
-static void forget(struct delayed_index *index, const struct delayed_key *key)
+/* What is promised ends before a key. */
+static void end_before(struct delayed_index *index,
+                       const struct delayed_key *key)
 {
     struct delayed_key before = *key;
 
@@ -187,6 +188,16 @@ static void forget(struct delayed_index *index, const struct delayed_key *key)
     }
     come_down(index, &before);
     cut(index, &before);
+}
+
+void delayed_index_forget(struct delayed_index *index, uint64_t from_ms)
+{
+    const struct delayed_key from = {.due_ms = from_ms, .sequence = 0};
+
+    CHECK(!index->loading);
+    if (delayed_index_compare(&from, &index->horizon) <= 0) {
+        end_before(index, &from);
+    }
 }
 
 void delayed_index_add(struct delayed_index *index,
@@ -202,7 +213,7 @@ void delayed_index_add(struct delayed_index *index,
         }
     }
     if (index->count == index->capacity) {
-        forget(index, key);
+        end_before(index, key); /* there is no memory for even one */
         return;
     }
     index->keys[index->count] = *key;

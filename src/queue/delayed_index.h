@@ -61,6 +61,10 @@ void delayed_index_load_stop(struct delayed_index *index);
 void delayed_index_add(struct delayed_index *index,
                        const struct delayed_key *key);
 
+/* Nothing that is due at `from_ms` or later is known any more: the horizon
+ * comes down before it. Not while loading. */
+void delayed_index_forget(struct delayed_index *index, uint64_t from_ms);
+
 /* The first message up to the horizon; NULL: none. Borrowed, until the next
  * change. */
 const struct delayed_key *

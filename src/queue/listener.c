@@ -94,8 +94,13 @@ static char *put_fields(const struct push_task *task, char *to)
     to = put_text(to, digits);
     to = put_text(to, STR("\r\nOpq-Topic: "));
     to = put_text(to, push_task_topic(task));
-    to = put_text(to, STR("\r\nOpq-Seq: "));
-    to = put_text(to, digits);
+    if (task->due_ms > 0) {
+        to = put_text(to, STR("\r\nOpq-Due: "));
+        to = push_task_due(task, to);
+    } else {
+        to = put_text(to, STR("\r\nOpq-Seq: "));
+        to = put_text(to, digits);
+    }
     if (task->duplicate) { /* no more is known of the first than that it is */
         return put_text(to, STR("\r\nOpq-Duplicate: true\r\n"));
     }
@@ -105,9 +110,10 @@ static char *put_fields(const struct push_task *task, char *to)
 }
 
 enum {
-    /* Constants 208 bytes at most, a topic, id's prefix and five numbers. */
-    ANSWER_HEAD_MAX =
-        208 + TOPIC_NAME_MAX + TOPIC_ID_PREFIX_SIZE + 5 * PUT_DECIMAL_MAX,
+    /* Constants 208 bytes at most, a time, a topic, id's prefix and five
+     * numbers. */
+    ANSWER_HEAD_MAX = 208 + PUSH_TASK_DUE_MAX + TOPIC_NAME_MAX +
+                      TOPIC_ID_PREFIX_SIZE + 5 * PUT_DECIMAL_MAX,
 };
 
 static void answer_stored(const struct push_task *task)

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/diag.h"
+#include "queue/delayed.h"
 #include "queue/listener_upload.h"
 
 #include <stdatomic.h>
@@ -28,6 +29,7 @@ struct pipeline {
     struct accept *accept;       /* owned */
     struct deliverer *deliverer; /* owned */
     struct scheduler *scheduler; /* owned */
+    struct delayed *delayed;     /* owned */
     bool delivering;             /* pipeline_deliver() was called */
     bool draining;
     bool server_drained;
@@ -69,6 +71,11 @@ struct listener *pipeline_listener(struct pipeline *pipeline)
 struct scheduler *pipeline_scheduler(struct pipeline *pipeline)
 {
     return pipeline->scheduler;
+}
+
+struct delayed *pipeline_delayed(struct pipeline *pipeline)
+{
+    return pipeline->delayed;
 }
 
 /* --- topics come and go --------------------------------------------------- */
@@ -137,6 +144,7 @@ void pipeline_destroy(struct pipeline *pipeline)
     if (pipeline == NULL) {
         return;
     }
+    delayed_destroy(pipeline->delayed);
     deliverer_destroy(pipeline->deliverer);
     http_client_destroy(pipeline->client);
     http_server_destroy(pipeline->server);
@@ -237,7 +245,16 @@ enum err pipeline_open(struct pipeline *pipeline)
         return err;
     }
     err = shard_attach_topics(&pipeline->shard);
-    return err == ERR_OK ? scheduler_load(pipeline->scheduler) : err;
+    if (err == ERR_OK) {
+        err = scheduler_load(pipeline->scheduler);
+    }
+    if (err != ERR_OK) {
+        return err;
+    }
+    const struct delayed_options delayed = {.shard = &pipeline->shard};
+    err = delayed_create(&delayed, &pipeline->delayed);
+    pipeline->shard.delayed = pipeline->delayed;
+    return err;
 }
 
 enum err pipeline_listen(struct pipeline *pipeline, int fd, bool secure)
@@ -274,6 +291,7 @@ enum err pipeline_deliver(struct pipeline *pipeline)
     store_topic_each(pipeline->store, deliver_one, &walk);
     if (walk.err == ERR_OK) {
         scheduler_start(pipeline->scheduler);
+        delayed_start(pipeline->delayed);
     }
     return walk.err;
 }
@@ -326,6 +344,7 @@ static void stop_arrived(struct io_task *task)
     scheduler_stop(pipeline->scheduler);
     http_server_drain(pipeline->server, server_drained, pipeline);
     deliverer_drain(pipeline->deliverer, deliverer_drained, pipeline);
+    delayed_stop(pipeline->delayed);
 }
 
 static void drain_over(struct io_timer *timer)
@@ -349,7 +368,7 @@ static void drain_look(struct io_hook *hook)
     struct shard_group *group = pipeline->shard.group;
 
     if (!pipeline->server_drained || !pipeline->deliverer_drained ||
-        pipeline->shard.calls > 0 ||
+        pipeline->shard.calls > 0 || !delayed_stopped(pipeline->delayed) ||
         listener_stats(pipeline->listener)->pending > 0 ||
         !scheduler_idle(pipeline->scheduler)) {
         return;
@@ -379,6 +398,7 @@ static void close_arrived(struct io_task *task)
 {
     struct pipeline *pipeline = CONTAINER_OF(task, struct pipeline, close_task);
 
+    delayed_close(pipeline->delayed);
     shard_detach_topics(&pipeline->shard);
     http_client_close_idle(pipeline->client);
     store_close(pipeline->store, store_closed, pipeline);

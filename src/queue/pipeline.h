@@ -98,6 +98,8 @@ struct http_server *pipeline_server(struct pipeline *pipeline);
 struct listener *pipeline_listener(struct pipeline *pipeline);
 /* As pipeline_shard(). */
 struct scheduler *pipeline_scheduler(struct pipeline *pipeline);
+/* As pipeline_shard(). */
+struct delayed *pipeline_delayed(struct pipeline *pipeline);
 /* The pipeline of a shard. */
 struct pipeline *pipeline_of(struct shard *shard);
 

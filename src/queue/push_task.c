@@ -2,13 +2,15 @@
  *
  * On the topic's own shard the store encodes the message straight into its
  * batch. For another one the record is encoded here and carried over; the owner
- * gives it its number, and the outcome comes back the same way.
+ * gives it its number, and the outcome comes back the same way. What is not due
+ * yet is encoded, too, and goes where such is kept (delayed.h).
  *
  * SPDX-License-Identifier: MIT
  */
 #include "queue/push_task.h"
 
 #include "base/check.h"
+#include "base/wall_time.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +65,7 @@ enum err push_task_acquire(struct push_pool *pool, struct push_task **out)
     task->given = false;
     task->duplicate = false;
     task->detail = NULL;
+    task->due_ms = 0;
     pool->pending++;
     *out = task;
     return ERR_OK;
@@ -201,9 +204,54 @@ static void carried_back(struct shard_call *call)
     push_end(CONTAINER_OF(call, struct push_task, call));
 }
 
+/* --- what is not due yet -------------------------------------------------- */
+
+/* Tell whether a push waits; the recorder has set no time that is over. */
+static bool waits(const struct push *push)
+{
+    return push->message.options != NULL &&
+           push->message.options->not_before_ms > 0;
+}
+
+static void delayed_stored(struct delayed_push *delayed, enum err err)
+{
+    struct push_task *task = CONTAINER_OF(delayed, struct push_task, delayed);
+    char id[DELAYED_ID_MAX];
+
+    task->err = err;
+    task->given = delayed->given;
+    task->sequence = delayed->sequence;
+    task->durability = delayed->durability;
+    (void)delayed_id_put(delayed->bucket_id, delayed->sequence, id);
+    memcpy(task->id_prefix, id, TOPIC_ID_PREFIX_SIZE);
+    task->ended(task);
+}
+
+/* Store the record until it is due. */
+static enum err start_delayed(struct push_task *task)
+{
+    task->delayed.done = delayed_stored;
+    task->delayed.due_ms = task->due_ms;
+    task->delayed.durability = task->op.store.durability;
+    task->delayed.record = task->record;
+    task->delayed.record_size = task->record_size;
+    return delayed_append(task->pool->shard, &task->delayed);
+}
+
+/* --- records -------------------------------------------------------------- */
+
 enum err push_task_record(struct push_task *task, const struct push *push)
 {
-    enum err err = record_size(&push->message, &task->record_size);
+    struct message message = push->message;
+    struct message_options options;
+
+    if (waits(push)) {
+        options = *message.options;
+        options.topic = push->topic;
+        message.options = &options;
+        task->due_ms = options.not_before_ms;
+    }
+    enum err err = record_size(&message, &task->record_size);
     if (err != ERR_OK) {
         return err;
     }
@@ -211,7 +259,7 @@ enum err push_task_record(struct push_task *task, const struct push *push)
     if (task->record == NULL) {
         return ERR_NOMEM;
     }
-    record_encode(&push->message, 0, task->record, task->record_size);
+    record_encode(&message, 0, task->record, task->record_size);
     memcpy(task->topic, push->topic.data, push->topic.size);
     task->topic[push->topic.size] = '\0';
     task->topic_size = (uint32_t)push->topic.size;
@@ -237,6 +285,9 @@ enum err push_task_start_record(struct push_task *task)
     struct shard *home = task->pool->shard;
     struct shard *owner = shard_owner(home, push_task_topic(task));
 
+    if (task->due_ms > 0) {
+        return start_delayed(task);
+    }
     if (owner != home) {
         return carry(task, owner);
     }
@@ -250,9 +301,10 @@ enum err push_task_start(struct push_task *task, const struct push *push)
     struct shard *owner = shard_owner(home, push->topic);
     struct topic *topic = NULL;
 
-    if (owner != home) {
+    task->op.store.durability = push->durability;
+    if (waits(push) || owner != home) {
         enum err err = push_task_record(task, push);
-        return err == ERR_OK ? carry(task, owner) : err;
+        return err == ERR_OK ? push_task_start_record(task) : err;
     }
     enum err err = topic_for(home, push->topic, is_addressed(push), &topic);
     if (err != ERR_OK) {
@@ -332,6 +384,17 @@ const char *push_task_err_text(enum err err)
     }
 }
 
+char *push_task_due(const struct push_task *task, char *to)
+{
+    struct buf text = {0};
+
+    wall_time_write(&text, task->due_ms);
+    CHECK(text.size <= PUSH_TASK_DUE_MAX);
+    to = put_text(to, buf_str(&text)); /* nothing, without memory */
+    buf_fini(&text);
+    return to;
+}
+
 void push_task_detail(const struct push_task *task, char *to)
 {
     if (task->err == ERR_CONDITION) {
@@ -367,8 +430,14 @@ char *push_task_json(const struct push_task *task, char *to)
     to = put_text(to, digits);
     to = put_text(to, STR("\",\"topic\":\""));
     to = put_text(to, push_task_topic(task));
-    to = put_text(to, STR("\",\"seq\":"));
-    to = put_text(to, digits);
+    if (task->due_ms > 0) {
+        to = put_text(to, STR("\",\"due\":\""));
+        to = push_task_due(task, to);
+        to = put_text(to, STR("\""));
+    } else {
+        to = put_text(to, STR("\",\"seq\":"));
+        to = put_text(to, digits);
+    }
     if (task->duplicate) {
         return put_text(to, STR(",\"duplicate\":true}"));
     }

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "queue/accept.h"
+#include "queue/delayed.h"
 #include "queue/recorder.h"
 #include "queue/shard.h"
 #include "queue/topic.h"
@@ -51,9 +52,10 @@ struct push_task {
     bool duplicate; /* not stored again: `sequence` is the first's */
     uint64_t next;  /* after ERR_CONDITION: what would come next */
     const char *detail; /* more about the error; NULL: nothing */
+    uint64_t due_ms;    /* wall clock: it waits until then; 0: it does not */
     uint64_t sequence;
     enum durability durability;
-    char id_prefix[24];             /* of the topic */
+    char id_prefix[24];             /* of the topic, or of those that wait */
     uint32_t topic_size;            /* bytes of its name */
     char topic[TOPIC_NAME_MAX + 1]; /* terminated */
     /* The way; private. */
@@ -61,6 +63,7 @@ struct push_task {
     struct accept_wants wants;
     bool addressed; /* see push_task_start() */
     struct shard_call call;
+    struct delayed_push delayed;
     void *record; /* owned; when carried to another shard, or begun early */
     size_t record_size;
     struct store_blob *blob; /* owned: the body, once more; NULL: none */
@@ -84,9 +87,10 @@ MUST_CHECK enum err push_task_acquire(struct push_pool *pool,
 /* Give a task back. */
 void push_task_release(struct push_task *task);
 
-/* Store a push: here, or on the shard that owns its topic. Ends with ended(),
- * always, but never from inside this call. One without a URL is taken only by a
- * topic that has subscriptions, or by one of the server's own.
+/* Store a push: here, or on the shard that owns its topic, or, when it is not
+ * due yet, where such are kept. Ends with ended(), always, but never from
+ * inside this call. One without a URL is taken only by a topic that has
+ * subscriptions, or by one of the server's own.
  * Errors: those of accept_append(), shard_topic(), shard_send(); ERR_INVALID
  *         (nobody would get it; also in task->err): then ended() does not
  *         come */
@@ -131,14 +135,22 @@ static inline struct str push_task_durability(const struct push_task *task)
 }
 
 enum {
-    /* Bytes of what push_task_json() writes: 50 of its own, at most. */
+    /* Bytes of what push_task_json() writes: 50 of its own, at most, or 74 with
+     * a time. */
     PUSH_TASK_JSON_MAX =
-        64 + TOPIC_NAME_MAX + TOPIC_ID_PREFIX_SIZE + 2 * PUT_DECIMAL_MAX,
+        88 + TOPIC_NAME_MAX + TOPIC_ID_PREFIX_SIZE + 2 * PUT_DECIMAL_MAX,
 };
 
 /* Write {"id":...,"topic":...,"seq":...} of a stored push, or of the first one
- * of a duplicate, at most PUSH_TASK_JSON_MAX bytes; returns where it ends. */
+ * of a duplicate; or with "due" in place of "seq" of one that waits; at most
+ * PUSH_TASK_JSON_MAX bytes; returns where it ends. */
 char *push_task_json(const struct push_task *task, char *to);
+
+enum { PUSH_TASK_DUE_MAX = 32 }; /* bytes of a time, at most */
+
+/* Write when a push that waits is due, as RFC 3339, at most PUSH_TASK_DUE_MAX
+ * bytes; returns where it ends. */
+char *push_task_due(const struct push_task *task, char *to);
 
 /* What to say about a push that failed. */
 const char *push_task_err_text(enum err err);

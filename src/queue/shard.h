@@ -29,6 +29,7 @@ enum {
 };
 
 struct accept;
+struct delayed;
 struct shard;
 
 /* All shards of a process; fixed before their threads start, but `drained`. */
@@ -48,6 +49,7 @@ struct shard {
     struct io *io;             /* borrowed from the pipeline */
     struct store *store;       /* borrowed from the pipeline */
     struct accept *accept;     /* borrowed from the pipeline */
+    struct delayed *delayed;   /* borrowed from the pipeline */
     /* A topic came into being (or was found at start): begin its delivery. */
     enum err (*topic_added)(struct shard *shard, struct topic *topic);
     /* A topic goes: end its delivery. */

@@ -1,0 +1,366 @@
+/* Reading buckets: their logs after a start, and then what is due next.
+ *
+ * The index is complete up to its horizon. When that is near, the first bucket
+ * behind it with something in it is read from its beginning, and the horizon
+ * comes to the end of its hour, or as far as there was room; what was pushed
+ * meanwhile is added as if it had been read. A bucket whose log was not read
+ * yet comes after that: first the one that is needed next, then all others.
+ *
+ * What can fail: reading, memory. The bucket is passed over then, so that those
+ * behind it go on, and after a while the horizon comes back to it. Nothing that
+ * it had before the start is handed on until its log was read.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "queue/delayed_internal.h"
+
+#include "base/check.h"
+#include "base/diag.h"
+
+#include <inttypes.h>
+
+static struct io *io_of(const struct delayed *delayed)
+{
+    return delayed->options.shard->io;
+}
+
+/* The last key of an hour. */
+static struct delayed_key hour_end(uint64_t hour)
+{
+    return (struct delayed_key){
+        .due_ms = (hour + 1) * DELAYED_HOUR_MS - 1,
+        .sequence = UINT64_MAX,
+    };
+}
+
+/* --- what is needed next -------------------------------------------------- */
+
+/* The first bucket that has something behind the horizon; NULL: none. */
+static struct delayed_bucket *first_behind(const struct delayed *delayed)
+{
+    const struct delayed_key *horizon = &delayed->index.horizon;
+
+    for (uint32_t place =
+             delayed_bucket_place(delayed, horizon->due_ms / DELAYED_HOUR_MS);
+         place < delayed->bucket_count; place++) {
+        struct delayed_bucket *bucket = delayed->buckets[place];
+        struct delayed_key end = hour_end(bucket->hour);
+        if (delayed_index_compare(&end, horizon) > 0 &&
+            bucket->end == DELAYED_END_NONE && bucket->sick_ms == 0 &&
+            (!bucket->ready || delayed_bucket_pending(bucket) > 0)) {
+            return bucket;
+        }
+    }
+    return NULL;
+}
+
+/* The first bucket whose log is to be read; NULL: none. */
+static struct delayed_bucket *first_unready(const struct delayed *delayed)
+{
+    for (uint32_t place = 0;
+         delayed->unready > 0 && place < delayed->bucket_count; place++) {
+        struct delayed_bucket *bucket = delayed->buckets[place];
+        if (!bucket->ready && bucket->sick_ms == 0) {
+            return bucket;
+        }
+    }
+    return NULL;
+}
+
+/* Tell whether there is room in the index to read on: half of it is kept for
+ * what is pushed. */
+static bool has_room(const struct delayed_index *index)
+{
+    return index->count <= index->count_max / 4;
+}
+
+uint64_t delayed_walk_due(const struct delayed *delayed)
+{
+    if (delayed->walk.kind != DELAYED_WALK_NONE) {
+        return UINT64_MAX; /* it goes on by itself */
+    }
+    if (first_unready(delayed) != NULL) {
+        return delayed_wall_ms(delayed);
+    }
+    const struct delayed_bucket *bucket = first_behind(delayed);
+    if (bucket == NULL || !has_room(&delayed->index)) {
+        return UINT64_MAX; /* handing on makes room, and looks again */
+    }
+    uint64_t from_ms = bucket->hour * DELAYED_HOUR_MS;
+    if (from_ms <= delayed->index.horizon.due_ms) {
+        from_ms = delayed->index.horizon.due_ms;
+    }
+    return from_ms > DELAYED_AHEAD_MS ? from_ms - DELAYED_AHEAD_MS : 0;
+}
+
+/* --- begin and end -------------------------------------------------------- */
+
+static void ready(struct store_reader *reader)
+{
+    struct delayed *delayed = reader->user;
+
+    delayed->walk.reading = false;
+    delayed_kick(delayed);
+}
+
+static void walk_end(struct delayed *delayed)
+{
+    struct delayed_walk *walk = &delayed->walk;
+
+    store_reader_destroy(walk->reader);
+    *walk = (struct delayed_walk){.kind = DELAYED_WALK_NONE};
+}
+
+void delayed_walk_stop(struct delayed *delayed)
+{
+    if (delayed->walk.kind == DELAYED_WALK_DUE) {
+        delayed_index_load_stop(&delayed->index);
+    }
+    walk_end(delayed);
+}
+
+static void walk_failed(struct delayed *delayed, enum err err)
+{
+    struct delayed_bucket *bucket = delayed->walk.bucket;
+
+    DIAG_WARN("delayed_unreadable", "hour=%" PRIu64 " log=%d err=%s",
+              bucket->hour, delayed->walk.kind == DELAYED_WALK_LOG,
+              err_name(err));
+    delayed_walk_stop(delayed);
+    delayed->sick += bucket->sick_ms == 0 ? 1 : 0;
+    bucket->sick_ms = io_now_ms(io_of(delayed)) + DELAYED_SICK_MS;
+}
+
+/* Come back to buckets that were passed over. */
+static void heal(struct delayed *delayed)
+{
+    uint64_t now_ms = io_now_ms(io_of(delayed));
+
+    for (uint32_t place = 0; delayed->sick > 0 && place < delayed->bucket_count;
+         place++) {
+        struct delayed_bucket *bucket = delayed->buckets[place];
+        if (bucket->sick_ms > 0 && bucket->sick_ms <= now_ms) {
+            bucket->sick_ms = 0;
+            delayed->sick--;
+            delayed_index_forget(&delayed->index,
+                                 bucket->hour * DELAYED_HOUR_MS);
+        }
+    }
+}
+
+static void walk_begin(struct delayed *delayed,
+                       enum delayed_walk_kind kind,
+                       struct delayed_bucket *bucket)
+{
+    struct delayed_walk *walk = &delayed->walk;
+    const struct topic *topic =
+        kind == DELAYED_WALK_LOG ? bucket->log : bucket->messages;
+
+    *walk = (struct delayed_walk){
+        .kind = kind,
+        .bucket = bucket,
+        .next = topic->store->bounds.oldest,
+        .end = topic->store->bounds.end,
+    };
+    if (kind == DELAYED_WALK_DUE) {
+        const struct delayed_key limit = hour_end(bucket->hour);
+        delayed_index_load(&delayed->index, &limit);
+    }
+    enum err err = store_reader_create(topic->store, &walk->reader);
+    if (err != ERR_OK) {
+        walk_failed(delayed, err);
+        return;
+    }
+    walk->reader->ready = ready;
+    walk->reader->user = delayed;
+}
+
+/* Begin the walk that is needed next, if one is. */
+static void choose(struct delayed *delayed)
+{
+    heal(delayed);
+    if (delayed_walk_due(delayed) > delayed_wall_ms(delayed)) {
+        return;
+    }
+    struct delayed_bucket *bucket = first_behind(delayed);
+    if (bucket != NULL && bucket->ready) {
+        uint64_t from_ms = bucket->hour * DELAYED_HOUR_MS;
+        bool near = from_ms <= delayed_wall_ms(delayed) + DELAYED_AHEAD_MS;
+        if (near && has_room(&delayed->index)) {
+            walk_begin(delayed, DELAYED_WALK_DUE, bucket);
+            return;
+        }
+        bucket = NULL;
+    }
+    if (bucket == NULL) {
+        bucket = first_unready(delayed);
+    }
+    if (bucket != NULL) {
+        walk_begin(delayed, DELAYED_WALK_LOG, bucket);
+    }
+}
+
+/* --- the steps ------------------------------------------------------------ */
+
+/* Take what a note of the log says.
+ * Errors: ERR_NOMEM */
+static enum err take_note(struct delayed_bucket *bucket,
+                          const struct record *record)
+{
+    const struct message *message = &record->message;
+    uint64_t all = bucket->messages->store->bounds.end;
+    struct delayed_note note;
+
+    if (!str_equal(message->content_type, DELAYED_NOTE_TYPE) ||
+        delayed_note_read(message->body, &note) != ERR_OK) {
+        DIAG_ERROR("delayed_note_damaged", "hour=%" PRIu64 " sequence=%" PRIu64,
+                   bucket->hour, record->sequence);
+        return ERR_OK; /* what it named is handed on again */
+    }
+    struct delayed_bits *bits = note.kind == DELAYED_NOTE_CANCELLED
+                                    ? &bucket->cancelled
+                                    : &bucket->taken;
+    for (uint32_t index = 0; index < note.count; index++) {
+        struct store_range range = delayed_note_range(&note, index);
+        for (uint64_t at = range.first; at < range.end && at < all; at++) {
+            enum err err = delayed_bits_set(bits, at);
+            if (err != ERR_OK) {
+                return err;
+            }
+        }
+    }
+    return ERR_OK;
+}
+
+/* A message of the bucket that is read for what is due. */
+static void take_message(struct delayed_bucket *bucket,
+                         const struct record *record)
+{
+    struct delayed *delayed = bucket->delayed;
+    const struct message_options *options = record->message.options;
+    uint64_t sequence = record->sequence;
+
+    if (options == NULL ||
+        options->not_before_ms / DELAYED_HOUR_MS != bucket->hour) {
+        delayed_bucket_lost(bucket, sequence); /* not one of ours */
+        return;
+    }
+    const struct delayed_key key = {
+        .due_ms = options->not_before_ms,
+        .sequence = sequence,
+    };
+    if (delayed_index_compare(&key, &delayed->index.horizon) <= 0 ||
+        delayed_bits_has(&bucket->taken, sequence) ||
+        delayed_bits_has(&bucket->cancelled, sequence)) {
+        return; /* known, or over */
+    }
+    delayed_index_add(&delayed->index, &key);
+}
+
+/* What lies before a sequence and was not found is damaged. */
+static void lose_until(struct delayed_walk *walk, uint64_t sequence)
+{
+    uint64_t found = sequence < walk->end ? sequence : walk->end;
+
+    for (; walk->next < found; walk->next++) {
+        delayed_bucket_lost(walk->bucket, walk->next);
+    }
+}
+
+/* Look at one record, and at what is missing before it. */
+static enum err take(struct delayed *delayed, const struct record *record)
+{
+    struct delayed_walk *walk = &delayed->walk;
+
+    if (walk->kind == DELAYED_WALK_LOG) {
+        walk->next = record->sequence + 1;
+        return take_note(walk->bucket, record);
+    }
+    lose_until(walk, record->sequence);
+    if (record->sequence < walk->end) {
+        take_message(walk->bucket, record);
+    }
+    walk->next = record->sequence + 1;
+    return ERR_OK;
+}
+
+static void walk_over(struct delayed *delayed)
+{
+    struct delayed_bucket *bucket = delayed->walk.bucket;
+
+    if (delayed->walk.kind == DELAYED_WALK_DUE) {
+        delayed_index_loaded(&delayed->index);
+    } else {
+        bucket->ready = true;
+        delayed->unready--;
+    }
+    walk_end(delayed);
+}
+
+/* Go on with the walk; returns false when it waits or has done its part. */
+static bool step(struct delayed *delayed, uint32_t *left)
+{
+    struct delayed_walk *walk = &delayed->walk;
+    static _Thread_local struct record record;
+
+    while (*left > 0) {
+        bool stopped =
+            walk->kind == DELAYED_WALK_DUE && !delayed->index.loading;
+        if (walk->next >= walk->end || stopped) {
+            walk_over(delayed);
+            return true;
+        }
+        enum err err = store_reader_next(walk->reader, walk->next, &record);
+        if (err == ERR_NOT_FOUND) { /* the rest is damaged */
+            if (walk->kind == DELAYED_WALK_DUE) {
+                lose_until(walk, walk->end);
+            }
+            walk->next = walk->end;
+            continue;
+        }
+        if (err == ERR_AGAIN) {
+            walk->reading = true;
+            return false;
+        }
+        if (err == ERR_OK) {
+            err = take(delayed, &record);
+        }
+        if (err != ERR_OK) {
+            walk_failed(delayed, err);
+            return false;
+        }
+        (*left)--;
+    }
+    return false;
+}
+
+void delayed_walk_turn(struct delayed *delayed)
+{
+    uint32_t left = DELAYED_WALK_MAX;
+
+    do {
+        if (delayed->walk.kind == DELAYED_WALK_NONE) {
+            choose(delayed);
+        }
+        if (delayed->walk.kind == DELAYED_WALK_NONE || delayed->walk.reading) {
+            return;
+        }
+    } while (step(delayed, &left));
+    if (delayed->walk.kind != DELAYED_WALK_NONE && !delayed->walk.reading) {
+        delayed_kick(delayed);
+    }
+}
+
+void delayed_walk_stored(struct delayed_bucket *bucket,
+                         const struct delayed_key *key)
+{
+    struct delayed *delayed = bucket->delayed;
+    const struct delayed_walk *walk = &delayed->walk;
+
+    if (walk->kind == DELAYED_WALK_DUE && walk->bucket == bucket &&
+        key->sequence < walk->end &&
+        delayed_index_compare(key, &delayed->index.horizon) > 0) {
+        return; /* the walk finds it */
+    }
+    delayed_index_add(&delayed->index, key);
+}
