@@ -25,6 +25,7 @@ struct route {
 #define TOPIC "/opq/topics/{}"
 #define SUBSCRIPTION TOPIC "/subscriptions/{}"
 #define SCHEDULE "/opq/schedules/{}"
+#define MESSAGE "/opq/messages/{}"
 
 static const struct route routes[] = {
     {"/healthz", HTTP_METHOD_GET, true, api_info_health, NULL},
@@ -58,6 +59,9 @@ static const struct route routes[] = {
     {SCHEDULE "/pause", HTTP_METHOD_POST, false, api_schedules_pause, "yes"},
     {SCHEDULE "/resume", HTTP_METHOD_POST, false, api_schedules_pause, "no"},
     {SCHEDULE "/run", HTTP_METHOD_POST, false, api_schedules_run, NULL},
+    {"/opq/delayed", HTTP_METHOD_GET, false, api_delayed_list, NULL},
+    {MESSAGE, HTTP_METHOD_GET, false, api_delayed_one, NULL},
+    {MESSAGE, HTTP_METHOD_DELETE, false, api_delayed_cancel, NULL},
 };
 
 enum { ROUTE_COUNT = sizeof(routes) / sizeof(routes[0]) };
@@ -190,7 +194,7 @@ static bool says_too_much(const struct route *route,
 /* Tell what is wrong with the first segment of a path; NULL: nothing. */
 static const char *name_fault(const struct route *route, struct str name)
 {
-    if (name.size == 0) {
+    if (name.size == 0 || str_starts(str_from(route->path), STR(MESSAGE))) {
         return NULL;
     }
     if (str_starts(str_from(route->path), STR("/opq/schedules/"))) {

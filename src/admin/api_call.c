@@ -122,6 +122,12 @@ static void call_returned(struct shard_call *shard_call)
         call_go(call, group->shards[call->walk_index]);
         return;
     }
+    struct shard *next =
+        call->onward != NULL && call->status == 0 ? call->onward(call) : NULL;
+    if (next != NULL) {
+        call_go(call, next);
+        return;
+    }
     call_close(call);
 }
 
@@ -154,6 +160,11 @@ struct api_call *api_call_create(const struct api_request *request,
 void api_call_send(struct api_call *call)
 {
     call_go(call, shard_owner(call->home, str_from(call->topic)));
+}
+
+void api_call_to(struct api_call *call, struct shard *there)
+{
+    call_go(call, there);
 }
 
 void api_call_walk(struct api_call *call)

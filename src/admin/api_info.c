@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "queue/answer.h"
+#include "queue/delayed.h"
 
 #include <stdio.h>
 
@@ -79,6 +80,10 @@ struct info_figures {
     uint64_t attempts;
     uint64_t in_flight;
     uint64_t backing_off;
+    uint64_t delayed;
+    uint64_t delayed_handed_on;
+    uint64_t delayed_cancelled;
+    struct histogram lateness_ms; /* of those handed on */
     uint64_t commits;
     uint64_t commit_failures;
     uint64_t checkpoints;
@@ -143,6 +148,11 @@ static void info_run(struct api_call *call, struct shard *there)
     sum->attempts += deliverer->attempts;
     sum->in_flight += deliverer->in_flight;
     sum->backing_off += deliverer->backing_off;
+    const struct delayed_stats *delayed = delayed_stats(there->delayed);
+    sum->delayed += delayed->pending;
+    sum->delayed_handed_on += delayed->handed;
+    sum->delayed_cancelled += delayed->cancelled;
+    histogram_add(&sum->lateness_ms, &delayed->lateness_ms);
     add_store(sum, store_stats(there->store));
     (void)snprintf(info->backend, sizeof(info->backend), "%s",
                    io_backend_name(there->io));
@@ -186,6 +196,13 @@ static void append_figures(struct buf *to, const struct info_figures *figures)
     member(to, "pushes_failed", figures->pushes_failed);
     member(to, "delivered", figures->delivered);
     member(to, "attempts", figures->attempts);
+    member(to, "delayed_handed_on", figures->delayed_handed_on);
+    member(to, "delayed_cancelled", figures->delayed_cancelled);
+    member(to, "delayed_late_p50_ms",
+           histogram_percentile(&figures->lateness_ms, 0.5));
+    member(to, "delayed_late_p99_ms",
+           histogram_percentile(&figures->lateness_ms, 0.99));
+    member(to, "delayed_late_max_ms", figures->lateness_ms.largest);
     member(to, "commits", figures->commits);
     member(to, "commit_failures", figures->commit_failures);
     member(to, "checkpoints", figures->checkpoints);
@@ -198,6 +215,7 @@ static void append_figures(struct buf *to, const struct info_figures *figures)
     member(to, "in_flight", figures->in_flight);
     member(to, "backing_off", figures->backing_off);
     member(to, "dedup_ids", figures->dedup_ids);
+    member(to, "delayed", figures->delayed);
     member(to, "journal_bytes", figures->journal_bytes);
     member(to, "memory_bytes", figures->memory_bytes);
     member(to, "disk_free", figures->disk_free);

@@ -71,6 +71,9 @@ struct api_call {
     struct http_exchange *exchange; /* borrowed; NULL once answered */
     /* Run on a shard; ends with api_call_end(), now or later. */
     void (*run)(struct api_call *call, struct shard *there);
+    /* Back home, unless it failed: the shard to go to next; NULL: answer. Not
+     * with api_call_walk(). */
+    struct shard *(*onward)(struct api_call *call);
     /* Back home, before the answer; NULL: nothing to do. */
     void (*finish)(struct api_call *call);
     /* Free what the call has beside this struct; NULL: nothing. */
@@ -95,6 +98,9 @@ struct api_call *api_call_create(const struct api_request *request,
 
 /* Send it to the shard that owns call->topic. */
 void api_call_send(struct api_call *call);
+
+/* Send it to a shard. */
+void api_call_to(struct api_call *call, struct shard *there);
 
 /* Send it to all shards, one after the other. */
 void api_call_walk(struct api_call *call);
@@ -224,6 +230,12 @@ void api_schedules_delete(const struct api_request *request);
 void api_schedules_pause(const struct api_request *request);
 /* POST /opq/schedules/{}/run. */
 void api_schedules_run(const struct api_request *request);
+/* GET /opq/delayed. */
+void api_delayed_list(const struct api_request *request);
+/* GET /opq/messages/{}. */
+void api_delayed_one(const struct api_request *request);
+/* DELETE /opq/messages/{}. */
+void api_delayed_cancel(const struct api_request *request);
 
 /* The description of the API, embedded at build. */
 extern const char api_openapi_json[];

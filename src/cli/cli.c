@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {"topics", cli_topics, "list topics, or show one"},
     {"message", cli_message, "show a message, where it stands and why"},
     {"tail", cli_tail, "print a topic's messages, and follow it"},
+    {"delayed", cli_delayed, "list what is not due yet, or cancel of it"},
     {"replay", cli_replay, "deliver a topic again from a sequence number on"},
     {"pause", cli_pause, "hold a topic's deliveries"},
     {"resume", cli_resume, "go on with them"},

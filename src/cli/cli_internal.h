@@ -110,6 +110,8 @@ int cli_message(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_tail(int argument_count, char *const *arguments);
 /* As cli_push(). */
+int cli_delayed(int argument_count, char *const *arguments);
+/* As cli_push(). */
 int cli_replay(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_pause(int argument_count, char *const *arguments);

@@ -181,12 +181,14 @@ struct delayed_cancel {
     struct store_op op; /* private, as all below */
     struct delayed_bucket *bucket;
     uint64_t sequence;
+    bool again; /* another one was first */
 };
 
-/* Cancel a message that is DELAYED_PENDING.
+/* Cancel a message that is DELAYED_PENDING, or DELAYED_CANCELLED: that may be
+ * under way only, and fail.
  * Borrows: cancel, until done().
  * Errors:  ERR_NOMEM, those of shard_topic() and store_append(): no done()
- * In done(): ERR_IO, ERR_FULL, ERR_CLOSED: it is pending again */
+ * In done(): ERR_IO, ERR_FULL, ERR_CLOSED: it is as it was before */
 MUST_CHECK enum err delayed_cancel(struct delayed_bucket *bucket,
                                    uint64_t sequence,
                                    struct delayed_cancel *cancel);

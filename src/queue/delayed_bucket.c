@@ -593,8 +593,8 @@ static void cancel_stored(struct store_op *op, enum err err)
     CHECK(bucket->cancels > 0);
     bucket->cancels--;
     if (err == ERR_OK) {
-        bucket->delayed->stats.cancelled++;
-    } else {
+        bucket->delayed->stats.cancelled += cancel->again ? 0 : 1;
+    } else if (!cancel->again) {
         uncancel(bucket, cancel->sequence);
     }
     delayed_kick(bucket->delayed);
@@ -608,7 +608,8 @@ enum err delayed_cancel(struct delayed_bucket *bucket,
     char bytes[DELAYED_NOTE_HEAD_SIZE + DELAYED_NOTE_RANGE_SIZE];
     uint64_t noted = sequence;
 
-    CHECK(delayed_look(bucket, sequence) == DELAYED_PENDING);
+    cancel->again = delayed_look(bucket, sequence) == DELAYED_CANCELLED;
+    CHECK(cancel->again || delayed_look(bucket, sequence) == DELAYED_PENDING);
     enum err err = delayed_bits_set(&bucket->cancelled, sequence);
     if (err != ERR_OK) {
         return err;
@@ -619,7 +620,9 @@ enum err delayed_cancel(struct delayed_bucket *bucket,
     cancel->op.done = cancel_stored;
     err = append_note(bucket, (struct str){bytes, size}, &cancel->op);
     if (err != ERR_OK) {
-        delayed_bits_clear(&bucket->cancelled, sequence);
+        if (!cancel->again) {
+            delayed_bits_clear(&bucket->cancelled, sequence);
+        }
         return err;
     }
     bucket->cancels++;

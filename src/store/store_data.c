@@ -14,10 +14,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytes of "_log" at the end of a name; 0 when it does not end so. */
+static size_t log_suffix_size(struct str name)
+{
+    struct str suffix = STR("_log");
+    struct str end = name.size < suffix.size
+                         ? name
+                         : str_cut(name, name.size - suffix.size, suffix.size);
+
+    return str_equal(end, suffix) ? suffix.size : 0;
+}
+
 uint32_t store_data_shard(uint32_t shard_count, struct str topic)
 {
     if (str_starts(topic, STR(".opq."))) {
-        topic = str_cut(topic, 0, str_find(topic, '_'));
+        topic = str_cut(topic, 0, topic.size - log_suffix_size(topic));
     }
     return (uint32_t)(str_hash(topic) % shard_count);
 }

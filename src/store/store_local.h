@@ -74,9 +74,9 @@ MUST_CHECK enum err store_local_open(struct store_local_data *data,
                                      uint32_t shard,
                                      struct store **out);
 
-/* The shard that a topic belongs to. Of a name that begins with ".opq.", what
- * stands behind its first '_' does not count: internal topics that go together
- * are on one shard. */
+/* The shard that a topic belongs to. At the end of a name that begins with
+ * ".opq.", "_log" does not count: an internal topic and its log are on one
+ * shard. */
 uint32_t store_local_shard(const struct store_local_data *data,
                            struct str topic);
 

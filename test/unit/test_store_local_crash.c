@@ -327,7 +327,7 @@ static void visit_sharded(struct io *io,
                           uint32_t shard)
 {
     assert_int_equal(store_local_shard(data, STR(".opq.a.1")),
-                     store_local_shard(data, STR(".opq.a.1_b_c")));
+                     store_local_shard(data, STR(".opq.a.1_log")));
     for (uint32_t i = 0; i < SHARDED_TOPICS; i++) {
         char name[16];
         (void)snprintf(name, sizeof(name), "topic%u", i);
