@@ -446,12 +446,14 @@ static enum err mark_used(struct accept_topic *state, bool dedup, bool collapse)
 
 /* --- the way in ----------------------------------------------------------- */
 
-/* The one place from which a push goes to its topic: whoever keeps messages
- * elsewhere until they are due takes them here, with `op` as it is; done() is
- * then called with the number that it has there. */
+/* The one place from which a push goes to its topic, or to whoever keeps it
+ * until it is due. */
 static enum err
 give(struct topic *topic, const struct accept_push *push, struct accept_op *op)
 {
+    if (push->give != NULL) {
+        return push->give(push, op);
+    }
     return push->message != NULL
                ? store_append(topic->store, push->message, &op->store)
                : store_append_encoded(topic->store, push->record,
@@ -480,15 +482,17 @@ static enum err follow(struct accept_topic *state,
                        struct accept_op *op)
 {
     const struct accept_wants *wants = push->wants;
-    enum err err = mark_used(state, wants->dedup, wants->collapse);
+    /* What waits is newer than nothing before it is in its topic. */
+    bool collapse = wants->collapse && push->give == NULL;
+    enum err err = mark_used(state, wants->dedup, collapse);
 
     if (err != ERR_OK) {
         return err;
     }
     op->topic = state;
     op->at_ms = pushed_at_ms(push);
-    op->collapse = wants->collapse;
-    if (wants->collapse) {
+    op->collapse = collapse;
+    if (collapse) {
         op->collapse_hash = wants->collapse_hash;
     }
     op->done = op->store.done;
@@ -597,7 +601,8 @@ static enum err admit_content(struct accept_topic *state,
     wants.dedup = true;
     wants.dedup_hash =
         accept_hash(state->topic->store->name_str, options.dedup_id);
-    const struct accept_push anew = {.wants = &wants, .message = &named};
+    const struct accept_push anew = {
+        .wants = &wants, .message = &named, .give = push->give};
     return admit(state, &anew, op);
 }
 

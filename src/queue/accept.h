@@ -50,9 +50,11 @@ enum { ACCEPT_WINDOW_MS = 600000 }; /* of a topic that does not say */
 
 struct accept;
 struct accept_topic;
+struct shard;
 
 struct accept_options {
-    struct io *io;      /* borrowed */
+    struct io *io;             /* borrowed */
+    const struct shard *shard; /* borrowed; NULL: nothing was ever delayed */
     uint32_t dedup_max; /* ids remembered, of all topics; past it ERR_BUSY */
 };
 
@@ -77,12 +79,18 @@ struct accept_wants {
     struct siphash collapse_hash; /* if `collapse` */
 };
 
+struct accept_op;
+
 /* A push: a message, or its record. Borrowed during the call. */
 struct accept_push {
     const struct accept_wants *wants;
     const struct message *message; /* NULL: encoded */
     const void *record;
     size_t record_size;
+    /* Keep it elsewhere, until it is due; NULL: it goes to its topic. As
+     * store_append() with `op->store`, whose `sequence` then is a number that
+     * stands for the place where it is; a duplicate of it is given that. */
+    enum err (*give)(const struct accept_push *push, struct accept_op *op);
 };
 
 /* One push under way; embedded in the caller's object. */

@@ -19,6 +19,7 @@
 
 #include "base/check.h"
 #include "base/diag.h"
+#include "queue/delayed.h"
 
 enum {
     STEP_RECORDS = 1024, /* read in one turn: about a millisecond's work */
@@ -112,6 +113,25 @@ static void tell(struct topic *topic)
 
 /* --- one topic ------------------------------------------------------------ */
 
+/* The number that stands for a message: its own, or that of the place where it
+ * was kept until it was due, for that is the id its push was answered with. */
+static uint64_t value_of(const struct accept *accept,
+                         const struct record *record)
+{
+    const struct message_options *options = record->message.options;
+    uint64_t bucket_id = 0;
+    uint64_t sequence = 0;
+    uint64_t mark = 0;
+
+    if (accept->options.shard == NULL ||
+        delayed_id_read(options->id, &bucket_id, &sequence) != ERR_OK ||
+        !delayed_remember(accept->options.shard->delayed,
+                          options->not_before_ms, bucket_id, sequence, &mark)) {
+        return record->sequence;
+    }
+    return mark;
+}
+
 /* Note what a message says. Errors: ERR_NOMEM */
 static enum err note(struct accept_topic *state, const struct record *record)
 {
@@ -122,7 +142,8 @@ static enum err note(struct accept_topic *state, const struct record *record)
     uint64_t now_ms = io_wall_ms(accept->options.io);
     uint64_t value = 0;
 
-    if (options == NULL || options->id.size > 0) {
+    if (options == NULL ||
+        (options->id.size > 0 && !delayed_is_id(options->id))) {
         return ERR_OK; /* as accept_wants() has it */
     }
     if (options->collapse.size > 0) {
@@ -141,8 +162,8 @@ static enum err note(struct accept_topic *state, const struct record *record)
         DEDUP_NEW) {
         return ERR_OK;
     }
-    return dedup_add(&accept->dedup, &state->dedup, &hash, record->sequence,
-                     message->pushed_at_ms);
+    return dedup_add(&accept->dedup, &state->dedup, &hash,
+                     value_of(accept, record), message->pushed_at_ms);
 }
 
 /* What was looked for is all read. */

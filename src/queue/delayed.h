@@ -43,10 +43,10 @@ struct delayed_bucket;
 
 enum {
     DELAYED_HOUR_MS = 3600 * 1000,
-    DELAYED_INDEX_MAX = 65536, /* 16 bytes each */
-    DELAYED_FLIGHTS_MAX = 256, /* being handed on at once, a shard */
-    DELAYED_ROUND_MAX = 256,   /* begun in a round, */
-    DELAYED_ROUND_MS = 10,     /* and so 25,600 a second, a shard */
+    DELAYED_INDEX_MAX = 131072, /* 16 bytes each: 2 MiB a shard */
+    DELAYED_FLIGHTS_MAX = 256,  /* being handed on at once, a shard */
+    DELAYED_ROUND_MAX = 256,    /* begun in a round, */
+    DELAYED_ROUND_MS = 10,      /* and so 25,600 a second, a shard */
 };
 
 struct delayed_options {
@@ -129,11 +129,35 @@ struct delayed_push {
 MUST_CHECK enum err delayed_append(struct shard *here,
                                    struct delayed_push *push);
 
+/* A number that stands for a delayed message among the sequence numbers of its
+ * topic, which are smaller: where such have to be remembered together. */
+uint64_t delayed_mark(uint64_t due_ms, uint64_t sequence);
+
+/* The same of a message that was handed on, by what is stored of it, and
+ * remember which bucket it was in. False when that makes no sense. */
+bool delayed_remember(struct delayed *delayed,
+                      uint64_t due_ms,
+                      uint64_t bucket_id,
+                      uint64_t sequence,
+                      uint64_t *out_mark);
+
+/* Tell whether a number is one of those, and whose.
+ * Gives: bucket id (0: not known any more) and sequence. Known are buckets into
+ *        which delayed_append() on this shard put something, and those that it
+ *        was told to remember. */
+bool delayed_marked(const struct delayed *delayed,
+                    uint64_t mark,
+                    uint64_t *out_bucket_id,
+                    uint64_t *out_sequence);
+
 enum { DELAYED_ID_MAX = 64 }; /* bytes of an id, at most */
 
 /* Write "dly_<bucket id, 16 hex digits>-<sequence>", at most DELAYED_ID_MAX
  * bytes; returns where it ends. */
 char *delayed_id_put(uint64_t bucket_id, uint64_t sequence, char *to);
+
+/* Tell whether an id begins as they do. */
+bool delayed_is_id(struct str id);
 
 /* Read such an id.
  * Errors: ERR_INVALID  it is none */

@@ -136,12 +136,13 @@ static void handed(struct shard_call *call)
 
 static void appended(struct store_op *op, enum err err)
 {
-    struct delayed_flight *flight = CONTAINER_OF(op, struct delayed_flight, op);
+    struct delayed_flight *flight =
+        CONTAINER_OF(op, struct delayed_flight, op.store);
 
     if (err != ERR_OK) {
         shard_topic_unused(flight->call.there, str_from(flight->topic));
     }
-    flight->given = true;
+    flight->given = !flight->op.unstored;
     flight->err = err;
     shard_call_return(&flight->call);
 }
@@ -156,10 +157,14 @@ static void arrived(struct shard_call *call, struct shard *there)
 
     flight->err = shard_topic(there, name, true, &topic);
     if (flight->err == ERR_OK) {
-        flight->op.done = appended;
-        flight->op.durability = DURABILITY_DISK;
-        flight->err = store_append_encoded(topic->store, flight->record,
-                                           flight->record_size, &flight->op);
+        const struct accept_push push = {
+            .wants = &flight->wants,
+            .record = flight->record,
+            .record_size = flight->record_size,
+        };
+        flight->op.store.done = appended;
+        flight->op.store.durability = DURABILITY_DISK;
+        flight->err = accept_append(there->accept, topic, &push, &flight->op);
         if (flight->err != ERR_OK) {
             shard_topic_unused(there, name);
         }
@@ -215,6 +220,19 @@ static void body_there(struct store_blob *blob)
     delayed_kick(delayed);
 }
 
+/* What is still to be asked when a message comes to its topic: whether it was
+ * pushed before was found out when it was pushed. */
+static void note_wants(struct delayed_flight *flight,
+                       const struct message *message)
+{
+    struct str topic = {flight->topic, flight->topic_size};
+
+    accept_wants(&flight->wants, topic, message, false, 0);
+    flight->wants.own = true;
+    flight->wants.dedup = false;
+    flight->wants.any = flight->wants.collapse;
+}
+
 /* Encode a message as it is stored in its topic.
  * Errors: ERR_NOMEM, ERR_CORRUPT (it has no place to go), ERR_TOO_LARGE */
 static enum err encode(struct delayed_flight *flight,
@@ -232,6 +250,7 @@ static enum err encode(struct delayed_flight *flight,
     flight->topic[options.topic.size] = '\0';
     flight->topic_size = (uint32_t)options.topic.size;
     options.topic = (struct str){NULL, 0};
+    note_wants(flight, &record->message);
     if (options.id.size == 0) {
         const struct store_topic *stored = flight->bucket->messages->store;
         char *end = delayed_id_put(stored->id, record->sequence, id);

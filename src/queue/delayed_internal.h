@@ -10,6 +10,7 @@
 #ifndef OPQ_QUEUE_DELAYED_INTERNAL_H
 #define OPQ_QUEUE_DELAYED_INTERNAL_H
 
+#include "queue/accept.h"
 #include "queue/delayed.h"
 #include "queue/delayed_bits.h"
 #include "queue/delayed_index.h"
@@ -25,8 +26,9 @@ enum {
     DELAYED_TELL_MS = 10 * 1000,  /* between lines in the log about failures */
     DELAYED_SICK_MS = 30 * 1000,  /* of a bucket that cannot be read */
     DELAYED_LATER_MAX = 4096,     /* messages that wait for one */
-    DELAYED_WALK_MAX = 1000,      /* records looked at in a turn */
+    DELAYED_WALK_MAX = 2000,      /* records looked at in a turn */
     DELAYED_BYTES_MAX = 8 << 20,  /* of records being handed on */
+    DELAYED_KNOWN_MAX = 16384,    /* hours; those of a year are fewer */
 };
 
 /* Deleting goes step by step, messages first: a log without messages means
@@ -74,7 +76,8 @@ struct delayed_flight {
     bool called;             /* on its way to the other shard */
     bool given;              /* its store took the record */
     struct shard_call call;
-    struct store_op op;
+    struct accept_wants wants;
+    struct accept_op op;
     enum err err;
     uint32_t topic_size;
     char topic[TOPIC_NAME_MAX + 1]; /* terminated */
@@ -96,13 +99,22 @@ struct delayed_walk {
     bool reading;                /* ready() follows */
 };
 
+/* The bucket in which a message of an hour was put from this shard. */
+struct delayed_known {
+    uint64_t hour;
+    uint64_t bucket_id;
+};
+
 struct delayed {
     struct delayed_options options;
     struct delayed_stats stats;
     struct delayed_bucket **buckets; /* owned, by hour */
     uint32_t bucket_count;
     uint32_t bucket_capacity;
-    uint32_t unready; /* of them */
+    uint32_t unready;            /* of them */
+    struct delayed_known *known; /* owned, by hour: delayed_marked() */
+    uint32_t known_count;
+    uint32_t known_capacity;
     struct delayed_index index;
     struct delayed_walk walk;
     uint32_t sick; /* buckets that are passed over */

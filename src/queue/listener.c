@@ -94,10 +94,10 @@ static char *put_fields(const struct push_task *task, char *to)
     to = put_text(to, digits);
     to = put_text(to, STR("\r\nOpq-Topic: "));
     to = put_text(to, push_task_topic(task));
-    if (task->due_ms > 0) {
+    if (task->waits && !task->duplicate) {
         to = put_text(to, STR("\r\nOpq-Due: "));
         to = push_task_due(task, to);
-    } else {
+    } else if (!task->waits) {
         to = put_text(to, STR("\r\nOpq-Seq: "));
         to = put_text(to, digits);
     }

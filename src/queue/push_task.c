@@ -66,6 +66,7 @@ enum err push_task_acquire(struct push_pool *pool, struct push_task **out)
     task->duplicate = false;
     task->detail = NULL;
     task->due_ms = 0;
+    task->waits = false;
     pool->pending++;
     *out = task;
     return ERR_OK;
@@ -82,6 +83,43 @@ void push_task_release(struct push_task *task)
     list_prepend(&pool->unused, &task->link);
 }
 
+/* --- what is not due yet -------------------------------------------------- */
+
+/* Tell whether a push waits; the recorder has set no time that is over. */
+static bool waits(const struct push *push)
+{
+    return push->message.options != NULL &&
+           push->message.options->not_before_ms > 0;
+}
+
+static void delayed_stored(struct delayed_push *delayed, enum err err)
+{
+    struct push_task *task = CONTAINER_OF(delayed, struct push_task, delayed);
+    struct store_op *op = &task->op.store;
+
+    task->op.unstored = !delayed->given;
+    op->durability = delayed->durability;
+    if (err == ERR_OK) {
+        op->sequence = delayed_mark(delayed->due_ms, delayed->sequence);
+    }
+    op->done(op, err);
+}
+
+/* Keep a record until it is due; on the shard of its topic. */
+static enum err give_delayed(const struct accept_push *push,
+                             struct accept_op *op)
+{
+    struct push_task *task = CONTAINER_OF(op, struct push_task, op);
+
+    (void)push;
+    task->delayed.done = delayed_stored;
+    task->delayed.due_ms = task->due_ms;
+    task->delayed.durability = op->store.durability;
+    task->delayed.record = task->record;
+    task->delayed.record_size = task->record_size;
+    return delayed_append(task->there, &task->delayed);
+}
+
 /* --- the way through the shards ------------------------------------------- */
 
 static void note_topic(struct push_task *task, const struct topic *topic)
@@ -89,6 +127,29 @@ static void note_topic(struct push_task *task, const struct topic *topic)
     memcpy(task->id_prefix, topic->id_prefix, sizeof(task->id_prefix));
     task->topic_size = (uint32_t)topic->store->name_str.size;
     memcpy(task->topic, topic->store->name_str.data, task->topic_size + 1);
+}
+
+/* Tell by its number whether it, or what it is a duplicate of, waits. */
+static void note_waiting(struct push_task *task)
+{
+    uint64_t bucket_id = 0;
+    char id[DELAYED_ID_MAX];
+
+    if (!delayed_marked(task->there->delayed, task->sequence, &bucket_id,
+                        &task->sequence)) {
+        return;
+    }
+    task->waits = true;
+    (void)delayed_id_put(bucket_id, task->sequence, id);
+    memcpy(task->id_prefix, id, TOPIC_ID_PREFIX_SIZE);
+}
+
+/* What a topic may have been made for went elsewhere, or failed. */
+static void forget_topic(struct push_task *task, enum err err)
+{
+    if (err != ERR_OK || task->due_ms > 0) {
+        shard_topic_unused(task->there, push_task_topic(task));
+    }
 }
 
 /* The push has ended on the shard of its topic. */
@@ -101,6 +162,9 @@ static void note_outcome(struct push_task *task, enum err err)
     task->detail = task->op.detail;
     task->sequence = task->op.store.sequence;
     task->durability = task->op.store.durability;
+    if (err == ERR_OK) {
+        note_waiting(task);
+    }
 }
 
 /* It has ended, and is at home. */
@@ -121,9 +185,7 @@ static void stored_here(struct store_op *op, enum err err)
 {
     struct push_task *task = CONTAINER_OF(op, struct push_task, op.store);
 
-    if (err != ERR_OK) {
-        shard_topic_unused(task->pool->shard, push_task_topic(task));
-    }
+    forget_topic(task, err);
     note_outcome(task, err);
     push_end(task);
 }
@@ -132,9 +194,7 @@ static void stored_there(struct store_op *op, enum err err)
 {
     struct push_task *task = CONTAINER_OF(op, struct push_task, op.store);
 
-    if (err != ERR_OK) {
-        shard_topic_unused(task->call.there, push_task_topic(task));
-    }
+    forget_topic(task, err);
     note_outcome(task, err);
     shard_call_return(&task->call);
 }
@@ -177,9 +237,13 @@ static enum err accept_record(struct push_task *task, struct shard *there)
         return err;
     }
     note_topic(task, topic);
-    const struct accept_push push = {.wants = &task->wants,
-                                     .record = task->record,
-                                     .record_size = task->record_size};
+    task->there = there;
+    const struct accept_push push = {
+        .wants = &task->wants,
+        .record = task->record,
+        .record_size = task->record_size,
+        .give = task->due_ms > 0 ? give_delayed : NULL,
+    };
     err = accept_append(there->accept, topic, &push, &task->op);
     if (err != ERR_OK) {
         shard_topic_unused(there, push_task_topic(task));
@@ -202,40 +266,6 @@ static void carried(struct shard_call *call, struct shard *there)
 static void carried_back(struct shard_call *call)
 {
     push_end(CONTAINER_OF(call, struct push_task, call));
-}
-
-/* --- what is not due yet -------------------------------------------------- */
-
-/* Tell whether a push waits; the recorder has set no time that is over. */
-static bool waits(const struct push *push)
-{
-    return push->message.options != NULL &&
-           push->message.options->not_before_ms > 0;
-}
-
-static void delayed_stored(struct delayed_push *delayed, enum err err)
-{
-    struct push_task *task = CONTAINER_OF(delayed, struct push_task, delayed);
-    char id[DELAYED_ID_MAX];
-
-    task->err = err;
-    task->given = delayed->given;
-    task->sequence = delayed->sequence;
-    task->durability = delayed->durability;
-    (void)delayed_id_put(delayed->bucket_id, delayed->sequence, id);
-    memcpy(task->id_prefix, id, TOPIC_ID_PREFIX_SIZE);
-    task->ended(task);
-}
-
-/* Store the record until it is due. */
-static enum err start_delayed(struct push_task *task)
-{
-    task->delayed.done = delayed_stored;
-    task->delayed.due_ms = task->due_ms;
-    task->delayed.durability = task->op.store.durability;
-    task->delayed.record = task->record;
-    task->delayed.record_size = task->record_size;
-    return delayed_append(task->pool->shard, &task->delayed);
 }
 
 /* --- records -------------------------------------------------------------- */
@@ -285,9 +315,6 @@ enum err push_task_start_record(struct push_task *task)
     struct shard *home = task->pool->shard;
     struct shard *owner = shard_owner(home, push_task_topic(task));
 
-    if (task->due_ms > 0) {
-        return start_delayed(task);
-    }
     if (owner != home) {
         return carry(task, owner);
     }
@@ -311,6 +338,7 @@ enum err push_task_start(struct push_task *task, const struct push *push)
         return err;
     }
     note_topic(task, topic);
+    task->there = home;
     task->op.store.durability = push->durability;
     task->op.store.done = stored_here;
     accept_wants(&task->wants, push->topic, &push->message, push->expects,
@@ -430,7 +458,9 @@ char *push_task_json(const struct push_task *task, char *to)
     to = put_text(to, digits);
     to = put_text(to, STR("\",\"topic\":\""));
     to = put_text(to, push_task_topic(task));
-    if (task->due_ms > 0) {
+    if (task->waits && task->duplicate) {
+        to = put_text(to, STR("\""));
+    } else if (task->waits) {
         to = put_text(to, STR("\",\"due\":\""));
         to = push_task_due(task, to);
         to = put_text(to, STR("\""));

@@ -52,7 +52,9 @@ struct push_task {
     bool duplicate; /* not stored again: `sequence` is the first's */
     uint64_t next;  /* after ERR_CONDITION: what would come next */
     const char *detail; /* more about the error; NULL: nothing */
-    uint64_t due_ms;    /* wall clock: it waits until then; 0: it does not */
+    uint64_t due_ms;    /* wall clock: not before; 0: at once */
+    bool waits;         /* it, or the first of a duplicate, is kept until it is
+                           due: `sequence` is its number among those */
     uint64_t sequence;
     enum durability durability;
     char id_prefix[24];             /* of the topic, or of those that wait */
@@ -64,6 +66,7 @@ struct push_task {
     bool addressed; /* see push_task_start() */
     struct shard_call call;
     struct delayed_push delayed;
+    struct shard *there; /* borrowed: that of its topic */
     void *record; /* owned; when carried to another shard, or begun early */
     size_t record_size;
     struct store_blob *blob; /* owned: the body, once more; NULL: none */

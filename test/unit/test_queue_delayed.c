@@ -44,6 +44,7 @@ static struct yard yard;
 struct push {
     struct delayed_push base;
     char *record; /* owned */
+    bool again;   /* until it is stored: the store may be busy */
 };
 
 static uint64_t wall(void *context)
@@ -61,15 +62,13 @@ static uint32_t owner(void *context, struct str topic)
 
 static enum err topic_added(struct shard *shard, struct topic *topic)
 {
-    (void)shard;
-    (void)topic;
-    return ERR_OK;
+    return accept_attach(shard->accept, topic);
 }
 
 static void topic_removed(struct shard *shard, struct topic *topic)
 {
     (void)shard;
-    (void)topic;
+    accept_detach(topic);
 }
 
 /* Open the store and what is on it. */
@@ -85,6 +84,8 @@ static void yard_open(void)
         .topic_removed = topic_removed,
     };
     yard.group.shards[0] = &yard.shard;
+    const struct accept_options accept = {.io = yard.io, .dedup_max = 100};
+    assert_int_equal(accept_create(&accept, &yard.shard.accept), ERR_OK);
     assert_int_equal(shard_attach_topics(&yard.shard), ERR_OK);
     const struct delayed_options options = {
         .shard = &yard.shard,
@@ -115,6 +116,7 @@ static void yard_close(void)
     shard_detach_topics(&yard.shard);
     store_place_close(&yard.place);
     delayed_destroy(yard.delayed);
+    accept_destroy(yard.shard.accept);
 }
 
 static void yard_reopen(void)
@@ -151,6 +153,9 @@ static void push_done(struct delayed_push *base, enum err err)
 
     if (err == ERR_OK) {
         yard.pushed++;
+    } else if (push->again) {
+        assert_int_equal(delayed_append(&yard.shard, base), ERR_OK);
+        return;
     } else {
         yard.push_err = err;
     }
@@ -159,7 +164,8 @@ static void push_done(struct delayed_push *base, enum err err)
 }
 
 /* Begin a push of "<number>", due `delay_ms` from now. */
-static void push_begin(const char *topic, uint64_t number, uint64_t delay_ms)
+static struct push *
+push_begin(const char *topic, uint64_t number, uint64_t delay_ms)
 {
     char body[32];
     int body_size =
@@ -188,6 +194,7 @@ static void push_begin(const char *topic, uint64_t number, uint64_t delay_ms)
     record_encode(&message, 0, push->record, push->base.record_size);
     push->base.record = push->record;
     assert_int_equal(delayed_append(&yard.shard, &push->base), ERR_OK);
+    return push;
 }
 
 static void push_wait(uint32_t count)
@@ -200,7 +207,7 @@ static void push_paced(const char *topic, uint64_t number, uint64_t delay_ms)
 {
     enum { AT_ONCE = 20 };
 
-    push_begin(topic, number, delay_ms);
+    push_begin(topic, number, delay_ms)->again = true;
     yard.begun++;
     if (yard.begun - yard.pushed == AT_ONCE) {
         push_wait(yard.begun);
@@ -274,7 +281,7 @@ static void wall_to(uint64_t wall_ms)
 static void a_message_comes_when_it_is_due(void **state)
 {
     yard_begin(state, 0);
-    push_begin("a", 7, 5000);
+    (void)push_begin("a", 7, 5000);
     push_wait(1);
     assert_int_equal(delayed_stats(yard.delayed)->pending, 1);
     wall_to(noon_ms + 4999);
@@ -340,11 +347,11 @@ static void a_clock_that_jumps_makes_no_burst(void **state)
 static void a_clock_that_goes_back_makes_them_wait(void **state)
 {
     yard_begin(state, 0);
-    push_begin("a", 1, 1000);
+    (void)push_begin("a", 1, 1000);
     push_wait(1);
     wall_to(noon_ms - 3 * (uint64_t)HOUR_MS);
     LOOP_TURNS(yard.io, 20);
-    push_begin("a", 2, 10); /* of an earlier hour */
+    (void)push_begin("a", 2, 10); /* of an earlier hour */
     push_wait(2);
     wall_to(yard.wall_ms + 10);
     LOOP_UNTIL(yard.io, end_of("a") == 1);
@@ -358,11 +365,11 @@ static void a_clock_that_goes_back_makes_them_wait(void **state)
 static void a_message_that_is_late_already_comes_at_once(void **state)
 {
     yard_begin(state, 0);
-    push_begin("a", 1, 100);
-    push_begin("a", 2, 50);
+    (void)push_begin("a", 1, 100);
+    (void)push_begin("a", 2, 50);
     yard.wall_ms += 1000;
     LOOP_UNTIL(yard.io, end_of("a") == 2);
-    push_begin("a", 3, 0);
+    (void)push_begin("a", 3, 0);
     LOOP_UNTIL(yard.io, end_of("a") == 3);
     yard_end();
 }
@@ -448,8 +455,8 @@ static void a_kill_loses_none(void **state)
 static void a_bucket_goes_when_its_hour_is_over(void **state)
 {
     yard_begin(state, 0);
-    push_begin("a", 1, 1000);
-    push_begin("a", 2, HOUR_MS + 1000);
+    (void)push_begin("a", 1, 1000);
+    (void)push_begin("a", 2, HOUR_MS + 1000);
     push_wait(2);
     assert_int_equal(internal_topics(), 2);
     wall_to(noon_ms + 2000);
@@ -471,7 +478,7 @@ static void a_log_that_is_left_over_goes(void **state)
     struct store_wait wait;
 
     yard_begin(state, 0);
-    push_begin("a", 1, 1000);
+    (void)push_begin("a", 1, 1000);
     push_wait(1);
     wall_to(noon_ms + 2000);
     LOOP_UNTIL(yard.io, internal_topics() == 2);
@@ -524,7 +531,7 @@ static void what_is_cancelled_does_not_come(void **state)
 {
     yard_begin(state, 0);
     for (uint64_t i = 0; i < 10; i++) {
-        push_begin("a", i, 1000 + i);
+        (void)push_begin("a", i, 1000 + i);
     }
     push_wait(10);
     assert_int_equal(delayed_look(bucket_now(), 4), DELAYED_PENDING);
@@ -550,7 +557,7 @@ static void what_cannot_be_cancelled_comes(void **state)
 {
     yard_begin(state, 0);
     for (uint64_t i = 0; i < 3; i++) {
-        push_begin("a", i, 1000 + i);
+        (void)push_begin("a", i, 1000 + i);
     }
     push_wait(3);
     LOOP_TURNS(yard.io, 20);
@@ -609,7 +616,7 @@ static void a_push_that_fails_leaves_no_bucket(void **state)
     fault_install();
     fault_set(&(struct fault_plan){
         .kinds = FAULT_WRITE, .at = 1, .error_number = EIO, .sticky = true});
-    push_begin("a", 1, 1000);
+    (void)push_begin("a", 1, 1000);
     LOOP_UNTIL(yard.io, yard.push_err != ERR_OK);
     fault_reset();
     LOOP_TURNS(yard.io, 5);
@@ -617,13 +624,45 @@ static void a_push_that_fails_leaves_no_bucket(void **state)
     assert_int_equal(delayed_stats(yard.delayed)->buckets, 0);
     while (yard.pushed == 0) { /* the store may be busy for a while */
         yard.push_err = ERR_OK;
-        push_begin("a", 2, 1000);
+        (void)push_begin("a", 2, 1000);
         LOOP_UNTIL(yard.io, yard.pushed == 1 || yard.push_err != ERR_OK);
     }
     wall_to(noon_ms + 1000);
     LOOP_UNTIL(yard.io, end_of("a") == 1);
     yard_end();
     fault_remove();
+}
+
+static void a_mark_tells_what_it_stands_for(void **state)
+{
+    uint64_t bucket_id = 0;
+    uint64_t sequence = 0;
+
+    yard_begin(state, 0);
+    (void)push_begin("a", 1, 1000);
+    (void)push_begin("a", 2, 2000);
+    (void)push_begin("a", 3, HOUR_MS);
+    push_wait(3);
+    uint64_t mark = delayed_mark(noon_ms + 1000, 1);
+    assert_true(delayed_marked(yard.delayed, mark, &bucket_id, &sequence));
+    assert_int_equal(bucket_id, topic(".opq.delayed.500000")->id);
+    assert_int_equal(sequence, 1);
+    mark = delayed_mark(noon_ms + HOUR_MS, 0);
+    assert_true(delayed_marked(yard.delayed, mark, &bucket_id, &sequence));
+    assert_int_equal(bucket_id, topic(".opq.delayed.500001")->id);
+    assert_int_equal(sequence, 0);
+    mark = delayed_mark(noon_ms + 2 * HOUR_MS, 7); /* nothing was put there */
+    assert_true(delayed_marked(yard.delayed, mark, &bucket_id, &sequence));
+    assert_int_equal(bucket_id, 0);
+    assert_false(delayed_marked(yard.delayed, 7, &bucket_id, &sequence));
+    uint64_t due_ms = noon_ms + 2 * HOUR_MS;
+    assert_true(delayed_remember(yard.delayed, due_ms, 99, 7, &mark));
+    assert_true(delayed_marked(yard.delayed, mark, &bucket_id, &sequence));
+    assert_int_equal(bucket_id, 99);
+    assert_int_equal(sequence, 7);
+    assert_false(delayed_remember(yard.delayed, UINT64_MAX, 1, 1, &mark));
+    assert_false(delayed_remember(yard.delayed, 1, 1, UINT64_MAX, &mark));
+    yard_end();
 }
 
 /* --- ids ------------------------------------------------------------------ */
@@ -676,6 +715,7 @@ int main(void)
         LOOP_TEST(what_cannot_be_cancelled_comes),
         LOOP_TEST(a_failing_disk_loses_none),
         LOOP_TEST(a_push_that_fails_leaves_no_bucket),
+        LOOP_TEST_ONCE(a_mark_tells_what_it_stands_for),
         LOOP_TEST_ONCE(ids_have_one_form),
     };
 
