@@ -255,19 +255,20 @@ def test_kills_lose_none(serve, receivers):
 
 def test_cancelling_races_with_handing_on(opq, receiver):
     rng = random.Random(2)
-    pushes = [('d', str(index), f'{rng.randrange(300, 1500)}ms')
+    pushes = [('d', str(index), f'{rng.randrange(1000, 3000)}ms')
               for index in range(300)]
     answers = push_many(opq, receiver.url(), pushes)
     went = {}
+    at = [when(answer['due']) + rng.uniform(-0.03, 0.03)
+          for answer in answers]
 
     def cancel(part):
         for index in part:
-            time.sleep(0.002)
+            time.sleep(max(0, at[index] - time.time()))
             answer = opq.request(
                 'DELETE', f'/opq/messages/{answers[index]["id"]}')
             went[index] = answer.status
-    order = list(range(300))
-    rng.shuffle(order)
+    order = sorted(range(300), key=lambda index: at[index])
     threads = [threading.Thread(target=cancel, args=(order[at::3],))
                for at in range(3)]
     for one in threads:
@@ -357,6 +358,60 @@ def test_the_subcommand_lists_and_cancels(opq):
     failed = opq.run('delayed', 'cancel', 'nothing')
     assert failed.returncode != 0
     assert opq.run('delayed', 'burn').returncode == 64
+
+
+# --- duplicates and conditions ----------------------------------------------
+
+@pytest.mark.parametrize('shards', [1, 3])
+def test_a_duplicate_of_a_delayed_push_has_its_id(serve, receiver, shards):
+    opq = serve(f'--shards={shards}')
+
+    def push(**members):
+        return opq.request('POST', '/opq/push', {
+            'topic': 'd', 'url': receiver.url(), 'message': 'x', **members})
+    first = push(delay='2s', dedup_id='a')
+    assert first.status == 201
+    for again in (push(delay='2s', dedup_id='a'), push(dedup_id='a')):
+        assert again.status == 202
+        assert again.headers['opq-id'] == first.headers['opq-id']
+        assert again.headers['opq-duplicate'] == 'true'
+        assert 'opq-seq' not in again.headers
+        assert again.json() == {'id': first.headers['opq-id'], 'topic': 'd',
+                                'duplicate': True}
+    # And one that is not delayed before one that is.
+    plain = push(dedup_id='b')
+    again = push(delay='1h', dedup_id='b')
+    assert again.status == 202
+    assert again.headers['opq-id'] == plain.headers['opq-id']
+    assert again.headers['opq-seq'] == plain.headers['opq-seq']
+    assert waiting(opq) == 1
+    assert [one.headers['webhook-id'] for one in receiver.wait(2)] == \
+        [plain.headers['opq-id'], first.headers['opq-id']]
+    # Handed on, it is known as before.
+    after = push(dedup_id='a')
+    assert after.status == 202
+    assert after.headers['opq-id'] == first.headers['opq-id']
+    time.sleep(0.5)  # until it is noted as handed on
+    opq.kill()
+    opq.start()
+    wait_until(lambda: push(dedup_id='a').status == 202, 'it is known')
+    assert push(dedup_id='a').headers['opq-id'] == first.headers['opq-id']
+    opq.wait_delivered('d', 2)
+    assert opq.topic('d')['end'] == 2
+
+
+def test_a_delayed_push_may_expect_a_number(opq, receiver):
+    wrong = opq.request('POST', '/opq/push', {
+        'topic': 'd', 'url': receiver.url(), 'message': 'x', 'delay': '1h',
+        'expect_seq': 3})
+    assert wrong.status == 412
+    assert waiting(opq) == 0
+    right = opq.request('POST', '/opq/push', {
+        'topic': 'd', 'url': receiver.url(), 'message': 'x', 'delay': '1h',
+        'expect_seq': 0})
+    assert right.status == 201
+    # Its topic comes into being when it is handed on.
+    assert opq.get('/opq/topics/d').status == 404
 
 
 # --- large bodies, full disks -----------------------------------------------
