@@ -309,7 +309,7 @@ uint32_t api_render_sorted(const struct topic *topic,
         count++;
     }
     if (count > 0) {
-        qsort(out_row, count, sizeof(out_row[0]), compare_names);
+        qsort(out_row, count, sizeof(const struct topic *), compare_names);
     }
     return count;
 }
