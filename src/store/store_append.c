@@ -20,6 +20,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "store/store_blob.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
 #include "store/store_views.h"

@@ -14,6 +14,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "store/store_blob.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
 
