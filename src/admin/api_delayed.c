@@ -100,8 +100,8 @@ static void render(struct delayed_call *task,
 {
     struct buf *to = &task->base.body;
     const struct store_topic *stored = delayed_topic(task->bucket)->store;
-    char id[DELAYED_ID_MAX];
-    char *end = delayed_id_put(stored->id, record->sequence, id);
+    char id[DUE_ID_MAX];
+    char *end = due_id_put(stored->id, record->sequence, id);
 
     buf_append_c(to, "{\"id\":\"");
     buf_append(to, id, (size_t)(end - id));
@@ -521,7 +521,7 @@ static void one_start(const struct api_request *request, bool cancels)
     uint64_t bucket_id = 0;
     uint64_t sequence = 0;
 
-    if (delayed_id_read(request->segments[0], &bucket_id, &sequence) !=
+    if (due_id_read(request->segments[0], &bucket_id, &sequence) !=
             ERR_OK ||
         bucket_id == 0) {
         answer_problem(request->exchange, 404,

@@ -50,11 +50,12 @@ enum { ACCEPT_WINDOW_MS = 600000 }; /* of a topic that does not say */
 
 struct accept;
 struct accept_topic;
-struct shard;
+struct due_id_table;
 
 struct accept_options {
-    struct io *io;             /* borrowed */
-    const struct shard *shard; /* borrowed; NULL: nothing was ever delayed */
+    struct io *io;                    /* borrowed */
+    struct due_id_table *delayed_ids; /* borrowed; NULL: nothing was ever
+                                             delayed */
     uint32_t dedup_max; /* ids remembered, of all topics; past it ERR_BUSY */
 };
 

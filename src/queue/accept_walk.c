@@ -19,7 +19,7 @@
 
 #include "base/check.h"
 #include "base/diag.h"
-#include "queue/delayed.h"
+#include "queue/due_id.h"
 
 enum {
     STEP_RECORDS = 1024, /* read in one turn: about a millisecond's work */
@@ -123,10 +123,10 @@ static uint64_t value_of(const struct accept *accept,
     uint64_t sequence = 0;
     uint64_t mark = 0;
 
-    if (accept->options.shard == NULL ||
-        delayed_id_read(options->id, &bucket_id, &sequence) != ERR_OK ||
-        !delayed_remember(accept->options.shard->delayed,
-                          options->not_before_ms, bucket_id, sequence, &mark)) {
+    if (accept->options.delayed_ids == NULL ||
+        due_id_read(options->id, &bucket_id, &sequence) != ERR_OK ||
+        !due_id_remember(accept->options.delayed_ids, options->not_before_ms,
+                         bucket_id, sequence, &mark)) {
         return record->sequence;
     }
     return mark;
@@ -142,8 +142,7 @@ static enum err note(struct accept_topic *state, const struct record *record)
     uint64_t now_ms = io_wall_ms(accept->options.io);
     uint64_t value = 0;
 
-    if (options == NULL ||
-        (options->id.size > 0 && !delayed_is_id(options->id))) {
+    if (options == NULL || (options->id.size > 0 && !due_id_is(options->id))) {
         return ERR_OK; /* as accept_wants() has it */
     }
     if (options->collapse.size > 0) {

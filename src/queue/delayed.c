@@ -166,7 +166,7 @@ void delayed_destroy(struct delayed *delayed)
     CHECK(delayed->flight_count == 0);
     delayed_bucket_free_all(delayed);
     delayed_index_fini(&delayed->index);
-    free(delayed->known);
+    due_id_table_fini(&delayed->options.shard->delayed_ids);
     free(delayed);
 }
 
@@ -180,168 +180,6 @@ const struct delayed_stats *delayed_stats(struct delayed *delayed)
         stats->pending += delayed_bucket_pending(delayed->buckets[index]);
     }
     return stats;
-}
-
-/* --- ids ------------------------------------------------------------------ */
-
-char *delayed_id_put(uint64_t bucket_id, uint64_t sequence, char *to)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    to = put_text(to, STR("dly_"));
-    for (int shift = 60; shift >= 0; shift -= 4) {
-        *to = digits[bucket_id >> shift & 15];
-        to++;
-    }
-    *to = '-';
-    return put_decimal(to + 1, sequence);
-}
-
-bool delayed_is_id(struct str id)
-{
-    return str_starts(id, STR("dly_"));
-}
-
-enum err
-delayed_id_read(struct str id, uint64_t *out_bucket_id, uint64_t *out_sequence)
-{
-    enum { HEX_AT = 4, HEX_END = 20 };
-    uint64_t bucket_id = 0;
-
-    if (!str_starts(id, STR("dly_")) || id.size <= HEX_END + 1 ||
-        id.data[HEX_END] != '-') {
-        return ERR_INVALID;
-    }
-    for (size_t at = HEX_AT; at < HEX_END; at++) {
-        char byte = id.data[at];
-        if (byte >= '0' && byte <= '9') {
-            bucket_id = bucket_id << 4 | (uint64_t)(byte - '0');
-        } else if (byte >= 'a' && byte <= 'f') {
-            bucket_id = bucket_id << 4 | (uint64_t)(byte - 'a' + 10);
-        } else {
-            return ERR_INVALID;
-        }
-    }
-    struct str number = str_cut(id, HEX_END + 1, id.size);
-    if (number.size > 1 && number.data[0] == '0') {
-        return ERR_INVALID; /* an id has one form */
-    }
-    uint64_t sequence = 0;
-    if (str_to_u64(number, &sequence) != ERR_OK) {
-        return ERR_INVALID;
-    }
-    *out_bucket_id = bucket_id;
-    *out_sequence = sequence;
-    return ERR_OK;
-}
-
-/* --- what was put where --------------------------------------------------- */
-
-enum { MARK_BIT = 63, HOUR_SHIFT = 40 };
-
-static const uint64_t sequence_mask = (UINT64_C(1) << HOUR_SHIFT) - 1;
-static const uint64_t hour_end = UINT64_C(1) << (MARK_BIT - HOUR_SHIFT);
-
-static uint32_t known_place(const struct delayed *delayed, uint64_t hour)
-{
-    uint32_t low = 0;
-    uint32_t high = delayed->known_count;
-
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (delayed->known[middle].hour < hour) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-/* Make room for another one; at the bound, the earliest is forgotten. */
-static bool known_room(struct delayed *delayed)
-{
-    if (delayed->known_count < delayed->known_capacity) {
-        return true;
-    }
-    if (delayed->known_count == DELAYED_KNOWN_MAX) {
-        delayed->known_count--;
-        memmove(&delayed->known[0], &delayed->known[1],
-                delayed->known_count * sizeof(*delayed->known));
-        return true;
-    }
-    uint32_t capacity =
-        delayed->known_capacity == 0 ? 16 : 2 * delayed->known_capacity;
-    struct delayed_known *known =
-        realloc(delayed->known, capacity * sizeof(*known));
-    if (known == NULL) {
-        return false;
-    }
-    delayed->known = known;
-    delayed->known_capacity = capacity;
-    return true;
-}
-
-/* Remember which bucket an hour has. Without memory it is not. */
-static void know(struct delayed *delayed, uint64_t hour, uint64_t bucket_id)
-{
-    uint32_t place = known_place(delayed, hour);
-
-    if (place < delayed->known_count && delayed->known[place].hour == hour) {
-        delayed->known[place].bucket_id = bucket_id;
-        return;
-    }
-    if (!known_room(delayed)) {
-        return;
-    }
-    place = known_place(delayed, hour);
-    memmove(&delayed->known[place + 1], &delayed->known[place],
-            (delayed->known_count - place) * sizeof(*delayed->known));
-    delayed->known[place] =
-        (struct delayed_known){.hour = hour, .bucket_id = bucket_id};
-    delayed->known_count++;
-}
-
-uint64_t delayed_mark(uint64_t due_ms, uint64_t sequence)
-{
-    uint64_t hour = due_ms / DELAYED_HOUR_MS;
-
-    CHECK(sequence <= sequence_mask);
-    CHECK(hour < hour_end);
-    return UINT64_C(1) << MARK_BIT | hour << HOUR_SHIFT | sequence;
-}
-
-bool delayed_remember(struct delayed *delayed,
-                      uint64_t due_ms,
-                      uint64_t bucket_id,
-                      uint64_t sequence,
-                      uint64_t *out_mark)
-{
-    uint64_t hour = due_ms / DELAYED_HOUR_MS;
-
-    if (sequence > sequence_mask || hour >= hour_end) {
-        return false;
-    }
-    know(delayed, hour, bucket_id);
-    *out_mark = delayed_mark(due_ms, sequence);
-    return true;
-}
-
-bool delayed_marked(const struct delayed *delayed,
-                    uint64_t mark,
-                    uint64_t *out_bucket_id,
-                    uint64_t *out_sequence)
-{
-    if (mark >> MARK_BIT == 0) {
-        return false;
-    }
-    uint64_t hour = (mark & ~(UINT64_C(1) << MARK_BIT)) >> HOUR_SHIFT;
-    uint32_t place = known_place(delayed, hour);
-    bool known =
-        place < delayed->known_count && delayed->known[place].hour == hour;
-    *out_bucket_id = known ? delayed->known[place].bucket_id : 0;
-    *out_sequence = mark & sequence_mask;
-    return true;
 }
 
 /* --- pushes --------------------------------------------------------------- */
@@ -409,8 +247,7 @@ static void push_returned(struct shard_call *call)
     struct delayed_push *push = CONTAINER_OF(call, struct delayed_push, call);
 
     if (push->err == ERR_OK) {
-        know(call->home->delayed, push->due_ms / DELAYED_HOUR_MS,
-             push->bucket_id);
+        due_id_know(&call->home->delayed_ids, push->due_ms, push->bucket_id);
     }
     push->done(push, push->err);
 }

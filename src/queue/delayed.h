@@ -32,6 +32,7 @@
 #include "base/err.h"
 #include "base/histogram.h"
 #include "base/str.h"
+#include "queue/due_id.h"
 #include "queue/shard.h"
 #include "store/store.h"
 
@@ -108,7 +109,7 @@ struct delayed_push {
     /* The outcome. */
     bool given;         /* a store took the record */
     uint64_t bucket_id; /* of its topic; the id is made of this */
-    uint64_t sequence;  /* and this: delayed_id_put() */
+    uint64_t sequence;  /* and this: due_id_put() */
     /* Private. */
     struct shard_call call;
     struct store_op op;
@@ -128,41 +129,6 @@ struct delayed_push {
  */
 MUST_CHECK enum err delayed_append(struct shard *here,
                                    struct delayed_push *push);
-
-/* A number that stands for a delayed message among the sequence numbers of its
- * topic, which are smaller: where such have to be remembered together. */
-uint64_t delayed_mark(uint64_t due_ms, uint64_t sequence);
-
-/* The same of a message that was handed on, by what is stored of it, and
- * remember which bucket it was in. False when that makes no sense. */
-bool delayed_remember(struct delayed *delayed,
-                      uint64_t due_ms,
-                      uint64_t bucket_id,
-                      uint64_t sequence,
-                      uint64_t *out_mark);
-
-/* Tell whether a number is one of those, and whose.
- * Gives: bucket id (0: not known any more) and sequence. Known are buckets into
- *        which delayed_append() on this shard put something, and those that it
- *        was told to remember. */
-bool delayed_marked(const struct delayed *delayed,
-                    uint64_t mark,
-                    uint64_t *out_bucket_id,
-                    uint64_t *out_sequence);
-
-enum { DELAYED_ID_MAX = 64 }; /* bytes of an id, at most */
-
-/* Write "dly_<bucket id, 16 hex digits>-<sequence>", at most DELAYED_ID_MAX
- * bytes; returns where it ends. */
-char *delayed_id_put(uint64_t bucket_id, uint64_t sequence, char *to);
-
-/* Tell whether an id begins as they do. */
-bool delayed_is_id(struct str id);
-
-/* Read such an id.
- * Errors: ERR_INVALID  it is none */
-MUST_CHECK enum err
-delayed_id_read(struct str id, uint64_t *out_bucket_id, uint64_t *out_sequence);
 
 /* --- looking, cancelling -------------------------------------------------- */
 

@@ -239,7 +239,7 @@ static enum err encode(struct delayed_flight *flight,
                        const struct record *record)
 {
     struct message message = record->message;
-    char id[DELAYED_ID_MAX];
+    char id[DUE_ID_MAX];
 
     if (message.options == NULL ||
         !store_topic_name_valid(message.options->topic)) {
@@ -253,7 +253,7 @@ static enum err encode(struct delayed_flight *flight,
     note_wants(flight, &record->message);
     if (options.id.size == 0) {
         const struct store_topic *stored = flight->bucket->messages->store;
-        char *end = delayed_id_put(stored->id, record->sequence, id);
+        char *end = due_id_put(stored->id, record->sequence, id);
         options.id = (struct str){id, (size_t)(end - id)};
     }
     message.options = &options;

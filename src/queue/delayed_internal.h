@@ -28,7 +28,6 @@ enum {
     DELAYED_LATER_MAX = 4096,     /* messages that wait for one */
     DELAYED_WALK_MAX = 2000,      /* records looked at in a turn */
     DELAYED_BYTES_MAX = 8 << 20,  /* of records being handed on */
-    DELAYED_KNOWN_MAX = 16384,    /* hours; those of a year are fewer */
 };
 
 /* Deleting goes step by step, messages first: a log without messages means
@@ -99,22 +98,13 @@ struct delayed_walk {
     bool reading;                /* ready() follows */
 };
 
-/* The bucket in which a message of an hour was put from this shard. */
-struct delayed_known {
-    uint64_t hour;
-    uint64_t bucket_id;
-};
-
 struct delayed {
     struct delayed_options options;
     struct delayed_stats stats;
     struct delayed_bucket **buckets; /* owned, by hour */
     uint32_t bucket_count;
     uint32_t bucket_capacity;
-    uint32_t unready;            /* of them */
-    struct delayed_known *known; /* owned, by hour: delayed_marked() */
-    uint32_t known_count;
-    uint32_t known_capacity;
+    uint32_t unready; /* of them */
     struct delayed_index index;
     struct delayed_walk walk;
     uint32_t sick; /* buckets that are passed over */

@@ -203,7 +203,7 @@ static enum err open_parts(struct pipeline *pipeline)
         return err;
     }
     options->accept.io = pipeline->io;
-    options->accept.shard = &pipeline->shard;
+    options->accept.delayed_ids = &pipeline->shard.delayed_ids;
     err = accept_create(&options->accept, &pipeline->accept);
     if (err != ERR_OK) {
         return err;

@@ -100,7 +100,7 @@ static void delayed_stored(struct delayed_push *delayed, enum err err)
     task->op.unstored = !delayed->given;
     op->durability = delayed->durability;
     if (err == ERR_OK) {
-        op->sequence = delayed_mark(delayed->due_ms, delayed->sequence);
+        op->sequence = due_id_mark(delayed->due_ms, delayed->sequence);
     }
     op->done(op, err);
 }
@@ -133,14 +133,14 @@ static void note_topic(struct push_task *task, const struct topic *topic)
 static void note_waiting(struct push_task *task)
 {
     uint64_t bucket_id = 0;
-    char id[DELAYED_ID_MAX];
+    char id[DUE_ID_MAX];
 
-    if (!delayed_marked(task->there->delayed, task->sequence, &bucket_id,
-                        &task->sequence)) {
+    if (!due_id_marked(&task->there->delayed_ids, task->sequence, &bucket_id,
+                       &task->sequence)) {
         return;
     }
     task->waits = true;
-    (void)delayed_id_put(bucket_id, task->sequence, id);
+    (void)due_id_put(bucket_id, task->sequence, id);
     memcpy(task->id_prefix, id, TOPIC_ID_PREFIX_SIZE);
 }
 

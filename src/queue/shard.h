@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "queue/due_id.h"
 #include "queue/topic.h"
 #include "store/store.h"
 #include "sys/io.h"
@@ -45,11 +46,12 @@ struct shard_group {
 /* Embedded in the pipeline, which fills it in. */
 struct shard {
     uint32_t index;
-    struct shard_group *group; /* borrowed */
-    struct io *io;             /* borrowed from the pipeline */
-    struct store *store;       /* borrowed from the pipeline */
-    struct accept *accept;     /* borrowed from the pipeline */
-    struct delayed *delayed;   /* borrowed from the pipeline */
+    struct shard_group *group;       /* borrowed */
+    struct io *io;                   /* borrowed from the pipeline */
+    struct store *store;             /* borrowed from the pipeline */
+    struct accept *accept;           /* borrowed from the pipeline */
+    struct delayed *delayed;         /* borrowed from the pipeline */
+    struct due_id_table delayed_ids; /* where what was pushed from here is */
     /* A topic came into being (or was found at start): begin its delivery. */
     enum err (*topic_added)(struct shard *shard, struct topic *topic);
     /* A topic goes: end its delivery. */

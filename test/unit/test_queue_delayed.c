@@ -245,7 +245,7 @@ static uint64_t number_at(const char *name, uint64_t sequence, char *id)
     assert_true(record.message.options->not_before_ms <= yard.wall_ms);
     if (id != NULL) {
         struct str text = record.message.options->id;
-        assert_in_range(text.size, 1, DELAYED_ID_MAX - 1);
+        assert_in_range(text.size, 1, DUE_ID_MAX - 1);
         memcpy(id, text.data, text.size);
         id[text.size] = '\0';
     }
@@ -378,7 +378,7 @@ static void a_message_that_is_late_already_comes_at_once(void **state)
 
 static void they_wait_through_restarts_and_keep_their_ids(void **state)
 {
-    char id[DELAYED_ID_MAX];
+    char id[DUE_ID_MAX];
     uint64_t bucket_id = 0;
     uint64_t sequence = 0;
 
@@ -402,7 +402,7 @@ static void they_wait_through_restarts_and_keep_their_ids(void **state)
     for (uint64_t i = 0; i < 50; i++) {
         uint64_t found_id = 0;
         assert_int_equal(number_at("a", i, id), i);
-        assert_int_equal(delayed_id_read(str_from(id), &found_id, &sequence),
+        assert_int_equal(due_id_read(str_from(id), &found_id, &sequence),
                          ERR_OK);
         assert_int_equal(found_id, bucket_id);
         assert_int_equal(sequence, i);
@@ -434,12 +434,12 @@ static void a_kill_loses_none(void **state)
     LOOP_UNTIL(yard.io, delayed_stats(yard.delayed)->pending == 0 &&
                             delayed_stopped(yard.delayed));
     for (uint64_t i = 0; i < end_of("a"); i++) {
-        char id[DELAYED_ID_MAX];
+        char id[DUE_ID_MAX];
         uint64_t bucket_id = 0;
         uint64_t sequence = 0;
         uint64_t number = number_at("a", i, id);
         assert_true(number < COUNT);
-        assert_int_equal(delayed_id_read(str_from(id), &bucket_id, &sequence),
+        assert_int_equal(due_id_read(str_from(id), &bucket_id, &sequence),
                          ERR_OK);
         assert_int_equal(sequence, number);
         seen[number]++;
@@ -643,25 +643,34 @@ static void a_mark_tells_what_it_stands_for(void **state)
     (void)push_begin("a", 2, 2000);
     (void)push_begin("a", 3, HOUR_MS);
     push_wait(3);
-    uint64_t mark = delayed_mark(noon_ms + 1000, 1);
-    assert_true(delayed_marked(yard.delayed, mark, &bucket_id, &sequence));
+    uint64_t mark = due_id_mark(noon_ms + 1000, 1);
+    assert_true(due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id,
+                                  &sequence));
     assert_int_equal(bucket_id, topic(".opq.delayed.500000")->id);
     assert_int_equal(sequence, 1);
-    mark = delayed_mark(noon_ms + HOUR_MS, 0);
-    assert_true(delayed_marked(yard.delayed, mark, &bucket_id, &sequence));
+    mark = due_id_mark(noon_ms + HOUR_MS, 0);
+    assert_true(due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id,
+                                  &sequence));
     assert_int_equal(bucket_id, topic(".opq.delayed.500001")->id);
     assert_int_equal(sequence, 0);
-    mark = delayed_mark(noon_ms + 2 * HOUR_MS, 7); /* nothing was put there */
-    assert_true(delayed_marked(yard.delayed, mark, &bucket_id, &sequence));
+    mark =
+        due_id_mark(noon_ms + 2 * HOUR_MS, 7); /* nothing was put there */
+    assert_true(due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id,
+                                  &sequence));
     assert_int_equal(bucket_id, 0);
-    assert_false(delayed_marked(yard.delayed, 7, &bucket_id, &sequence));
+    assert_false(
+        due_id_marked(&yard.shard.delayed_ids, 7, &bucket_id, &sequence));
     uint64_t due_ms = noon_ms + 2 * HOUR_MS;
-    assert_true(delayed_remember(yard.delayed, due_ms, 99, 7, &mark));
-    assert_true(delayed_marked(yard.delayed, mark, &bucket_id, &sequence));
+    assert_true(
+        due_id_remember(&yard.shard.delayed_ids, due_ms, 99, 7, &mark));
+    assert_true(due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id,
+                                  &sequence));
     assert_int_equal(bucket_id, 99);
     assert_int_equal(sequence, 7);
-    assert_false(delayed_remember(yard.delayed, UINT64_MAX, 1, 1, &mark));
-    assert_false(delayed_remember(yard.delayed, 1, 1, UINT64_MAX, &mark));
+    assert_false(
+        due_id_remember(&yard.shard.delayed_ids, UINT64_MAX, 1, 1, &mark));
+    assert_false(
+        due_id_remember(&yard.shard.delayed_ids, 1, 1, UINT64_MAX, &mark));
     yard_end();
 }
 
@@ -681,20 +690,20 @@ static void ids_have_one_form(void **state)
         "dly_0123456789abcdef--1",
         "dly_0123456789abcdef-18446744073709551616",
     };
-    char id[DELAYED_ID_MAX];
+    char id[DUE_ID_MAX];
     uint64_t bucket_id = 0;
     uint64_t sequence = 0;
 
     (void)state;
-    char *end = delayed_id_put(0x0123456789abcdefU, UINT64_MAX, id);
+    char *end = due_id_put(0x0123456789abcdefU, UINT64_MAX, id);
     struct str text = {id, (size_t)(end - id)};
     assert_true(
         str_equal(text, STR("dly_0123456789abcdef-18446744073709551615")));
-    assert_int_equal(delayed_id_read(text, &bucket_id, &sequence), ERR_OK);
+    assert_int_equal(due_id_read(text, &bucket_id, &sequence), ERR_OK);
     assert_true(bucket_id == 0x0123456789abcdefU && sequence == UINT64_MAX);
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         assert_int_equal(
-            delayed_id_read(str_from(wrong[i]), &bucket_id, &sequence),
+            due_id_read(str_from(wrong[i]), &bucket_id, &sequence),
             ERR_INVALID);
     }
 }
