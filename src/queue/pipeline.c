@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/diag.h"
 #include "queue/delayed.h"
+#include "queue/letters_job.h"
 #include "queue/listener_upload.h"
 
 #include <stdatomic.h>
@@ -103,6 +104,7 @@ static void topic_removed(struct shard *shard, struct topic *topic)
         deliverer_detach(topic);
     }
     accept_detach(topic);
+    letters_job_forget(topic);
 }
 
 /* --- life ----------------------------------------------------------------- */

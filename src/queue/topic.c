@@ -82,6 +82,7 @@ enum err topic_create(struct store_topic *store, struct topic **out)
                   err_text(err));
     }
     topic->settings.retention = store->retention; /* what is acted on */
+    list_init(&topic->letters);
     read_used(topic);
     list_init(&topic->subscriptions);
     if (store->parent != NULL) {
@@ -105,6 +106,7 @@ void topic_destroy(struct topic *topic)
     CHECK(topic->delivery == NULL);
     CHECK(list_empty(&topic->subscriptions));
     list_remove(&topic->link);
+    CHECK(list_empty(&topic->letters));
     topic->store->user = NULL;
     free_title(topic);
     settings_fini(&topic->settings);

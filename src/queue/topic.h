@@ -48,6 +48,7 @@ struct topic {
     bool collapse_used;
     struct accept_topic *accept; /* accept's; NULL: nothing to know */
     struct delivery *delivery;   /* the deliverer's; NULL: not attached */
+    struct list letters;         /* of struct letters_job, the first one runs */
     /* Called by topic_changed(); set by the deliverer; NULL: not attached. */
     void (*changed)(struct topic *topic);
     char id_prefix[24]; /* "msg_<topic id, 16 hex digits>-", NUL */
