@@ -62,6 +62,8 @@ static void call_close(struct api_call *call)
 {
     if (call->finish != NULL && call->status < 300) {
         call->finish(call);
+    } else if (call->failed != NULL && call->status >= 300) {
+        call->failed(call);
     }
     buf_append_byte(&call->members, '\0');
     if (call->members.size == 1) {
@@ -111,21 +113,31 @@ static void call_go(struct api_call *call, struct shard *there)
     }
 }
 
+/* On to where the call says, or close it. */
+static void call_tour(struct api_call *call)
+{
+    struct shard *there = call->status < 300 ? call->onward(call) : NULL;
+
+    if (there != NULL) {
+        call_go(call, there);
+    } else {
+        call_close(call);
+    }
+}
+
 static void call_returned(struct shard_call *shard_call)
 {
     struct api_call *call = CONTAINER_OF(shard_call, struct api_call, call);
     struct shard_group *group = call->home->group;
 
+    if (call->onward != NULL) {
+        call_tour(call);
+        return;
+    }
     if (call->walking && call->status == 0 &&
         call->walk_index + 1 < group->count) {
         call->walk_index++;
         call_go(call, group->shards[call->walk_index]);
-        return;
-    }
-    struct shard *next =
-        call->onward != NULL && call->status == 0 ? call->onward(call) : NULL;
-    if (next != NULL) {
-        call_go(call, next);
         return;
     }
     call_close(call);
@@ -165,6 +177,12 @@ void api_call_send(struct api_call *call)
 void api_call_to(struct api_call *call, struct shard *there)
 {
     call_go(call, there);
+}
+
+void api_call_tour(struct api_call *call)
+{
+    CHECK(call->onward != NULL);
+    call_tour(call);
 }
 
 void api_call_walk(struct api_call *call)

@@ -76,6 +76,8 @@ struct api_call {
     struct shard *(*onward)(struct api_call *call);
     /* Back home, before the answer; NULL: nothing to do. */
     void (*finish)(struct api_call *call);
+    /* The same of a call that has failed. */
+    void (*failed)(struct api_call *call);
     /* Free what the call has beside this struct; NULL: nothing. */
     void (*release)(struct api_call *call);
     bool large;          /* its answer may be; set before it is sent */
@@ -101,6 +103,8 @@ void api_call_send(struct api_call *call);
 
 /* Send it to a shard. */
 void api_call_to(struct api_call *call, struct shard *there);
+/* Send it where call->onward() says, as long as that names a shard. */
+void api_call_tour(struct api_call *call);
 
 /* Send it to all shards, one after the other. */
 void api_call_walk(struct api_call *call);
@@ -236,6 +240,11 @@ void api_delayed_list(const struct api_request *request);
 void api_delayed_one(const struct api_request *request);
 /* DELETE /opq/messages/{}. */
 void api_delayed_cancel(const struct api_request *request);
+
+/* GET /opq/dlq. */
+void api_dlq_get(const struct api_request *request);
+/* POST /opq/dlq/retry, with a word, and DELETE /opq/dlq. */
+void api_dlq_change(const struct api_request *request);
 
 /* The description of the API, embedded at build. */
 extern const char api_openapi_json[];

@@ -132,7 +132,7 @@ render(struct list_call *list, struct list_entry *entry, uint64_t age_ms)
         return;
     }
     entry->start = list->text.size;
-    api_render_topic(topic, age_ms, &list->text);
+    api_render_topic(topic, age_ms, API_RENDER_NONE, &list->text);
     entry->size = list->text.size - entry->start;
 }
 
@@ -160,7 +160,7 @@ static bool read_age(struct list_call *list, uint64_t *out_age_ms)
     if (err == ERR_AGAIN) {
         return false;
     }
-    *out_age_ms = API_AGE_NONE;
+    *out_age_ms = API_RENDER_NONE;
     if (err == ERR_OK) {
         uint64_t at_ms = record.message.pushed_at_ms;
         uint64_t now_ms = io_wall_ms(list->there->io);
@@ -174,7 +174,7 @@ static void list_go(struct list_call *list)
 {
     for (; list->next < list->entry_count; list->next++) {
         struct list_entry *entry = &list->entries[list->next];
-        uint64_t age_ms = API_AGE_NONE;
+        uint64_t age_ms = API_RENDER_NONE;
         bool reading =
             list->reading.reader != NULL || begin_reading(list, entry);
         if (reading && !read_age(list, &age_ms)) {

@@ -196,7 +196,11 @@ static void one_read(struct messages_call *task)
         buf_append_byte(to, '{');
         api_render_message(topic_of(stored), &record, to);
         buf_append_byte(to, ',');
-        one_standing(topic_of(stored), &record, to);
+        if (topic_is_dead(stored->name_str)) {
+            api_render_letter(stored, &record, to);
+        } else {
+            one_standing(topic_of(stored), &record, to);
+        }
         buf_append_c(to, "}\n");
         messages_end(task);
     }

@@ -8,6 +8,8 @@
 #include "base/json_text.h"
 #include "base/wall_time.h"
 #include "queue/rate.h"
+#include "queue/letters.h"
+#include "queue/letters_filter.h"
 #include "store/store_show.h"
 
 #include <stddef.h>
@@ -353,20 +355,39 @@ void api_render_shared(const struct topic *topic,
                       done == count ? "delivered" : "waiting", done, count);
 }
 
+void api_render_letter(const struct store_topic *stored,
+                       const struct record *record,
+                       struct buf *to)
+{
+    const struct message_options *options = record->message.options;
+    struct letters_end end = {0};
+    struct buf memory = {0};
+    struct buf words = {0};
+
+    if (is_delivered(&stored->cursor, record->sequence)) {
+        buf_append_c(to, "\"state\":\"delivered\",\"because\":\"the dead "
+                         "letter was sent again or dropped\"");
+        return;
+    }
+    if (options == NULL ||
+        letters_filter_read(options->dead, &memory, &end) != ERR_OK) {
+        end = (struct letters_end){0};
+    }
+    buf_append_c(to, "\"state\":\"dead\"");
+    buf_append_c(&words, "is a dead letter");
+    if (end.reason.size > 0) {
+        buf_append_c(&words, ", because of ");
+        buf_append_str(&words, end.reason);
+    }
+    append_because(to, &words);
+    buf_fini(&memory);
+}
+
 /* --- topics --------------------------------------------------------------- */
 
 uint64_t api_render_lag(const struct store_topic *stored)
 {
-    const struct store_cursor *cursor = &stored->cursor;
-    uint64_t lag = stored->bounds.end > cursor->next
-                       ? stored->bounds.end - cursor->next
-                       : 0;
-
-    for (uint32_t index = 0; index < cursor->range_count; index++) {
-        uint64_t size = cursor->ranges[index].end - cursor->ranges[index].first;
-        lag -= size < lag ? size : lag;
-    }
-    return lag;
+    return letters_count(stored); /* of any topic */
 }
 
 static const char *state_name(enum delivery_state state)
@@ -402,6 +423,21 @@ static void append_pull(const struct topic *topic, struct buf *to)
     buf_append_c(to, ",\"in_flight\":0,\"attempts\":0");
 }
 
+/* The same of a topic of dead letters. */
+static void append_kept(const struct store_topic *stored, struct buf *to)
+{
+    uint64_t count = letters_count(stored);
+    struct buf words = {0};
+
+    json_text_append_text(to, "state", STR("kept"));
+    buf_append_u64(&words, count);
+    buf_append_c(&words, count == 1 ? " dead letter is kept until it is"
+                                    : " dead letters are kept until they are");
+    buf_append_c(&words, " sent again or dropped by /opq/dlq");
+    append_because(to, &words);
+    buf_append_c(to, ",\"in_flight\":0,\"attempts\":0");
+}
+
 /* Append `state`, `because` and what goes with them. */
 static void append_delivery(const struct topic *topic, struct buf *to)
 {
@@ -416,6 +452,10 @@ static void append_delivery(const struct topic *topic, struct buf *to)
     }
     if (is_pull(topic)) {
         append_pull(topic, to);
+        return;
+    }
+    if (topic_is_dead(topic->store->name_str)) {
+        append_kept(topic->store, to);
         return;
     }
     deliverer_view(topic, &view);
@@ -466,17 +506,23 @@ static void append_names(const struct topic *topic, struct buf *to)
 
 void api_render_topic(const struct topic *topic,
                       uint64_t age_ms,
+                      uint64_t dead,
                       struct buf *to)
 {
     const struct store_topic *stored = topic->store;
 
-    buf_append_format(to, "{\"name\":\"%s\"", stored->name);
+    buf_append_format(to, "{\"name\":\"%s\",\"kind\":\"%s\"", stored->name,
+                      topic_is_dead(stored->name_str) ? "dead_letters"
+                                                      : "messages");
     json_text_append_number(to, "oldest", stored->bounds.oldest);
     json_text_append_number(to, "end", stored->bounds.end);
     json_text_append_number(to, "delivered", stored->cursor.next);
     json_text_append_number(to, "lag", api_render_lag(stored));
+    if (dead != API_RENDER_NONE) {
+        json_text_append_number(to, "dead", dead);
+    }
     json_text_append_number(to, "bytes", stored->bounds.bytes);
-    if (age_ms != API_AGE_NONE) {
+    if (age_ms != API_RENDER_NONE) {
         json_text_append_number(to, "oldest_undelivered_age_ms", age_ms);
     } else {
         buf_append_c(to, ",\"oldest_undelivered_age_ms\":null");

@@ -15,16 +15,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* An age that is not known. */
-#define API_AGE_NONE UINT64_MAX
+/* A figure that is not known. */
+#define API_RENDER_NONE UINT64_MAX
 
 /* Messages of a topic that are not delivered. */
 uint64_t api_render_lag(const struct store_topic *stored);
 
 /* Append a topic as a JSON object. `age_ms` is that of its oldest message that
- * is not delivered, or API_AGE_NONE. */
+ * is not delivered, `dead` the number of its live dead letters; either may be
+ * API_RENDER_NONE. */
 void api_render_topic(const struct topic *topic,
                       uint64_t age_ms,
+                      uint64_t dead,
                       struct buf *to);
 
 /* Append a subscription as a JSON object. */
@@ -56,6 +58,11 @@ void api_render_states(const struct topic *topic,
  * `topic`, without braces. The message is stored. */
 void api_render_shared(const struct topic *topic,
                        uint64_t sequence,
+                       struct buf *to);
+
+/* The same of a message of a topic of dead letters. */
+void api_render_letter(const struct store_topic *stored,
+                       const struct record *record,
                        struct buf *to);
 
 /* What a delivery is doing as a phrase that goes on after "message 7 ". */

@@ -12,6 +12,7 @@
 #include "admin/api_settings.h"
 #include "base/check.h"
 #include "queue/answer.h"
+#include "queue/letters.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,9 @@ struct topic_call {
     struct settings_change change; /* of a PUT */
     bool create;                   /* the topic, when it is not there */
     bool created;
+    uint64_t dead; /* live letters; API_RENDER_NONE: it has none of its own */
+    uint32_t hops; /* shards visited, see topic_next() */
+    void (*work)(struct api_call *call, struct shard *there);
     uint64_t before; /* of a purge */
 };
 
@@ -54,19 +58,66 @@ static struct topic *find_topic(struct topic_call *task, bool create)
     return topic;
 }
 
+/* Its dead letters may be another shard's: they are counted first. */
+static struct shard *topic_next(struct api_call *call)
+{
+    struct topic_call *task = topic_call_of(call);
+    struct str name = str_from(call->topic);
+    char dead[TOPIC_NAME_MAX + 1];
+
+    task->hops++;
+    if (task->hops == 1 && !topic_is_dead(name)) {
+        topic_dead_name(name, dead);
+        return shard_owner(call->home, str_from(dead));
+    }
+    if (task->hops == 1) {
+        task->hops = 2;
+    }
+    return task->hops == 2 ? shard_owner(call->home, name) : NULL;
+}
+
+static void count_letters(struct topic_call *task, struct shard *there)
+{
+    struct store_topic *stored = NULL;
+    char dead[TOPIC_NAME_MAX + 1];
+
+    topic_dead_name(str_from(task->base.topic), dead);
+    task->dead = 0;
+    if (store_topic_open(there->store, str_from(dead), false, &stored) ==
+        ERR_OK) {
+        task->dead = letters_count(stored);
+    }
+    api_call_end(&task->base);
+}
+
+static void topic_run(struct api_call *call, struct shard *there)
+{
+    struct topic_call *task = topic_call_of(call);
+
+    if (task->hops == 1) {
+        count_letters(task, there);
+    } else {
+        task->work(call, there);
+    }
+}
+
 static struct topic_call *create_call(const struct api_request *request,
-                                      void (*run)(struct api_call *call,
-                                                  struct shard *there))
+                                      void (*work)(struct api_call *call,
+                                                   struct shard *there))
 {
     struct api_call *call =
-        api_call_create(request, sizeof(struct topic_call), run);
+        api_call_create(request, sizeof(struct topic_call), topic_run);
 
     if (call == NULL) {
         return NULL;
     }
+    struct topic_call *task = topic_call_of(call);
+    call->onward = topic_next;
     call->release = topic_call_release;
-    settings_change_init(&topic_call_of(call)->change);
-    return topic_call_of(call);
+    task->work = work;
+    task->dead = API_RENDER_NONE;
+    settings_change_init(&task->change);
+    return task;
 }
 
 /* --- show ----------------------------------------------------------------- */
@@ -80,7 +131,7 @@ static void show_end(struct topic_call *task, uint64_t age_ms)
     if (topic == NULL) {
         return;
     }
-    api_render_topic(topic, age_ms, &task->base.body);
+    api_render_topic(topic, age_ms, task->dead, &task->base.body);
     buf_append_byte(&task->base.body, '\n');
     task->base.status = task->created ? 201 : 200;
     api_call_end(&task->base);
@@ -111,7 +162,7 @@ static void show_ready(struct api_reading *reading)
     if (err == ERR_AGAIN) {
         return;
     }
-    uint64_t age_ms = API_AGE_NONE;
+    uint64_t age_ms = API_RENDER_NONE;
     uint64_t now_ms = io_wall_ms(task->there->io);
     if (err == ERR_OK) {
         uint64_t at_ms = record.message.pushed_at_ms;
@@ -124,7 +175,7 @@ static void show_ready(struct api_reading *reading)
 static void show(struct topic_call *task, struct topic *topic)
 {
     if (api_render_lag(topic->store) == 0) {
-        show_end(task, API_AGE_NONE);
+        show_end(task, API_RENDER_NONE);
         return;
     }
     task->reading.ready = show_ready;
@@ -133,7 +184,7 @@ static void show(struct topic_call *task, struct topic *topic)
     enum err err =
         api_reading_open(&task->reading, task->base.api, task->there, topic);
     if (err != ERR_OK) {
-        show_end(task, API_AGE_NONE);
+        show_end(task, API_RENDER_NONE);
         return;
     }
     show_ready(&task->reading);
@@ -158,7 +209,7 @@ void api_topic_get(const struct api_request *request)
     if (api_query(request, known, &form)) {
         struct topic_call *task = create_call(request, get_run);
         if (task != NULL) {
-            api_call_send(&task->base);
+            api_call_tour(&task->base);
         }
     }
     form_fini(&form);
@@ -267,7 +318,7 @@ void api_topic_put(const struct api_request *request)
                                      &task->change, &detail);
     buf_append_byte(&detail, '\0');
     if (err == ERR_OK) {
-        api_call_send(&task->base);
+        api_call_tour(&task->base);
     } else {
         if (err == ERR_NOMEM || detail.failed) {
             answer_problem(request->exchange, 503, "out of memory", NULL);
@@ -291,7 +342,7 @@ static void send_pause(const struct api_request *request)
         settings_change_set(&task->change, SETTINGS_TOPIC, STR("paused"),
                             str_from(request->word), &detail);
     CHECK(err == ERR_OK); /* the routes have yes and no */
-    api_call_send(&task->base);
+    api_call_tour(&task->base);
     buf_fini(&detail);
 }
 
@@ -350,7 +401,7 @@ void api_topic_purge(const struct api_request *request)
         struct topic_call *task = create_call(request, purge_run);
         if (task != NULL) {
             task->before = before;
-            api_call_send(&task->base);
+            api_call_tour(&task->base);
         }
     }
     form_fini(&form);
@@ -393,7 +444,7 @@ void api_topic_delete(const struct api_request *request)
     if (api_query(request, known, &form)) {
         struct topic_call *task = create_call(request, delete_run);
         if (task != NULL) {
-            api_call_send(&task->base);
+            api_call_tour(&task->base);
         }
     }
     form_fini(&form);
