@@ -287,6 +287,7 @@ void api_render_state(const struct topic *topic,
         json_text_append_number(to, "behind", view.behind);
     }
     append_view(&view, to);
+    deliverer_attempts(topic, sequence, to);
 }
 
 /* --- subscriptions -------------------------------------------------------- */

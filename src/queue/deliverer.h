@@ -29,6 +29,7 @@
 #include "base/histogram.h"
 #include "http/client.h"
 #include "http/url.h"
+#include "queue/attempt_log.h"
 #include "queue/endpoint.h"
 #include "queue/topic.h"
 #include "sys/io.h"
@@ -95,8 +96,8 @@ struct delivery_view {
     uint32_t attempts;      /* failed ones at that message */
     const char *last_class; /* "http_5xx", "connection_refused", ...; NULL */
     int last_status;        /* 0: none came */
-    char last_detail[128];  /* for people; terminated */
-    char endpoint[300];     /* "http://127.0.0.1:9000"; terminated; empty */
+    char last_detail[ATTEMPT_DETAIL_SIZE]; /* for people; terminated */
+    char endpoint[300]; /* "http://127.0.0.1:9000"; terminated; empty */
     uint32_t endpoint_in_flight;     /* these of DELIVERY_WAITING */
     uint32_t endpoint_in_flight_max; /* as the endpoint is now */
     struct settings_rate limit;      /* by an operator; count 0: none */
@@ -189,6 +190,11 @@ deliverer_target_catch_up(struct deliverer *deliverer,
                           const struct settings_rate *rate,
                           const struct settings_rate *released,
                           struct target_change *out_change);
+/* Append the last failed attempts at a message that is not done, as
+ * attempt_log_json() does. */
+void deliverer_attempts(const struct topic *topic,
+                        uint64_t sequence,
+                        struct buf *to);
 
 /* Send nothing new; `drained` is called from the loop when nothing is in
  * flight any more. deliverer_cut() gives up what is. */

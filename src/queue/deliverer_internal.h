@@ -5,8 +5,8 @@
  * struct parcel for each message that was found and is not done. What an
  * attempt needs (struct flight: the call and the rendered request) comes from a
  * pool of in_flight_max. Readers are lent to deliveries and taken back from
- * those that used theirs longest ago; what is known of a failure is allocated
- * when there is one.
+ * those that used theirs longest ago; what is known of failures is allocated
+ * when there are some.
  *
  * Threads: the loop's.
  *
@@ -17,6 +17,7 @@
 
 #include "base/list.h"
 #include "http/client.h"
+#include "queue/attempt_log.h"
 #include "queue/body_source.h"
 #include "queue/deliverer.h"
 #include "queue/deliverer_target.h"
@@ -76,13 +77,6 @@ struct flight {
     struct list link;         /* in deliverer->free or ->flying */
 };
 
-/* How the last attempt at a message failed. */
-struct failure {
-    const char *class; /* static */
-    int status;        /* 0: none came */
-    char detail[128];  /* terminated */
-};
-
 /* What is done with a parcel that was taken out of its window's turn. */
 enum parcel_doing {
     PARCEL_RESTING,  /* nothing: it is the window's */
@@ -104,7 +98,7 @@ struct parcel {
     struct io_timer timer;           /* of a back-off */
     uint64_t due_ms;                 /* monotonic; of the timer */
     struct flight *flight;           /* borrowed; NULL: nothing in flight */
-    struct failure *failure;         /* owned; NULL: none */
+    struct attempt_log *failures;    /* owned; NULL: none */
     struct settlement *settlement;   /* owned; NULL: none */
     uint64_t expires_at_ms;          /* wall clock; 0: never */
     uint32_t retries;                /* as the message says */

@@ -46,6 +46,7 @@ struct ending {
     uint64_t after_ms;  /* Retry-After; 0: none */
     bool lost;          /* the message cannot be sent, now or later */
     bool abort;         /* the target says that it will never take it */
+    uint64_t took_ms;   /* the attempt, from its begin on */
     const struct http_head *head; /* of the answer; NULL: none */
     struct str body;              /* the kept part of it */
 };
@@ -195,7 +196,7 @@ void deliverer_parcel_free(struct parcel *parcel)
     deliverer_batch_free(parcel);
     deliverer_settle_leave(parcel->settlement);
     deliverer_target_release(parcel->target);
-    free(parcel->failure);
+    free(parcel->failures);
     free(parcel->retry_schedule);
     if (deliverer->parcel_count < DELIVERER_PARCELS_KEEP) {
         list_prepend(&deliverer->parcels, &parcel->base.link);
@@ -337,22 +338,21 @@ void deliverer_parcel_stumble(struct parcel *parcel, enum err err)
 
 /* --- outcomes ------------------------------------------------------------- */
 
-/* Keep what is known of a failure, for people. Without memory it is not. */
+/* Keep what is known of a failure, for people. */
 static void failure_remember(struct parcel *parcel, const struct ending *ending)
 {
-    struct failure *failure = parcel->failure;
+    uint64_t now_ms = io_wall_ms(io_of(parcel));
+    struct attempt attempt = {
+        .at_ms = now_ms > ending->took_ms ? now_ms - ending->took_ms : 0,
+        .class = deliverer_class(ending->err, ending->status),
+        .status = ending->status,
+        .duration_ms = ending->took_ms < UINT32_MAX ? (uint32_t)ending->took_ms
+                                                    : UINT32_MAX,
+    };
 
-    if (failure == NULL) {
-        failure = malloc(sizeof(*failure));
-    }
-    if (failure == NULL) {
-        return;
-    }
-    failure->class = deliverer_class(ending->err, ending->status);
-    failure->status = ending->status;
-    (void)snprintf(failure->detail, sizeof(failure->detail), "%s",
+    (void)snprintf(attempt.detail, sizeof(attempt.detail), "%s",
                    ending->detail != NULL ? ending->detail : "");
-    parcel->failure = failure;
+    attempt_log_add(&parcel->failures, &attempt);
 }
 
 static void say_blocked(const struct parcel *parcel,
@@ -423,7 +423,7 @@ static void settle(struct parcel *parcel,
     };
 
     if (ending->err == ERR_OK && ending->status == 0) { /* not attempted now */
-        const struct failure *last = parcel->failure;
+        const struct attempt *last = attempt_log_last(parcel->failures);
         outcome.class = last != NULL ? last->class : NULL;
         outcome.status = last != NULL ? last->status : 0;
     }
@@ -620,6 +620,7 @@ static void call_done(struct http_call *call, const struct http_result *result)
         .err = result->err,
         .detail = result->detail,
         .lost = flight->body != NULL && result->err == ERR_CORRUPT,
+        .took_ms = result->elapsed_ns / 1000000,
     };
 
     if (result->head != NULL) {

@@ -109,6 +109,7 @@ static void append_report(struct buf *to,
         json_text_append_text(to, "endpoint", str_from(parcel->target->name));
     }
     json_text_append_time(to, "at", io_wall_ms(deliverer->options.io));
+    attempt_log_json(parcel->failures, to);
 }
 
 static void append_answer(struct buf *to, const struct settle_outcome *outcome)

@@ -128,12 +128,12 @@ static void view_endpoint(const struct deliverer_target *target,
 static void view_failure(const struct parcel *parcel,
                          struct delivery_view *view)
 {
-    const struct failure *failure = parcel->failure;
+    const struct attempt *last = attempt_log_last(parcel->failures);
 
-    if (failure != NULL) {
-        view->last_class = failure->class;
-        view->last_status = failure->status;
-        memcpy(view->last_detail, failure->detail, sizeof(view->last_detail));
+    if (last != NULL) {
+        view->last_class = last->class;
+        view->last_status = last->status;
+        memcpy(view->last_detail, last->detail, sizeof(view->last_detail));
     }
     if (parcel->target != NULL) {
         view_endpoint(parcel->target, view);
@@ -200,6 +200,22 @@ void deliverer_explain(const struct topic *topic,
         view_message(delivery, &view);
     }
     *out_view = view;
+}
+
+void deliverer_attempts(const struct topic *topic,
+                        uint64_t sequence,
+                        struct buf *to)
+{
+    const struct delivery *delivery = topic->delivery;
+
+    if (delivery == NULL) {
+        return;
+    }
+    const struct window_parcel *base = window_find(&delivery->window, sequence);
+    if (base != NULL) {
+        attempt_log_json(
+            CONTAINER_OF(base, const struct parcel, base)->failures, to);
+    }
 }
 
 void deliverer_view(const struct topic *topic, struct delivery_view *out_view)

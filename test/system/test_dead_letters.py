@@ -149,6 +149,52 @@ def test_time_that_passes_in_line_for_a_slot(serve, receiver):
     assert len(receiver.requests) == 1
 
 
+# --- attempts -----------------------------------------------------------------
+
+def test_failed_attempts_are_shown(opq, receiver):
+    receiver.then(Answer(500), Answer(503, delay_s=0.05),
+                  Answer(raw=b'nonsense\r\n\r\n', close=True))
+    receiver.script = lambda request: 404
+    opq.push_json('t', receiver.url(), 'x', retries=19)
+    opq.push_json('t', receiver.url(), 'y', retries=0)
+
+    def three():
+        shown = opq.get('/opq/topics/t/messages/0').json()
+        log = shown.get('attempts_log', [])
+        return len(log) >= 4 and log
+    log = wait_until(three)
+    assert [attempt['status'] for attempt in log[:4]] == [500, 503, 0, 404]
+    assert [attempt['class'] for attempt in log[:4]] == [
+        'http_5xx', 'http_5xx', 'protocol_error', 'http_4xx']
+    assert log[1]['duration_ms'] >= 50
+    assert log[0]['at'] <= log[1]['at'] <= log[2]['at']
+    behind = opq.get('/opq/topics/t/messages/1').json()
+    assert 'attempts_log' not in behind
+    first, second = letters(opq, 't', 2)
+    assert first['dead']['attempts'] == 20
+    log = first['dead']['attempts_log']
+    assert [attempt['status'] for attempt in log] == [404] * 16
+    assert log[-1]['at'] <= first['dead']['at']
+    assert len(second['dead']['attempts_log']) == 1
+
+
+def test_log_of_attempts_begins_anew_at_a_start(serve, receiver):
+    opq = serve('--retry-first=20ms', '--retry-max=50ms', '--drain=2s')
+    gate = threading.Event()
+    receiver.then(Answer(500), Answer(501), Answer(502, gate=gate))
+    receiver.script = lambda request: 503
+    opq.push_json('t', receiver.url(), 'x', retries=4)
+    receiver.wait(3)
+    opq.signal(signal.SIGTERM)
+    gate.set()
+    assert opq.wait() == 0
+    opq.start()
+    letter, = letters(opq, 't', 1)
+    assert letter['dead']['attempts'] == 5
+    assert [attempt['status'] for attempt in letter['dead']['attempts_log']
+            ] == [503, 503]
+
+
 # --- callbacks ----------------------------------------------------------------
 
 def test_callbacks_say_how_it_ended(opq, receiver):
