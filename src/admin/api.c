@@ -65,6 +65,8 @@ static const struct route routes[] = {
     {"/opq/delayed", HTTP_METHOD_GET, false, api_delayed_list, NULL},
     {MESSAGE, HTTP_METHOD_GET, false, api_delayed_one, NULL},
     {MESSAGE, HTTP_METHOD_DELETE, false, api_delayed_cancel, NULL},
+    {TOPIC "/messages/{}/curl", HTTP_METHOD_GET, false, api_messages_curl,
+     NULL},
 };
 
 enum { ROUTE_COUNT = sizeof(routes) / sizeof(routes[0]) };

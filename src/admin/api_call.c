@@ -46,6 +46,8 @@ static void call_answer(struct api_call *call)
     }
     if (call->status == 204) {
         http_exchange_answer(exchange, 204, NULL, 0, (struct str){NULL, 0});
+    } else if (call->status < 300 && call->type != NULL) {
+        answer_text(exchange, call->type, buf_str(&call->body));
     } else if (call->status < 300) {
         answer_json(exchange, call->status == 0 ? 200 : call->status,
                     buf_str(&call->body));

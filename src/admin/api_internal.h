@@ -86,6 +86,7 @@ struct api_call {
     uint32_t walk_index; /* the shard that it is at */
     char topic[TOPIC_NAME_MAX + 1];
     int status;         /* of the answer; 0: 200 */
+    const char *type;   /* static; of a body that is no JSON; NULL: it is */
     struct buf detail;  /* owned: of a problem, terminated */
     struct buf members; /* owned: JSON members of a problem, terminated */
     struct buf body;    /* owned: of the answer */
@@ -245,6 +246,9 @@ void api_delayed_cancel(const struct api_request *request);
 void api_dlq_get(const struct api_request *request);
 /* POST /opq/dlq/retry, with a word, and DELETE /opq/dlq. */
 void api_dlq_change(const struct api_request *request);
+
+/* GET /opq/topics/{}/messages/{}/curl. */
+void api_messages_curl(const struct api_request *request);
 
 /* The description of the API, embedded at build. */
 extern const char api_openapi_json[];

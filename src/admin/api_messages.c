@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "admin/api_curl.h"
 #include "admin/api_internal.h"
 #include "admin/api_render.h"
 #include "base/check.h"
@@ -32,7 +33,8 @@ struct messages_call {
     uint32_t count; /* messages on the page so far */
     bool by_time;
     bool from_given;
-    bool one;       /* a single message, with its state */
+    bool one;       /* a single message, with its state, */
+    bool curl;      /* or as a command */
     bool waiting;   /* for the next message */
     bool woken;     /* it came */
     bool ended;     /* api_call_end() was called */
@@ -171,10 +173,46 @@ static void one_standing(const struct topic *topic,
     api_render_states(topic, record->sequence, to);
 }
 
-static void one_read(struct messages_call *task)
+static void one_show(struct messages_call *task, const struct record *record)
 {
     const struct store_topic *stored = task->reading.reader->topic;
     struct buf *to = &task->base.body;
+
+    buf_append_byte(to, '{');
+    api_render_message(topic_of(stored), record, to);
+    buf_append_byte(to, ',');
+    if (topic_is_dead(stored->name_str)) {
+        api_render_letter(stored, record, to);
+    } else {
+        one_standing(topic_of(stored), record, to);
+    }
+    buf_append_c(to, "}\n");
+    messages_end(task);
+}
+
+/* Show the command that repeats the delivery. */
+static void one_curl(struct messages_call *task, const struct record *record)
+{
+    const struct topic *topic = topic_of(task->reading.reader->topic);
+    const char *reason = "the message cannot be sent";
+    struct delivery_view view;
+
+    deliverer_explain(topic, task->from, &view);
+    enum err err =
+        api_curl_append(topic, record, view.attempts,
+                        io_wall_ms(task->there->io), &task->base.body, &reason);
+    task->base.type = "text/plain; charset=utf-8";
+    if (err == ERR_INVALID) {
+        api_call_problem(&task->base, 409, reason);
+    } else if (err != ERR_OK) {
+        api_call_err(&task->base, err, "the command");
+    }
+    messages_end(task);
+}
+
+static void one_read(struct messages_call *task)
+{
+    const struct store_topic *stored = task->reading.reader->topic;
     struct record record;
 
     enum err err = api_reading_next(&task->reading, task->from, &record);
@@ -192,17 +230,10 @@ static void one_read(struct messages_call *task)
                    "the message is damaged on disk and was set aside");
     } else if (err != ERR_OK) {
         messages_fail(task, err, "reading the topic");
+    } else if (task->curl) {
+        one_curl(task, &record);
     } else {
-        buf_append_byte(to, '{');
-        api_render_message(topic_of(stored), &record, to);
-        buf_append_byte(to, ',');
-        if (topic_is_dead(stored->name_str)) {
-            api_render_letter(stored, &record, to);
-        } else {
-            one_standing(topic_of(stored), &record, to);
-        }
-        buf_append_c(to, "}\n");
-        messages_end(task);
+        one_show(task, &record);
     }
 }
 
@@ -459,7 +490,7 @@ void api_messages_list(const struct api_request *request)
     form_fini(&form);
 }
 
-void api_messages_one(const struct api_request *request)
+static void one_begin(const struct api_request *request, bool curl)
 {
     static const char *const known[] = {NULL};
     struct form form = {0};
@@ -472,9 +503,20 @@ void api_messages_one(const struct api_request *request)
         struct messages_call *task = messages_create(request);
         if (task != NULL) {
             task->one = true;
+            task->curl = curl;
             task->from = sequence;
             messages_send(request, task);
         }
     }
     form_fini(&form);
+}
+
+void api_messages_one(const struct api_request *request)
+{
+    one_begin(request, false);
+}
+
+void api_messages_curl(const struct api_request *request)
+{
+    one_begin(request, true);
 }

@@ -45,6 +45,17 @@ void answer_json(struct http_exchange *exchange, int status, struct str json)
     http_exchange_answer(exchange, status, headers, 1, json);
 }
 
+void answer_text(struct http_exchange *exchange,
+                 const char *type,
+                 struct str text)
+{
+    const struct http_header headers[] = {
+        {STR("Content-Type"), str_from(type)},
+    };
+
+    http_exchange_answer(exchange, 200, headers, 1, text);
+}
+
 /* Send a refusal: 503 and 507 pass, so the client is told to come again. */
 static void send_refusal(struct http_exchange *exchange,
                          int status,

@@ -23,6 +23,11 @@ int answer_status(enum err err);
 /* Answer with a JSON document (application/json). */
 void answer_json(struct http_exchange *exchange, int status, struct str json);
 
+/* Answer 200 with a text of this media type. */
+void answer_text(struct http_exchange *exchange,
+                 const char *type,
+                 struct str text);
+
 /* Answer with application/problem+json: {"type":"about:blank","title":...,
  * "status":...,"detail":...}; 503 and 507 carry Retry-After: 1. `members` is
  * further JSON members without braces ("\"oldest\":3"), or NULL. */

@@ -16,6 +16,14 @@ static enum err take_text(const struct json_scan_value *value,
                : ERR_OK;
 }
 
+static void take_number(const struct json_scan_value *value, uint64_t *number)
+{
+    if (value->type != JSON_SCAN_NUMBER ||
+        str_to_u64(value->text, number) != ERR_OK) {
+        *number = 0;
+    }
+}
+
 static enum err take_member(struct str name,
                             const struct json_scan_value *value,
                             struct buf *memory,
@@ -36,6 +44,12 @@ static enum err take_member(struct str name,
         end->has_status = value->type == JSON_SCAN_NUMBER &&
                           str_to_u64(value->text, &end->status) == ERR_OK;
         return ERR_OK;
+    }
+    if (str_equal(name, STR("seq"))) {
+        take_number(value, &end->sequence);
+    }
+    if (str_equal(name, STR("attempts"))) {
+        take_number(value, &end->attempts);
     }
     if (!str_equal(name, STR("at"))) {
         return ERR_OK;

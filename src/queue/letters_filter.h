@@ -29,6 +29,8 @@ struct letters_end {
     bool has_status;         /* there was an attempt */
     uint64_t status;         /* 0: no answer came */
     uint64_t at_ms;          /* wall clock; 0: not known */
+    uint64_t sequence;       /* that it had in its topic */
+    uint64_t attempts;       /* that failed */
 };
 
 /* Which letters are meant: those to which all applies that is given. */

@@ -13,7 +13,8 @@
 
 #define LETTER                                                                 \
     "{\"id\":\"msg_1\",\"delivered\":false,\"reason\":\"expired\","            \
-    "\"class\":\"http_5\\u0078x\",\"status\":503,\"subscription\":\"s\\t\","   \
+    "\"seq\":70000000000,\"attempts\":4,\"class\":\"http_5\\u0078x\","         \
+    "\"status\":503,\"subscription\":\"s\\t\","                                \
     "\"at\":\"1970-01-01T00:00:02.500Z\",\"attempts_log\":[{\"status\":1}]}"
 
 static enum err read_text(const char *text, struct letters_end *end)
@@ -40,6 +41,8 @@ static void a_letter_is_read(void **state)
     assert_true(end.has_status);
     assert_int_equal(end.status, 503);
     assert_int_equal(end.at_ms, 2500);
+    assert_int_equal(end.sequence, 70000000000);
+    assert_int_equal(end.attempts, 4);
 }
 
 static void what_is_missing_or_odd_is_empty(void **state)
