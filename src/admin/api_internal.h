@@ -223,6 +223,12 @@ void api_subscriptions_delete(const struct api_request *request);
 void api_subscriptions_pause(const struct api_request *request);
 /* POST /opq/topics/{}/subscriptions/{}/replay. */
 void api_subscriptions_replay(const struct api_request *request);
+/* GET /opq/topics/{}/subscriptions/{}/messages. */
+void api_pull_messages(const struct api_request *request);
+/* POST /opq/topics/{}/subscriptions/{}/ack. */
+void api_pull_ack(const struct api_request *request);
+/* GET /opq/topics/{}/events and /opq/topics/{}/subscriptions/{}/events. */
+void api_events_get(const struct api_request *request);
 /* GET /opq/schedules. */
 void api_schedules_list(const struct api_request *request);
 /* GET /opq/schedules/{}. */

@@ -34,6 +34,10 @@ static const struct command commands[] = {
     {"purge", cli_purge, "drop a topic's messages"},
     {"delete", cli_delete, "delete a topic"},
     {"schedules", cli_schedules, "list schedules, and change or run one"},
+    {"subscriptions", cli_subscriptions,
+     "list a topic's subscriptions, and change one"},
+    {"pull", cli_pull,
+     "print a pull subscription's messages, acknowledge them"},
     {"verify", cli_verify, "read all of a data directory: is it whole?"},
     {"dump", cli_dump, "print messages of a data directory"},
     {"sink", cli_sink, "a receiver that counts, and can misbehave"},
@@ -57,7 +61,7 @@ int cli_main(const char *command, int argument_count, char *const *arguments)
 void cli_help(FILE *to)
 {
     for (unsigned index = 0; index < COMMAND_COUNT; index++) {
-        (void)fprintf(to, "  %-9s %s\n", commands[index].name,
+        (void)fprintf(to, "  %-13s %s\n", commands[index].name,
                       commands[index].text);
     }
 }

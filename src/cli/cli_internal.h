@@ -89,6 +89,15 @@ int cli_print(struct buf *text);
 /* Print the last answer's body to standard output. */
 int cli_print_response(const struct cli_call *call);
 
+/* Print the object that the last answer is: its members, a line each, or with
+ * --json as it came. */
+int cli_print_object(struct cli_call *call);
+
+/* Print a page of messages, a line each; `*out_count` is how many it had. */
+int cli_print_messages(const struct cli_call *call,
+                       const json_t *page,
+                       size_t *out_count);
+
 /* Say what is wrong: "opq COMMAND: ...". Returns `code`. */
 int cli_complain(const struct cli_call *call, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -125,6 +134,10 @@ int cli_delete(int argument_count, char *const *arguments);
 int cli_set(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_schedules(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_subscriptions(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_pull(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */
 int cli_verify(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */

@@ -462,9 +462,9 @@ static void append_line(struct buf *to, const json_t *message, bool json)
     buf_append_byte(to, '\n');
 }
 
-/* Print a page; `*out_count` is how many messages it had. */
-static int
-print_page(const struct cli_call *call, const json_t *page, size_t *out_count)
+int cli_print_messages(const struct cli_call *call,
+                       const json_t *page,
+                       size_t *out_count)
 {
     const json_t *messages = json_object_get(page, "messages");
     struct buf text = {0};
@@ -537,7 +537,7 @@ static int tail_pages(struct cli_call *call, const struct tail_options *options)
         buf_append_c(&target, options->follow ? "&wait=60s" : "");
         code = cli_get_json(call, buf_str(&target), &page);
         if (code == CLI_EXIT_OK) {
-            code = print_page(call, page, &count);
+            code = cli_print_messages(call, page, &count);
             uint64_t next = cli_number(page, "next");
             more = options->follow || next < cli_number(page, "end");
             buf_clear(&place);

@@ -154,16 +154,15 @@ static int print_members(const json_t *object)
     return cli_print(&text);
 }
 
-/* Print the topic that the last answer is. */
-static int print_topic(struct cli_call *call)
+int cli_print_object(struct cli_call *call)
 {
     if (call->json) {
         return cli_print_response(call);
     }
-    json_t *topic =
+    json_t *object =
         json_loadb(call->response.body.data, call->response.body.size, 0, NULL);
-    int code = print_members(topic);
-    json_decref(topic);
+    int code = print_members(object);
+    json_decref(object);
     return code;
 }
 
@@ -179,7 +178,7 @@ int cli_topics(int argument_count, char *const *arguments)
         code = list_topics(&call);
     } else {
         code = request_topic(&call, "GET", call.words[0], STR(""));
-        code = code == CLI_EXIT_OK ? print_topic(&call) : code;
+        code = code == CLI_EXIT_OK ? cli_print_object(&call) : code;
     }
     cli_call_fini(&call);
     return code;
@@ -277,7 +276,7 @@ int cli_set(int argument_count, char *const *arguments)
         form_escape(&rest, str_cut(text, equals + 1, text.size));
     }
     code = request_topic(&call, "PUT", call.words[0], buf_str(&rest));
-    code = code == CLI_EXIT_OK ? print_topic(&call) : code;
+    code = code == CLI_EXIT_OK ? cli_print_object(&call) : code;
     buf_fini(&rest);
     cli_call_fini(&call);
     return code;

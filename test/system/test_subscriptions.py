@@ -469,7 +469,7 @@ def test_mirror_gets_a_share(opq, receiver):
 
 def test_retention_keeps_what_a_subscription_needs(serve, receiver):
     opq = serve('--retry-first=20ms', '--retry-max=100ms', '--drain=2s',
-                '--segment-count=10')
+                '--segment-count=10', '--checkpoint-interval=100ms')
     opq.request('PUT', '/opq/topics/t', {'retain_count': 10})
     subscribe(opq, 't', 'holds', url=receiver.url('/h'), paused=True)
     subscribe(opq, 't', 'mirror', kind='mirror', url=receiver.url('/m'),
