@@ -165,7 +165,7 @@ static void one_standing(const struct topic *topic,
                          const struct record *record,
                          struct buf *to)
 {
-    if (record->message.url.size > 0 || list_empty(&topic->subscriptions)) {
+    if (record->message.url.size > 0 || !topic_has_subscriptions(topic)) {
         api_render_state(topic, record->sequence, to);
     } else {
         api_render_shared(topic, record->sequence, to);

@@ -307,9 +307,10 @@ uint32_t api_render_sorted(const struct topic *topic,
     uint32_t count = 0;
 
     for (const struct list *link = all->next; link != all; link = link->next) {
+        const struct topic *one = CONTAINER_OF(link, struct topic, link);
         CHECK(count < STORE_VIEWS_MAX);
-        out_row[count] = CONTAINER_OF(link, struct topic, link);
-        count++;
+        out_row[count] = one;
+        count += topic_is_subscription(one) ? 1 : 0;
     }
     if (count > 0) {
         qsort(out_row, count, sizeof(const struct topic *), compare_names);
@@ -347,8 +348,9 @@ void api_render_shared(const struct topic *topic,
 
     for (const struct list *link = all->next; link != all; link = link->next) {
         const struct topic *one = CONTAINER_OF(link, struct topic, link);
-        count++;
-        done += is_delivered(&one->store->cursor, sequence) ? 1 : 0;
+        bool is_done = is_delivered(&one->store->cursor, sequence);
+        count += topic_is_subscription(one) ? 1 : 0;
+        done += topic_is_subscription(one) && is_done ? 1 : 0;
     }
     buf_append_format(to,
                       "\"state\":\"%s\",\"because\":\"it is for the topic's "

@@ -115,6 +115,9 @@ static struct topic *find(struct subscription_call *task)
         err = shard_subscription(task->there, topic, name_of(task), false,
                                  &subscription);
     }
+    if (err == ERR_OK && !topic_is_subscription(subscription)) {
+        err = ERR_NOT_FOUND;
+    }
     if (err != ERR_OK) {
         fail_err(task, err, subject);
         return NULL;
@@ -397,11 +400,16 @@ static const char *settings_fault(const struct subscription_call *task,
     return NULL;
 }
 
+/* With replays, which are views of the store, too. */
 static uint32_t count_of(const struct topic *topic)
 {
-    const struct topic *row[STORE_VIEWS_MAX];
+    const struct list *all = &topic->subscriptions;
+    uint32_t count = 0;
 
-    return api_render_sorted(topic, row);
+    for (const struct list *link = all->next; link != all; link = link->next) {
+        count++;
+    }
+    return count;
 }
 
 static void range_problem(struct subscription_call *task,
@@ -482,6 +490,10 @@ static bool find_to_put(struct subscription_call *task,
         subject = "subscription";
         err = shard_subscription(task->there, *out_topic, name_of(task), false,
                                  out_subscription);
+    }
+    if (err == ERR_OK && !topic_is_subscription(*out_subscription)) {
+        fail(task, 409, "a replay has this name");
+        return false;
     }
     if (err == ERR_OK || (err == ERR_NOT_FOUND && task->create)) {
         return true;

@@ -220,7 +220,7 @@ static enum err topic_for(struct shard *there,
         return err;
     }
     if (err == ERR_NOT_FOUND ||
-        (err == ERR_OK && list_empty(&(*out)->subscriptions))) {
+        (err == ERR_OK && !topic_has_subscriptions(*out))) {
         return ERR_INVALID;
     }
     return err;

@@ -136,6 +136,18 @@ bool topic_is_delivered(const struct topic *topic)
             topic->settings.kind != SETTINGS_KIND_PULL);
 }
 
+bool topic_has_subscriptions(const struct topic *topic)
+{
+    const struct list *all = &topic->subscriptions;
+
+    for (const struct list *link = all->next; link != all; link = link->next) {
+        if (topic_is_subscription(CONTAINER_OF(link, struct topic, link))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool topic_is_internal(struct str name)
 {
     struct str prefix = STR(INTERNAL_PREFIX);

@@ -80,6 +80,16 @@ static inline const struct topic *topic_root(const struct topic *topic)
     return topic->parent != NULL ? topic->parent : topic;
 }
 
+/* Tell whether a topic has a subscription; replays are none. */
+bool topic_has_subscriptions(const struct topic *topic);
+
+/* Tell whether it is a subscription that people know as one: no replay. */
+static inline bool topic_is_subscription(const struct topic *topic)
+{
+    return topic->parent != NULL &&
+           topic->settings.kind != SETTINGS_KIND_REPLAY;
+}
+
 /* Tell whether there are messages in it for anybody outside: it is none of the
  * server's own, holds no dead letters, and is not one that clients pull. */
 bool topic_is_delivered(const struct topic *topic);

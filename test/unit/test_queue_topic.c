@@ -139,6 +139,27 @@ static void change_is_told_to_who_delivers(void **state)
     assert_int_equal(topic.stats.attempts, 1);
 }
 
+/* Who asks whether anybody would get a message does not mean a replay. */
+static void a_replay_is_no_subscription(void **state)
+{
+    (void)state;
+    struct topic topic = {.parent = NULL};
+    struct topic replay = {.parent = &topic,
+                           .settings = {.kind = SETTINGS_KIND_REPLAY}};
+    struct topic pull = {.parent = &topic,
+                         .settings = {.kind = SETTINGS_KIND_PULL}};
+
+    list_init(&topic.subscriptions);
+    assert_false(topic_has_subscriptions(&topic));
+    list_append(&topic.subscriptions, &replay.link);
+    assert_false(topic_has_subscriptions(&topic));
+    list_append(&topic.subscriptions, &pull.link);
+    assert_true(topic_has_subscriptions(&topic));
+    assert_false(topic_is_subscription(&topic));
+    assert_false(topic_is_subscription(&replay));
+    assert_true(topic_is_subscription(&pull));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +171,7 @@ int main(void)
             what_the_log_has_finds_room_beside_the_largest_settings),
         cmocka_unit_test(id_names_topic_and_sequence_in_plain_characters),
         cmocka_unit_test(change_is_told_to_who_delivers),
+        cmocka_unit_test(a_replay_is_no_subscription),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
