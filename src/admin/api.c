@@ -24,6 +24,7 @@ struct route {
 
 #define TOPIC "/opq/topics/{}"
 #define SUBSCRIPTION TOPIC "/subscriptions/{}"
+#define ENDPOINTS "/opq/endpoints"
 #define SCHEDULE "/opq/schedules/{}"
 #define MESSAGE "/opq/messages/{}"
 
@@ -59,6 +60,10 @@ static const struct route routes[] = {
     {SUBSCRIPTION "/ack", HTTP_METHOD_POST, false, api_pull_ack, NULL},
     {SUBSCRIPTION "/events", HTTP_METHOD_GET, false, api_events_get, NULL},
     {TOPIC "/events", HTTP_METHOD_GET, false, api_events_get, NULL},
+    {ENDPOINTS, HTTP_METHOD_GET, false, api_endpoints_list, NULL},
+    {ENDPOINTS "/reset", HTTP_METHOD_POST, false, api_endpoints_reset, NULL},
+    {ENDPOINTS "/release", HTTP_METHOD_POST, false, api_endpoints_release,
+     NULL},
     {"/opq/schedules", HTTP_METHOD_GET, false, api_schedules_list, NULL},
     {SCHEDULE, HTTP_METHOD_GET, false, api_schedules_get, NULL},
     {SCHEDULE, HTTP_METHOD_PUT, false, api_schedules_put, NULL},

@@ -142,6 +142,12 @@ static void call_returned(struct shard_call *shard_call)
         call_go(call, group->shards[call->walk_index]);
         return;
     }
+    if (call->walking && call->status == 0 && call->again != NULL &&
+        call->again(call)) {
+        call->walk_index = 0;
+        call_go(call, group->shards[0]);
+        return;
+    }
     call_close(call);
 }
 

@@ -74,6 +74,8 @@ struct api_call {
     /* Back home, unless it failed: the shard to go to next; NULL: answer. Not
      * with api_call_walk(). */
     struct shard *(*onward)(struct api_call *call);
+    /* Back home from all shards: whether to visit them once more; NULL: no. */
+    bool (*again)(struct api_call *call);
     /* Back home, before the answer; NULL: nothing to do. */
     void (*finish)(struct api_call *call);
     /* The same of a call that has failed. */
@@ -229,6 +231,12 @@ void api_pull_messages(const struct api_request *request);
 void api_pull_ack(const struct api_request *request);
 /* GET /opq/topics/{}/events and /opq/topics/{}/subscriptions/{}/events. */
 void api_events_get(const struct api_request *request);
+/* GET /opq/endpoints. */
+void api_endpoints_list(const struct api_request *request);
+/* POST /opq/endpoints/reset. */
+void api_endpoints_reset(const struct api_request *request);
+/* POST /opq/endpoints/release. */
+void api_endpoints_release(const struct api_request *request);
 /* GET /opq/schedules. */
 void api_schedules_list(const struct api_request *request);
 /* GET /opq/schedules/{}. */

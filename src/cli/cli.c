@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 #include "cli/cli_internal.h"
+#include "cli/table.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@ static const struct command commands[] = {
     {"set", cli_set, "change a topic's settings"},
     {"purge", cli_purge, "drop a topic's messages"},
     {"delete", cli_delete, "delete a topic"},
+    {"endpoints", cli_endpoints, "list endpoints, and reset or release one"},
     {"schedules", cli_schedules, "list schedules, and change or run one"},
     {"subscriptions", cli_subscriptions,
      "list a topic's subscriptions, and change one"},
@@ -354,6 +356,28 @@ int cli_print(struct buf *text)
 
     buf_fini(text);
     return good ? CLI_EXIT_OK : CLI_EXIT_FAILED;
+}
+
+int cli_print_object(const json_t *object)
+{
+    struct table table;
+    struct buf text = {0};
+    const char *name = NULL;
+    json_t *value = NULL;
+
+    table_init(&table, 2, 0);
+    json_object_foreach((json_t *)object, name, value)
+    {
+        char *dumped = json_is_string(value)
+                           ? NULL
+                           : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        table_add(&table, name);
+        table_add(&table, dumped != NULL ? dumped : cli_text(object, name));
+        free(dumped);
+    }
+    table_print(&table, &text);
+    table_fini(&table);
+    return cli_print(&text);
 }
 
 int cli_print_response(const struct cli_call *call)

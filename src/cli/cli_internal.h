@@ -86,6 +86,10 @@ int cli_read_input(const struct cli_call *call,
  * Returns CLI_EXIT_OK, or CLI_EXIT_FAILED when it could not. */
 int cli_print(struct buf *text);
 
+/* Print an object as a table of its members.
+ * Returns as cli_print(). */
+int cli_print_object(const json_t *object);
+
 /* Print the last answer's body to standard output. */
 int cli_print_response(const struct cli_call *call);
 
@@ -132,6 +136,8 @@ int cli_purge(int argument_count, char *const *arguments);
 int cli_delete(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_set(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_endpoints(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_schedules(int argument_count, char *const *arguments);
 /* As cli_push(). */

@@ -207,28 +207,13 @@ static int print_schedule(const struct cli_call *call)
     const struct buf *body = &call->response.body;
     json_t *schedule =
         call->json ? NULL : json_loadb(body->data, body->size, 0, NULL);
-    struct table table;
-    struct buf text = {0};
-    const char *name = NULL;
-    json_t *value = NULL;
 
     if (schedule == NULL) {
         return cli_print_response(call);
     }
-    table_init(&table, 2, 0);
-    json_object_foreach(schedule, name, value)
-    {
-        char *dumped = json_is_string(value)
-                           ? NULL
-                           : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        table_add(&table, name);
-        table_add(&table, dumped != NULL ? dumped : cli_text(schedule, name));
-        free(dumped);
-    }
-    table_print(&table, &text);
-    table_fini(&table);
+    int code = cli_print_object(schedule);
     json_decref(schedule);
-    return cli_print(&text);
+    return code;
 }
 
 static int set(struct cli_call *call, const struct set_options *options)

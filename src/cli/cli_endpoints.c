@@ -1,0 +1,229 @@
+/* Subcommand endpoints: list, show, reset, release.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cli/cli_internal.h"
+
+#include "cli/table.h"
+#include "http/form.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Append name=value to a query, escaped. */
+static void
+append_parameter(struct buf *target, const char *name, const char *value)
+{
+    bool first = memchr(target->data, '?', target->size) == NULL;
+
+    buf_append_byte(target, first ? '?' : '&');
+    buf_append_c(target, name);
+    buf_append_byte(target, '=');
+    form_escape(target, str_from(value));
+}
+
+/* --- list ----------------------------------------------------------------- */
+
+/* Add a member as text: as it stands, or "-". */
+static void
+add_number(struct table *table, const json_t *object, const char *name)
+{
+    char text[32];
+    const json_t *value = json_object_get(object, name);
+
+    (void)snprintf(text, sizeof(text), "%.1f", json_number_value(value));
+    table_add(table, json_is_number(value) ? text : "-");
+}
+
+static void add_row(struct table *table, const json_t *endpoint)
+{
+    const json_t *error = json_object_get(endpoint, "last_error");
+    const json_t *latency = json_object_get(endpoint, "latency");
+    const char *rate = cli_text(endpoint, "rate");
+    const char *until = cli_text(endpoint, "until");
+    const char *class = cli_text(error, "class");
+
+    table_add(table, cli_text(endpoint, "endpoint"));
+    table_add(table, cli_text(endpoint, "state"));
+    table_add(table, until[0] != '\0' ? until : "-");
+    table_add_u64(table, cli_number(endpoint, "window"));
+    table_add_u64(table, cli_number(endpoint, "in_flight"));
+    table_add_u64(table, cli_number(endpoint, "backlog"));
+    table_add(table, rate[0] != '\0' ? rate : "-");
+    add_number(table, latency, "p50_ms");
+    add_number(table, latency, "p99_ms");
+    table_add(table, class[0] != '\0' ? class : "-");
+}
+
+static void
+take_page(const struct cli_call *call, const json_t *page, struct table *table)
+{
+    size_t index = 0;
+    json_t *endpoint = NULL;
+
+    json_array_foreach(json_object_get(page, "endpoints"), index, endpoint)
+    {
+        if (call->json) {
+            (void)json_dumpf(endpoint, stdout, JSON_COMPACT);
+            (void)fputc('\n', stdout);
+        } else {
+            add_row(table, endpoint);
+        }
+    }
+}
+
+static void
+begin_target(struct buf *target, const char *state, const char *after)
+{
+    buf_clear(target);
+    buf_append_c(target, "/opq/endpoints?limit=1000");
+    if (state != NULL) {
+        append_parameter(target, "state", state);
+    }
+    if (after != NULL) {
+        append_parameter(target, "after", after);
+    }
+}
+
+/* Ask for page after page, as long as a page names the next. */
+static int
+take_pages(struct cli_call *call, const char *state, struct table *table)
+{
+    struct buf target = {0};
+    int code = CLI_EXIT_OK;
+    bool more = true;
+
+    begin_target(&target, state, NULL);
+    while (more && code == CLI_EXIT_OK) {
+        json_t *page = NULL;
+        code = cli_get_json(call, buf_str(&target), &page);
+        if (code == CLI_EXIT_OK) {
+            const char *next = cli_text(page, "next");
+            take_page(call, page, table);
+            more = next[0] != '\0';
+            begin_target(&target, state, next);
+            json_decref(page);
+        }
+    }
+    buf_fini(&target);
+    return code;
+}
+
+static int list(struct cli_call *call, const char *state)
+{
+    static const char *const heads[] = {
+        "ENDPOINT", "STATE", "UNTIL", "WINDOW", "FLYING",
+        "BACKLOG",  "RATE",  "P50MS", "P99MS",  "LAST ERROR"};
+    enum { HEAD_COUNT = sizeof(heads) / sizeof(heads[0]) };
+    enum { NUMBERS = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 };
+    struct table table;
+    struct buf text = {0};
+
+    table_init(&table, HEAD_COUNT, NUMBERS);
+    for (unsigned index = 0; index < HEAD_COUNT; index++) {
+        table_add(&table, heads[index]);
+    }
+    int code = take_pages(call, state, &table);
+    if (code == CLI_EXIT_OK && !call->json) {
+        table_print(&table, &text);
+        code = cli_print(&text);
+    }
+    table_fini(&table);
+    return code;
+}
+
+/* --- one ------------------------------------------------------------------ */
+
+static int show(struct cli_call *call)
+{
+    struct buf target = {0};
+    json_t *page = NULL;
+
+    buf_append_c(&target, "/opq/endpoints");
+    append_parameter(&target, "endpoint", call->words[1]);
+    int code = cli_get_json(call, buf_str(&target), &page);
+    buf_fini(&target);
+    if (code != CLI_EXIT_OK) {
+        return code;
+    }
+    const json_t *object =
+        json_array_get(json_object_get(page, "endpoints"), 0);
+    if (call->json) {
+        (void)json_dumpf(object, stdout, JSON_COMPACT);
+        (void)fputc('\n', stdout);
+    } else {
+        code = cli_print_object(object);
+    }
+    json_decref(page);
+    return code;
+}
+
+static int change(struct cli_call *call, const char *rate)
+{
+    struct buf target = {0};
+    int code = CLI_EXIT_FAILED;
+
+    buf_append_c(&target, "/opq/endpoints/");
+    buf_append_c(&target, call->words[0]);
+    append_parameter(&target, "endpoint", call->words[1]);
+    if (rate != NULL) {
+        append_parameter(&target, "rate", rate);
+    }
+    if (buf_err(&target) == ERR_OK) {
+        const struct remote_request request = {.method = "POST",
+                                               .target = buf_str(&target)};
+        code = cli_request(call, &request);
+    }
+    buf_fini(&target);
+    if (code != CLI_EXIT_OK || call->json) {
+        return code == CLI_EXIT_OK ? cli_print_response(call) : code;
+    }
+    const struct buf *body = &call->response.body;
+    json_t *object = json_loadb(body->data, body->size, 0, NULL);
+    code = object != NULL ? cli_print_object(object) : cli_print_response(call);
+    json_decref(object);
+    return code;
+}
+
+/* --- the subcommand ------------------------------------------------------- */
+
+static int run(struct cli_call *call, const char *state, const char *rate)
+{
+    const char *word = call->word_count > 0 ? call->words[0] : "list";
+    bool one = call->word_count == 2 && state == NULL;
+
+    if (strcmp(word, "list") == 0 && call->word_count < 2 && rate == NULL) {
+        return list(call, state);
+    }
+    if (strcmp(word, "show") == 0 && one && rate == NULL) {
+        return show(call);
+    }
+    if ((strcmp(word, "reset") == 0 && one && rate == NULL) ||
+        (strcmp(word, "release") == 0 && one && rate != NULL)) {
+        return change(call, rate);
+    }
+    return cli_complain(call, CLI_EXIT_USAGE, "%s", call->usage);
+}
+
+int cli_endpoints(int argument_count, char *const *arguments)
+{
+    struct cli_call call = {
+        .command = "endpoints",
+        .usage = "[list [--state STATE] | show URL | reset URL |\n"
+                 "    release URL --rate RATE] [--json]"};
+    const char *state = NULL;
+    const char *rate = NULL;
+    const struct cli_option options[] = {
+        {"state", &state, NULL, NULL},
+        {"rate", &rate, NULL, NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    int code = cli_parse(&call, argument_count, arguments, options, 0, 2);
+
+    if (code != CLI_EXIT_OK || call.help) {
+        return code;
+    }
+    code = run(&call, state, rate);
+    cli_call_fini(&call);
+    return code;
+}
