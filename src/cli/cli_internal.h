@@ -95,7 +95,7 @@ int cli_print_response(const struct cli_call *call);
 
 /* Print the object that the last answer is: its members, a line each, or with
  * --json as it came. */
-int cli_print_object(struct cli_call *call);
+int cli_print_answer(struct cli_call *call);
 
 /* Print a page of messages, a line each; `*out_count` is how many it had. */
 int cli_print_messages(const struct cli_call *call,

@@ -121,7 +121,7 @@ static int set(struct cli_call *call)
     }
     int code = request(call, "PUT", &rest);
     buf_fini(&rest);
-    return code == CLI_EXIT_OK ? cli_print_object(call) : code;
+    return code == CLI_EXIT_OK ? cli_print_answer(call) : code;
 }
 
 struct action {
@@ -156,7 +156,7 @@ static int act(struct cli_call *call, const struct action *action)
         return code;
     }
     if (action->prints) {
-        return cli_print_object(call);
+        return cli_print_answer(call);
     }
     return call->json ? cli_print_response(call) : CLI_EXIT_OK;
 }

@@ -154,7 +154,7 @@ static int print_members(const json_t *object)
     return cli_print(&text);
 }
 
-int cli_print_object(struct cli_call *call)
+int cli_print_answer(struct cli_call *call)
 {
     if (call->json) {
         return cli_print_response(call);
@@ -178,7 +178,7 @@ int cli_topics(int argument_count, char *const *arguments)
         code = list_topics(&call);
     } else {
         code = request_topic(&call, "GET", call.words[0], STR(""));
-        code = code == CLI_EXIT_OK ? cli_print_object(&call) : code;
+        code = code == CLI_EXIT_OK ? cli_print_answer(&call) : code;
     }
     cli_call_fini(&call);
     return code;
@@ -276,7 +276,7 @@ int cli_set(int argument_count, char *const *arguments)
         form_escape(&rest, str_cut(text, equals + 1, text.size));
     }
     code = request_topic(&call, "PUT", call.words[0], buf_str(&rest));
-    code = code == CLI_EXIT_OK ? cli_print_object(&call) : code;
+    code = code == CLI_EXIT_OK ? cli_print_answer(&call) : code;
     buf_fini(&rest);
     cli_call_fini(&call);
     return code;
