@@ -132,28 +132,6 @@ static int list_topics(struct cli_call *call)
     return code;
 }
 
-/* Print an object's members, a line each. */
-static int print_members(const json_t *object)
-{
-    struct table table;
-    struct buf text = {0};
-    const char *name = NULL;
-    json_t *value = NULL;
-
-    table_init(&table, 2, 0);
-    json_object_foreach((json_t *)object, name, value)
-    {
-        char *dumped =
-            json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY);
-        table_add(&table, name);
-        table_add(&table, dumped != NULL ? dumped : cli_text(object, name));
-        free(dumped);
-    }
-    table_print(&table, &text);
-    table_fini(&table);
-    return cli_print(&text);
-}
-
 int cli_print_answer(struct cli_call *call)
 {
     if (call->json) {
@@ -161,7 +139,7 @@ int cli_print_answer(struct cli_call *call)
     }
     json_t *object =
         json_loadb(call->response.body.data, call->response.body.size, 0, NULL);
-    int code = print_members(object);
+    int code = cli_print_object(object);
     json_decref(object);
     return code;
 }
