@@ -419,11 +419,11 @@ static void append_next(const struct dlq_call *task, struct buf *to)
 
 static void append_counts(const struct dlq_call *task, struct buf *to)
 {
-    buf_append_format(to, "\"matched\":%llu,\"%s\":%llu,\"more\":%s,",
-                      (unsigned long long)task->matched,
-                      task->deed == DLQ_SEND ? "sent" : "dropped",
-                      (unsigned long long)task->done,
-                      task->more ? "true" : "false");
+    buf_append_format(
+        to, "\"looked\":%llu,\"matched\":%llu,\"%s\":%llu,\"more\":%s,",
+        (unsigned long long)task->looked, (unsigned long long)task->matched,
+        task->deed == DLQ_SEND ? "sent" : "dropped",
+        (unsigned long long)task->done, task->more ? "true" : "false");
     append_next(task, to);
 }
 

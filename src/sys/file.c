@@ -137,6 +137,11 @@ void file_close(int fd)
     }
 }
 
+bool file_is_terminal(int fd)
+{
+    return isatty(fd) == 1;
+}
+
 /* Step over `size` bytes of `parts` from `index` on. Returns the new index. */
 static uint32_t parts_advance(struct iovec *parts,
                               uint32_t part_count,

@@ -81,6 +81,9 @@ MUST_CHECK enum err file_open(const char *path, int flags, int *out_fd);
  * durability has synced. */
 void file_close(int fd);
 
+/* Tell whether somebody reads a descriptor on a terminal. */
+bool file_is_terminal(int fd);
+
 /* Write all of it at `offset`. `durable`: with RWF_DSYNC.
  *
  * Errors: ERR_FULL, ERR_IO; some bytes may have been written

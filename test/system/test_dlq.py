@@ -4,12 +4,16 @@ SPDX-License-Identifier: MIT
 """
 
 import collections
+import json
+import os
+import pty
 import resource
+import subprocess
 import threading
 import urllib.parse
 
 import pytest
-from harness import Answer, run_cli, wait_until
+from harness import BINARY, PATIENCE_S, Answer, run_cli, wait_until
 
 FAILING = ('--retry-first=10ms', '--retry-max=20ms', '--drain=2s')
 
@@ -67,6 +71,7 @@ def change(opq, method, path, **filters):
         counts = answer.json()
         cursor = {'cursor': counts.pop('next')}
         more = counts.pop('more')
+        assert counts.pop('looked') >= counts['matched']
         total.update(counts)
         if not more:
             assert cursor['cursor'] is None
@@ -455,6 +460,71 @@ def test_kill_during_a_job_loses_nothing(serve, receiver):
     assert {int(request.body) for request in receiver.requests} == set(
         range(3000))
     assert opq.topic('t')['dead'] == 0
+
+
+# --- the command --------------------------------------------------------------
+
+def test_command_lists(failing, receiver):
+    opq = failing
+    done = opq.run('dlq')
+    assert done.returncode == 0
+    assert done.stdout.split() == ['TOPIC', 'SEQ', 'DEAD-SINCE', 'REASON',
+                                   'FAILS', 'CLASS', 'ENDPOINT', 'DETAIL']
+    make_letters(opq, receiver, 't', 1205)
+    make_letters(opq, receiver, 'u', 2)
+    lines = opq.run('dlq', 'list').stdout.splitlines()
+    assert len(lines) == 1208
+    assert lines[1].split()[:2] == ['t', '0']
+    assert 'http_5xx 500' in lines[1]
+    assert lines[-1].split()[:2] == ['u', '1']
+    done = opq.run('dlq', 'list', '--topic=t', '--limit', '1003', '--json')
+    assert [json.loads(line)['seq'] for line in done.stdout.splitlines()
+            ] == list(range(1003))
+    done = opq.run('dlq', '--topic', 'u', '--seq=1', '--json')
+    assert json.loads(done.stdout)['body'] == '1'
+    assert opq.run('dlq', '--status', '404', '--json').stdout == ''
+
+
+def test_command_sends_and_drops(failing, receiver):
+    opq = failing
+    make_letters(opq, receiver, 't', 11_000, url='http://127.0.0.1:1/')
+    make_letters(opq, receiver, 'u', 5)
+    done = opq.run('dlq', 'retry', '--topic=u', '--seq', '3')
+    assert (done.returncode, done.stdout) == (0, '1 matched, sent: 1\n')
+    assert done.stderr == ''
+    done = opq.run('dlq', 'retry', '--topic=u', '--json')
+    assert json.loads(done.stdout) == {'matched': 4, 'sent': 4}
+    opq.wait_delivered('u', 10)
+    done = opq.run('dlq', 'drop', '--class=connection_refused')
+    assert (done.returncode, done.stdout) == (
+        0, '11000 matched, dropped: 11000\n')
+    assert opq.run('dlq', 'drop', '--all').stdout == '0 matched, dropped: 0\n'
+
+
+def test_command_shows_how_far_it_is(failing, receiver):
+    opq = failing
+    make_letters(opq, receiver, 't', 20)
+    make_letters(opq, receiver, 'u', 3)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+            [BINARY, 'dlq', 'drop', '--topic=t', '--url', opq.url],
+            stdout=subprocess.PIPE, stderr=theirs) as process:
+        assert process.wait(PATIENCE_S) == 0
+        assert process.stdout.read() == b'20 matched, dropped: 20\n'
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert shown.rstrip().split('\r')[-1] == (
+        f'[{"#" * 30}] 20 of 20, 20 dropped')
+
+
+@pytest.mark.parametrize('arguments, code', [
+    (['burn'], 64), (['list', 'x'], 64), (['list', '--limit=x'], 64),
+    (['list', '--all'], 64), (['drop', '--limit=1'], 64), (['--wrong'], 64),
+    (['drop'], 1), (['retry', '--topic=none'], 1),
+    (['drop', '--status=x'], 1), (['--help'], 0)])
+def test_command_lines(shared_opq, arguments, code):
+    assert shared_opq.run('dlq', *arguments).returncode == code
 
 
 # --- topics -------------------------------------------------------------------
