@@ -38,6 +38,7 @@
 /* The topic of callbacks: ordinary messages, in no order. */
 #define DELIVERER_CALLBACKS "opq.callbacks"
 
+struct body_signing;
 struct delivery_limits;
 struct parcel_batch;
 struct settlement;
@@ -72,9 +73,11 @@ enum {
 struct flight {
     struct http_call call;
     struct outgoing outgoing;
-    struct body_source *body; /* owned; NULL: the body is in `outgoing` */
-    struct parcel *parcel;    /* borrowed; NULL: in the pool */
-    struct list link;         /* in deliverer->free or ->flying */
+    struct body_source *body;     /* owned; NULL: the body is in `outgoing` */
+    struct body_signing *signing; /* owned; while it has a body that is or was
+                                     signed; else NULL */
+    struct parcel *parcel;        /* borrowed; NULL: in the pool */
+    struct list link;             /* in deliverer->free or ->flying */
 };
 
 /* What is done with a parcel that was taken out of its window's turn. */
@@ -82,6 +85,7 @@ enum parcel_doing {
     PARCEL_RESTING,  /* nothing: it is the window's */
     PARCEL_WAITING,  /* in the line of its endpoint */
     PARCEL_GRANTED,  /* it has a slot, and is to be read once more */
+    PARCEL_SIGNING,  /* the same, and its body is read through before */
     PARCEL_SENDING,  /* an attempt is under way */
     PARCEL_SETTLING, /* what is to be known of its end is being stored */
 };

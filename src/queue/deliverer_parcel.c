@@ -23,12 +23,12 @@
 #include "base/check.h"
 #include "base/diag.h"
 #include "queue/deliverer_batch.h"
+#include "queue/deliverer_body.h"
 #include "queue/deliverer_delivery.h"
 #include "queue/deliverer_limit.h"
 #include "queue/deliverer_pause.h"
 #include "queue/deliverer_reader.h"
 #include "queue/deliverer_settle.h"
-#include "sys/file.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -157,11 +157,7 @@ static void flight_return(struct parcel *parcel)
 
     parcel->flight = NULL;
     flight->parcel = NULL;
-    if (flight->body != NULL) {
-        body_source_destroy(flight->body);
-        flight->body = NULL;
-        deliverer->bodies--;
-    }
+    deliverer_body_close(deliverer, flight);
     list_remove(&flight->link);
     if (deliverer->warm < DELIVERER_WARM_MAX) {
         outgoing_clear(&flight->outgoing);
@@ -222,6 +218,9 @@ void deliverer_parcel_settle(struct parcel *parcel)
 {
     struct delivery *delivery = parcel->delivery;
 
+    if (parcel->flight != NULL) {
+        flight_return(parcel); /* it was not begun */
+    }
     slot_leave(parcel);
     parcel->doing = PARCEL_SETTLING;
     list_append(&delivery->granted, &parcel->wants);
@@ -667,51 +666,6 @@ static uint32_t timeout_of(const struct delivery *delivery,
     return delivery->deliverer->options.timeout_ms;
 }
 
-/* Open the body of a message that lies in a file.
- * Errors: those of store_blob_open(); ERR_NOMEM */
-static enum err body_open(const struct parcel *parcel,
-                          const struct record *record,
-                          struct body_source **out)
-{
-    struct deliverer *deliverer = parcel->delivery->deliverer;
-    const struct message_blob *blob = &record->message.blob;
-    bool few = deliverer->bodies < DELIVERER_BODIES_FEW;
-    int fd = -1;
-    enum err err = store_blob_open(parcel->delivery->topic->store,
-                                   record->sequence, blob, &fd);
-
-    if (err == ERR_OK) {
-        err = body_source_create(
-            io_of(parcel), fd, blob,
-            few ? DELIVERER_PIECE_SIZE : DELIVERER_PIECE_SIZE_SMALL, out);
-    }
-    if (err != ERR_OK) {
-        file_close(fd);
-    }
-    return err;
-}
-
-/* Tell whether the body of the message can be had; NULL: it is in memory. If
- * not, the parcel goes on otherwise. */
-static bool body_ready(struct parcel *parcel,
-                       const struct record *record,
-                       struct body_source **out)
-{
-    *out = NULL;
-    if (record->message.blob.size == 0) {
-        return true;
-    }
-    enum err err = body_open(parcel, record, out);
-    if (err == ERR_NOT_FOUND || err == ERR_CORRUPT) {
-        store_blob_damaged(parcel->delivery->topic->store, record->sequence,
-                           err);
-        deliverer_parcel_lose(parcel, "its body is damaged on disk");
-    } else if (err != ERR_OK) {
-        deliverer_parcel_stumble(parcel, err);
-    }
-    return err == ERR_OK;
-}
-
 /* Fill in the call of a flight whose request is rendered, and start it. */
 static void launch(struct parcel *parcel, const struct message *message)
 {
@@ -757,20 +711,25 @@ void deliverer_parcel_send_again(struct parcel *parcel,
 void deliverer_parcel_send(struct parcel *parcel,
                            const struct parcel_message *message)
 {
-    struct deliverer *deliverer = parcel->delivery->deliverer;
     const struct record *record = message->record;
-    struct body_source *body = NULL;
+    struct outgoing_context context;
 
-    if (!body_ready(parcel, record, &body)) {
+    if (parcel->flight == NULL) { /* else its body was signed */
+        (void)flight_take(parcel);
+    }
+    deliverer_parcel_context(parcel, &message->url, &context);
+    enum err err = deliverer_body_prepare(parcel, record, &context);
+    if (err == ERR_AGAIN) {
         return;
     }
-    struct flight *flight = flight_take(parcel);
-    struct outgoing_context context;
-    flight->body = body;
-    deliverer->bodies += body != NULL ? 1 : 0;
-    deliverer_parcel_context(parcel, &message->url, &context);
-    enum err err =
-        outgoing_render(&flight->outgoing, &record->message, &context);
+    if (err == ERR_CORRUPT) {
+        deliverer_parcel_lose(parcel, "its body is damaged on disk");
+        return;
+    }
+    if (err == ERR_OK) {
+        err = outgoing_render(&parcel->flight->outgoing, &record->message,
+                              &context);
+    }
     deliverer_parcel_rendered(parcel, &record->message, err);
 }
 
@@ -815,12 +774,15 @@ void deliverer_parcel_rendered(struct parcel *parcel,
     }
     const char *why = parcel->flight->outgoing.why;
     flight_return(parcel);
-    if (err == ERR_NOMEM) {
+    if (is_ours(err)) {
         deliverer_parcel_stumble(parcel, err);
-    } else {
-        deliverer_parcel_refuse(
-            parcel, why != NULL ? why : "the method cannot be sent");
+        return;
     }
+    const struct ending ending = {
+        .err = err == ERR_INVALID ? ERR_PROTOCOL : err,
+        .detail = why != NULL ? why : "the method cannot be sent",
+    };
+    end(parcel, &ending);
 }
 
 /* It has a slot: send it, or have it read first. */

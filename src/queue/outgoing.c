@@ -422,6 +422,24 @@ enum err outgoing_finish(struct outgoing *outgoing,
     return buf_err(&outgoing->body);
 }
 
+enum err outgoing_sign_begin(struct outgoing *outgoing,
+                             const struct message *message,
+                             const struct outgoing_context *context,
+                             struct sign *sign)
+{
+    char memory[OUTGOING_ID_SIZE_MAX];
+    const struct sign_content content = {
+        .id = outgoing_id(message, context, memory),
+        .timestamp_s = context->now_s,
+        .body_size = message->blob.size,
+    };
+
+    outgoing_begin(outgoing);
+    enum err err = sign_begin(sign, context->secrets, context->secret_names,
+                              &content, &outgoing->wrong);
+    return err == ERR_OK ? ERR_OK : complain_of_secret(outgoing, err, true);
+}
+
 enum err outgoing_render(struct outgoing *outgoing,
                          const struct message *message,
                          const struct outgoing_context *context)

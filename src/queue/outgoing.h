@@ -10,7 +10,7 @@
  * With names of secrets it is signed (sign.h). The body of a message that lies
  * in a file is not known here, so its signature is made before:
  *
- *     outgoing_id -> sign_begin -> sign_update* -> sign_finish -> render
+ *     outgoing_sign_begin -> sign_update* -> sign_finish -> outgoing_render
  *
  * The buffers are used again for the next message, so usual sizes cost no
  * allocation.
@@ -103,6 +103,14 @@ struct str outgoing_id(const struct message *message,
 MUST_CHECK enum err outgoing_render(struct outgoing *outgoing,
                                     const struct message *message,
                                     const struct outgoing_context *context);
+
+/* Begin to sign a body that lies in a file, as outgoing_render() would one in
+ * memory; its signature goes into the context then, with the same time.
+ * Gives, Errors: as outgoing_render() */
+MUST_CHECK enum err outgoing_sign_begin(struct outgoing *outgoing,
+                                        const struct message *message,
+                                        const struct outgoing_context *context,
+                                        struct sign *sign);
 
 /* The steps of outgoing_render(), for who renders the body otherwise: forget
  * what was there before; then append to `outgoing->body`, and finish. */

@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "log/record.h"
 #include "sys/clock.h"
+#include "sys/file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,8 @@ struct memory_store {
     uint32_t read_failures;
     enum err commit_err;
     uint32_t commit_failures;
+    const char *body; /* borrowed: the file of all bodies; NULL: none */
+    uint32_t damaged; /* bodies */
     struct store_stats stats;
     void (*closed)(void *context);
     void *closed_context;
@@ -594,6 +597,39 @@ static uint64_t memory_next_sequence(const struct store_topic *base)
     return next;
 }
 
+/* --- bodies --------------------------------------------------------------- */
+
+static enum err memory_blob_open(struct store_topic *topic,
+                                 uint64_t sequence,
+                                 const struct message_blob *blob,
+                                 int *out_fd)
+{
+    const struct memory_store *store = store_of(topic->store);
+
+    (void)sequence;
+    (void)blob;
+    return store->body == NULL ? ERR_NOT_FOUND
+                               : file_open(store->body, FILE_READ, out_fd);
+}
+
+static void
+memory_blob_damaged(struct store_topic *topic, uint64_t sequence, enum err err)
+{
+    (void)sequence;
+    CHECK(err == ERR_NOT_FOUND || err == ERR_CORRUPT);
+    store_of(topic->store)->damaged++;
+}
+
+void store_memory_body(struct store *store, const char *path)
+{
+    store_of(store)->body = path;
+}
+
+uint32_t store_memory_damaged(const struct store *store)
+{
+    return CONTAINER_OF(store, struct memory_store, base)->damaged;
+}
+
 /* It has no views. */
 static enum err memory_view_open(struct store_topic *topic,
                                  struct str name,
@@ -639,6 +675,8 @@ static const struct store_ops memory_ops = {
     .reader_create = memory_reader_create,
     .reader_next = memory_reader_next,
     .reader_destroy = memory_reader_destroy,
+    .blob_open = memory_blob_open,
+    .blob_damaged = memory_blob_damaged,
 };
 
 /* --- for tests ------------------------------------------------------------ */

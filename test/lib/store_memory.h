@@ -43,6 +43,13 @@ void store_memory_lose(struct store_topic *topic, uint64_t sequence);
  * discards the old may. */
 void store_memory_trim(struct store_topic *topic, uint64_t oldest);
 
+/* Let the bodies of all messages that say that theirs lies in a file be this
+ * file; NULL: they are missing. Borrows: path. */
+void store_memory_body(struct store *store, const char *path);
+
+/* Bodies that were said to be damaged. */
+uint32_t store_memory_damaged(const struct store *store);
+
 /* Readers that exist now. */
 uint32_t store_memory_readers(const struct store *store);
 

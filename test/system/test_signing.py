@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from harness import BINARY, PATIENCE_S, ROOT
+from harness import BINARY, PATIENCE_S, ROOT, Answer, wait_until
 
 VERIFY = ROOT / 'test/verify'
 BUILD = pathlib.Path(os.environ.get('OPQ_BUILD', ROOT / 'build'))
@@ -162,3 +162,118 @@ def test_large_body_is_signed_by_hmac(sign):
     assert 'v1a' not in headers['webhook-signature']
     assert verify((HMAC_KEY, headers, body), (HMAC_OTHER, headers, body)) == \
         ['ok', 'ok']
+
+
+# --- deliveries -------------------------------------------------------------
+
+def verified(received, *secrets):
+    """What an independent verifier says of a delivery."""
+    return verify(*((secret, received.headers, received.body)
+                    for secret in secrets))
+
+
+@pytest.fixture
+def signing(serve, tmp_path):
+    path = secrets_file(
+        tmp_path / 'secrets',
+        f'shop {HMAC_KEY}\nshop {HMAC_OTHER}\nshop {PRIVATE_KEY}\n'
+        f'public {PRIVATE_KEY}\ntoken hidden-token\n')
+    return serve(f'--secrets={path}', '--retry-first=20ms',
+                 '--retry-max=50ms', '--body-size-max=4m', '--drain=2s')
+
+
+def set_topic(opq, topic, **settings):
+    answer = opq.request('PUT', f'/opq/topics/{topic}', settings)
+    assert answer.status in (200, 201), answer
+
+
+def push_raw(opq, topic, receiver, body):
+    answer = opq.request(
+        'POST', f'/opq/push?topic={topic}&url={receiver.url()}', body,
+        {'Content-Type': 'application/octet-stream'})
+    assert answer.status == 201, answer
+
+
+def text_of(size):
+    """Text without repeats: the verifier takes bodies for UTF-8."""
+    return os.urandom(size // 2 + 1).hex().encode()[:size]
+
+
+def test_each_attempt_is_signed(signing, receiver):
+    set_topic(signing, 'a', secret='shop')
+    receiver.then(Answer(503))
+    assert signing.push('a', receiver.url(), 'hello').status == 201
+    first, second = receiver.wait(2)[:2]
+    for received in (first, second):
+        assert verified(received, HMAC_KEY, HMAC_OTHER, PUBLIC_KEY) == \
+            ['ok'] * 3
+    assert first.headers['webhook-id'] == second.headers['webhook-id']
+    # A topic without `secret` does not sign.
+    assert signing.push('plain', receiver.url(), 'hello').status == 201
+    assert 'webhook-signature' not in receiver.wait(3)[2].headers
+
+
+def test_bodies_in_files_are_signed(signing, receiver):
+    set_topic(signing, 'b', secret='shop')
+    bodies = [text_of(size) for size in (
+        1024 * 1024 + 1, 5 * 256 * 1024, 4 * 1024 * 1024)]
+    receiver.then(Answer(503))
+    for body in bodies:
+        push_raw(signing, 'b', receiver, body)
+    came = receiver.wait(4)
+    assert [one.body == body for one, body in
+            zip(came, bodies[:1] + bodies)] == [True] * 4
+    for received in came:
+        assert verified(received, HMAC_KEY, HMAC_OTHER) == ['ok'] * 2
+        # It is too large for Ed25519.
+        assert 'v1a' not in received.headers['webhook-signature']
+    signing.wait_delivered('b', 3)
+
+
+def test_body_in_a_file_is_signed_anew_after_a_kill(signing, receiver):
+    set_topic(signing, 'b', secret='shop', paused='yes')
+    body = text_of(3 * 1024 * 1024)
+    push_raw(signing, 'b', receiver, body)
+    signing.kill()
+    signing.start()
+    set_topic(signing, 'b', paused='no')
+    received = receiver.wait(1)[0]
+    assert received.body == body
+    assert verified(received, HMAC_KEY) == ['ok']
+
+
+@pytest.mark.parametrize('names, why', [
+    ('nobody', 'no such secret is in force'),
+    ('token', 'the secret is no key to sign with'),
+])
+@pytest.mark.parametrize('size', [10, 1024 * 1024 + 1],
+                         ids=['short', 'in a file'])
+def test_topic_whose_secret_is_not_there_is_not_sent_unsigned(
+        signing, receiver, names, why, size):
+    set_topic(signing, 'c', secret=names)
+    push_raw(signing, 'c', receiver, b'x' * size)
+    wait_until(lambda: signing.topic('c')['attempts'] > 1)
+    assert receiver.requests == []
+    told = signing.get('/opq/topics/c/messages/0').json()
+    assert why in told['because']
+    assert told['last_error']['class'] == 'local_error'
+    set_topic(signing, 'c', secret='shop')
+    assert verified(receiver.wait(1)[0], HMAC_KEY) == ['ok']
+
+
+def test_large_body_is_not_sent_with_a_key_that_cannot_sign_it(signing,
+                                                               receiver):
+    set_topic(signing, 'd', secret='public')
+    push_raw(signing, 'd', receiver, b'x' * (1024 * 1024 + 1))
+    wait_until(lambda: signing.topic('d')['attempts'] > 0)
+    assert receiver.requests == []
+    told = signing.get('/opq/topics/d/messages/0').json()
+    assert 'needs a whsec_ key' in told['because']
+
+
+def test_secret_in_a_header_of_a_push_goes_out_as_it_came(signing, receiver):
+    answer = signing.push('d', receiver.url(), 'x', headers={
+        'X-Authorization': 'Bearer ${secret:token}'})
+    assert answer.status == 201
+    received = receiver.wait(1)[0]
+    assert received.headers['x-authorization'] == 'Bearer ${secret:token}'
