@@ -166,6 +166,7 @@ void delayed_destroy(struct delayed *delayed)
     CHECK(delayed->flight_count == 0);
     delayed_bucket_free_all(delayed);
     delayed_index_fini(&delayed->index);
+    delayed_walk_forget(delayed);
     due_id_table_fini(&delayed->options.shard->delayed_ids);
     free(delayed);
 }

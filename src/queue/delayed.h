@@ -11,7 +11,8 @@
  * Memory does not follow the number of messages: a bucket has a bit for each
  * message around those that were handed on or cancelled; an index of at most
  * DELAYED_INDEX_MAX is what is due next on this shard, read from the buckets a
- * minute before, as far as there is room.
+ * minute before, as far as there is room. Where one hour has more than that,
+ * 4 bytes for each of its messages, 16 MiB at most, save reading it again.
  *
  * Time. Due times are wall clock; waits are monotonic, 10 s at most, so a clock
  * that jumps is noticed. What is due is handed on in order of due time, at most
@@ -44,10 +45,10 @@ struct delayed_bucket;
 
 enum {
     DELAYED_HOUR_MS = 3600 * 1000,
-    DELAYED_INDEX_MAX = 131072, /* 16 bytes each: 2 MiB a shard */
-    DELAYED_FLIGHTS_MAX = 256,  /* being handed on at once, a shard */
-    DELAYED_ROUND_MAX = 256,    /* begun in a round, */
-    DELAYED_ROUND_MS = 10,      /* and so 25,600 a second, a shard */
+    DELAYED_INDEX_MAX = 65536, /* 16 bytes each */
+    DELAYED_FLIGHTS_MAX = 256, /* being handed on at once, a shard */
+    DELAYED_ROUND_MAX = 256,   /* begun in a round, */
+    DELAYED_ROUND_MS = 10,     /* and so 25,600 a second, a shard */
 };
 
 struct delayed_options {

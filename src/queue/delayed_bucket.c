@@ -141,6 +141,9 @@ static void drop(struct delayed_bucket *bucket)
     uint32_t place = delayed_bucket_place(delayed, bucket->hour);
 
     CHECK(place < delayed->bucket_count && delayed->buckets[place] == bucket);
+    if (delayed->dues.bucket == bucket) {
+        delayed_walk_forget(delayed);
+    }
     store_reader_destroy(bucket->reader);
     delayed->unready -= bucket->ready ? 0 : 1;
     delayed->sick -= bucket->sick_ms > 0 ? 1 : 0;

@@ -26,6 +26,7 @@ enum {
     DELAYED_TELL_MS = 10 * 1000,  /* between lines in the log about failures */
     DELAYED_SICK_MS = 30 * 1000,  /* of a bucket that cannot be read */
     DELAYED_LATER_MAX = 4096,     /* messages that wait for one */
+    DELAYED_NOTED_MAX = 4 << 20,  /* due times kept for the next walk: 16 MiB */
     DELAYED_WALK_MAX = 2000,      /* records looked at in a turn */
     DELAYED_BYTES_MAX = 8 << 20,  /* of records being handed on */
 };
@@ -98,6 +99,16 @@ struct delayed_walk {
     bool reading;                /* ready() follows */
 };
 
+/* When the messages of a bucket are due, in the order of their numbers, as far
+ * as they were read: so that an hour with more than the index has room for is
+ * read from the disk but once. */
+struct delayed_dues {
+    struct delayed_bucket *bucket; /* NULL: nothing is kept */
+    uint32_t *offsets_ms;          /* owned; in the hour */
+    uint32_t count;                /* the first so many messages */
+    uint32_t capacity;
+};
+
 struct delayed {
     struct delayed_options options;
     struct delayed_stats stats;
@@ -107,6 +118,7 @@ struct delayed {
     uint32_t unready; /* of them */
     struct delayed_index index;
     struct delayed_walk walk;
+    struct delayed_dues dues;
     uint32_t sick; /* buckets that are passed over */
     struct list flights;
     struct list later; /* flights to be made again, by when */
@@ -179,6 +191,9 @@ void delayed_bucket_free_all(struct delayed *delayed);
 
 /* Begin a walk where one is needed, and go on with the one that runs. */
 void delayed_walk_turn(struct delayed *delayed);
+
+/* Forget the due times that are kept. */
+void delayed_walk_forget(struct delayed *delayed);
 
 /* End the walk that runs, without a result. */
 void delayed_walk_stop(struct delayed *delayed);

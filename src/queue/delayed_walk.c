@@ -18,6 +18,13 @@
 #include "base/diag.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
+
+enum {
+    LOST = UINT32_MAX, /* in place of a due time */
+    NOTED_STEP = 4096, /* kept due times that are looked at like records are, */
+    NOTED_COST = 64,   /* for the price of so many */
+};
 
 static struct io *io_of(const struct delayed *delayed)
 {
@@ -93,6 +100,38 @@ uint64_t delayed_walk_due(const struct delayed *delayed)
     return from_ms > DELAYED_AHEAD_MS ? from_ms - DELAYED_AHEAD_MS : 0;
 }
 
+/* --- due times that are kept ---------------------------------------------- */
+
+void delayed_walk_forget(struct delayed *delayed)
+{
+    free(delayed->dues.offsets_ms);
+    delayed->dues = (struct delayed_dues){.bucket = NULL};
+}
+
+/* Keep the due time of the message that follows those that are kept. */
+static void keep(struct delayed *delayed, uint64_t sequence, uint32_t offset_ms)
+{
+    struct delayed_dues *dues = &delayed->dues;
+
+    if (dues->bucket != delayed->walk.bucket || sequence != dues->count) {
+        return;
+    }
+    if (dues->count == dues->capacity) {
+        uint32_t capacity = dues->capacity == 0 ? 1024 : 2 * dues->capacity;
+        uint32_t *offsets_ms =
+            capacity <= DELAYED_NOTED_MAX
+                ? realloc(dues->offsets_ms, capacity * sizeof(*offsets_ms))
+                : NULL;
+        if (offsets_ms == NULL) {
+            return; /* those behind are read again */
+        }
+        dues->offsets_ms = offsets_ms;
+        dues->capacity = capacity;
+    }
+    dues->offsets_ms[dues->count] = offset_ms;
+    dues->count++;
+}
+
 /* --- begin and end -------------------------------------------------------- */
 
 static void ready(struct store_reader *reader)
@@ -165,6 +204,10 @@ static void walk_begin(struct delayed *delayed,
     if (kind == DELAYED_WALK_DUE) {
         const struct delayed_key limit = hour_end(bucket->hour);
         delayed_index_load(&delayed->index, &limit);
+        if (delayed->dues.bucket != bucket) {
+            delayed_walk_forget(delayed);
+            delayed->dues.bucket = bucket;
+        }
     }
     enum err err = store_reader_create(topic->store, &walk->reader);
     if (err != ERR_OK) {
@@ -232,6 +275,23 @@ static enum err take_note(struct delayed_bucket *bucket,
     return ERR_OK;
 }
 
+/* Put a message into the index, unless it is known, or over. */
+static void
+offer(struct delayed_bucket *bucket, uint64_t sequence, uint32_t offset_ms)
+{
+    struct delayed *delayed = bucket->delayed;
+    const struct delayed_key key = {
+        .due_ms = bucket->hour * DELAYED_HOUR_MS + offset_ms,
+        .sequence = sequence,
+    };
+
+    if (delayed_index_compare(&key, &delayed->index.horizon) > 0 &&
+        !delayed_bits_has(&bucket->taken, sequence) &&
+        !delayed_bits_has(&bucket->cancelled, sequence)) {
+        delayed_index_add(&delayed->index, &key);
+    }
+}
+
 /* A message of the bucket that is read for what is due. */
 static void take_message(struct delayed_bucket *bucket,
                          const struct record *record)
@@ -242,27 +302,44 @@ static void take_message(struct delayed_bucket *bucket,
 
     if (options == NULL ||
         options->not_before_ms / DELAYED_HOUR_MS != bucket->hour) {
+        keep(delayed, sequence, LOST);
         delayed_bucket_lost(bucket, sequence); /* not one of ours */
         return;
     }
-    const struct delayed_key key = {
-        .due_ms = options->not_before_ms,
-        .sequence = sequence,
-    };
-    if (delayed_index_compare(&key, &delayed->index.horizon) <= 0 ||
-        delayed_bits_has(&bucket->taken, sequence) ||
-        delayed_bits_has(&bucket->cancelled, sequence)) {
-        return; /* known, or over */
+    uint32_t offset_ms = (uint32_t)(options->not_before_ms % DELAYED_HOUR_MS);
+    keep(delayed, sequence, offset_ms);
+    offer(bucket, sequence, offset_ms);
+}
+
+/* Take what is kept of the messages that are next; false when nothing is. */
+static bool take_kept(struct delayed *delayed)
+{
+    struct delayed_walk *walk = &delayed->walk;
+    const struct delayed_dues *dues = &delayed->dues;
+    uint64_t end = dues->count < walk->end ? dues->count : walk->end;
+
+    if (walk->kind != DELAYED_WALK_DUE || dues->bucket != walk->bucket ||
+        walk->next >= end) {
+        return false;
     }
-    delayed_index_add(&delayed->index, &key);
+    end = end - walk->next > NOTED_STEP ? walk->next + NOTED_STEP : end;
+    for (; walk->next < end && delayed->index.loading; walk->next++) {
+        uint32_t offset_ms = dues->offsets_ms[walk->next];
+        if (offset_ms != LOST) {
+            offer(walk->bucket, walk->next, offset_ms);
+        }
+    }
+    return true;
 }
 
 /* What lies before a sequence and was not found is damaged. */
-static void lose_until(struct delayed_walk *walk, uint64_t sequence)
+static void lose_until(struct delayed *delayed, uint64_t sequence)
 {
+    struct delayed_walk *walk = &delayed->walk;
     uint64_t found = sequence < walk->end ? sequence : walk->end;
 
     for (; walk->next < found; walk->next++) {
+        keep(delayed, walk->next, LOST);
         delayed_bucket_lost(walk->bucket, walk->next);
     }
 }
@@ -276,7 +353,7 @@ static enum err take(struct delayed *delayed, const struct record *record)
         walk->next = record->sequence + 1;
         return take_note(walk->bucket, record);
     }
-    lose_until(walk, record->sequence);
+    lose_until(delayed, record->sequence);
     if (record->sequence < walk->end) {
         take_message(walk->bucket, record);
     }
@@ -289,7 +366,11 @@ static void walk_over(struct delayed *delayed)
     struct delayed_bucket *bucket = delayed->walk.bucket;
 
     if (delayed->walk.kind == DELAYED_WALK_DUE) {
+        struct delayed_key end = hour_end(bucket->hour);
         delayed_index_loaded(&delayed->index);
+        if (delayed_index_compare(&delayed->index.horizon, &end) >= 0) {
+            delayed_walk_forget(delayed); /* it is all in the index */
+        }
     } else {
         bucket->ready = true;
         delayed->unready--;
@@ -310,10 +391,14 @@ static bool step(struct delayed *delayed, uint32_t *left)
             walk_over(delayed);
             return true;
         }
+        if (take_kept(delayed)) {
+            *left -= *left < NOTED_COST ? *left : NOTED_COST;
+            continue;
+        }
         enum err err = store_reader_next(walk->reader, walk->next, &record);
         if (err == ERR_NOT_FOUND) { /* the rest is damaged */
             if (walk->kind == DELAYED_WALK_DUE) {
-                lose_until(walk, walk->end);
+                lose_until(delayed, walk->end);
             }
             walk->next = walk->end;
             continue;
