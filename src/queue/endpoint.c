@@ -150,6 +150,11 @@ static void turn_append(struct endpoint *endpoint, int kind)
  * level keeps its place there, but `served` goes behind the others. */
 static void update_after(struct endpoint *endpoint, bool served)
 {
+    if (endpoint->waiting == 0 &&
+        !list_linked(&endpoint->turns[ENDPOINT_FRESH]) &&
+        !list_linked(&endpoint->turns[ENDPOINT_RETRY])) {
+        return; /* nobody is in line, as mostly: its level is set later */
+    }
     bool room = has_room(endpoint);
     uint32_t level = level_of(endpoint->in_flight);
     bool moves = served || level != endpoint->level;
