@@ -544,7 +544,8 @@ static void the_work_makes_every_kind_of_call(void **state)
     store_place_close(&sweep.place);
     for (int kind = 0; kind < FAULT_KIND_COUNT; kind++) {
         uint32_t bit = (uint32_t)1 << kind;
-        if (fault_count(bit) == 0) {
+        /* Links are of bodies once more: test_store_local_blob.c. */
+        if (fault_count(bit) == 0 && bit != FAULT_LINK) {
             fail_msg("kind %d is not made", kind);
         }
     }
