@@ -99,6 +99,11 @@ static void append_doing(const struct delivery_view *view, struct buf *to)
     case DELIVERY_WAITING:
         append_turn(view, to);
         break;
+    case DELIVERY_CROWDED:
+        buf_append_c(to, "waits, since as many messages as may be are on "
+                         "their way to ");
+        append_endpoint(view, to);
+        break;
     case DELIVERY_SENDING:
         buf_append_c(to, "is being sent to ");
         append_endpoint(view, to);
@@ -402,7 +407,7 @@ static const char *state_name(enum delivery_state state)
         [DELIVERY_PAUSED] = "paused",   [DELIVERY_STOPPED] = "stopped",
         [DELIVERY_QUEUED] = "waiting",  [DELIVERY_UNSEEN] = "waiting",
         [DELIVERY_LIMITED] = "limited", [DELIVERY_SETTLING] = "settling",
-        [DELIVERY_OPEN] = "open",
+        [DELIVERY_OPEN] = "open",       [DELIVERY_CROWDED] = "waiting",
     };
 
     return names[state];

@@ -74,6 +74,7 @@ enum delivery_state {
     DELIVERY_IDLE,     /* it is delivered, or is nothing to deliver */
     DELIVERY_READY,    /* about to be read or sent */
     DELIVERY_WAITING,  /* for a slot: the endpoint's or the deliverer's */
+    DELIVERY_CROWDED,  /* as many of its topic are at the endpoint as may be */
     DELIVERY_SENDING,  /* in flight */
     DELIVERY_BACKOFF,  /* after a failure, until `until_ms` */
     DELIVERY_HELD,     /* the endpoint asked for a pause, until `until_ms` */

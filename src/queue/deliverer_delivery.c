@@ -27,6 +27,7 @@
 #include "queue/deliverer_internal.h"
 #include "queue/deliverer_limit.h"
 #include "queue/deliverer_parcel.h"
+#include "queue/deliverer_quota.h"
 #include "queue/deliverer_reader.h"
 #include "queue/deliverer_settle.h"
 #include "queue/filter.h"
@@ -596,7 +597,8 @@ static bool begin_next(struct delivery *delivery)
         deliverer_parcel_start(parcel_of(first), NULL);
         return true;
     }
-    return delivery->waiting < DELIVERER_WAITING_MAX && scan_next(delivery);
+    return delivery->waiting + delivery->crowded < DELIVERER_WAITING_MAX &&
+           scan_next(delivery);
 }
 
 /* Keep the readers for later; those of a delivery with nothing to do go
@@ -779,6 +781,7 @@ void deliverer_delivery_destroy(struct delivery *delivery)
     list_remove(&delivery->link);
     last_release(delivery);
     deliverer_limit_clear(delivery);
+    deliverer_quota_clear(delivery);
     filter_destroy(delivery->filter);
     free(delivery);
 }

@@ -40,7 +40,9 @@
 
 struct body_signing;
 struct delivery_limits;
+struct delivery_quotas;
 struct parcel_batch;
+struct quota;
 struct settlement;
 
 enum {
@@ -83,6 +85,7 @@ struct flight {
 /* What is done with a parcel that was taken out of its window's turn. */
 enum parcel_doing {
     PARCEL_RESTING,  /* nothing: it is the window's */
+    PARCEL_CROWDED,  /* as many of its delivery are at its endpoint as may be */
     PARCEL_WAITING,  /* in the line of its endpoint */
     PARCEL_GRANTED,  /* it has a slot, and is to be read once more */
     PARCEL_SIGNING,  /* the same, and its body is read through before */
@@ -98,7 +101,10 @@ struct parcel {
     bool stray; /* in flight, though its window knows it no more */
     struct deliverer_target *target; /* one use of it; NULL: its URL is bad */
     struct endpoint_waiter waiter;   /* its place in the endpoint's line */
-    struct list wants;               /* in delivery->granted */
+    struct list wants;               /* in delivery->granted, or while it is
+                                        CROWDED in its quota */
+    struct quota *quota;             /* borrowed: where it counts, or waits to;
+                                        NULL: nowhere */
     struct io_timer timer;           /* of a back-off */
     uint64_t due_ms;                 /* monotonic; of the timer */
     struct flight *flight;           /* borrowed; NULL: nothing in flight */
@@ -186,6 +192,7 @@ struct delivery {
     bool stopped;      /* the server is draining */
     uint32_t slots;    /* that its parcels have */
     uint32_t waiting;  /* parcels in line for one */
+    uint32_t crowded;  /* parcels that are */
     uint32_t strays;   /* parcels in flight from before a move */
     struct list granted;           /* parcels to be read once more */
     struct list link;              /* in deliverer->deliveries */
@@ -199,6 +206,7 @@ struct delivery {
                                  none */
     struct filter *filter;    /* owned; NULL: all messages */
     struct delivery_limits *limits; /* owned; NULL: no rates */
+    struct delivery_quotas *quotas; /* owned; NULL: none yet */
     uint32_t unreadable;            /* failed readings in a row */
     struct io_timer timer;          /* after one, or until a token comes */
 };

@@ -27,6 +27,7 @@
 #include "queue/deliverer_delivery.h"
 #include "queue/deliverer_limit.h"
 #include "queue/deliverer_pause.h"
+#include "queue/deliverer_quota.h"
 #include "queue/deliverer_reader.h"
 #include "queue/deliverer_settle.h"
 
@@ -123,6 +124,7 @@ static void slot_leave(struct parcel *parcel)
     struct delivery *delivery = parcel->delivery;
 
     list_remove(&parcel->wants);
+    deliverer_quota_leave(parcel);
     if (parcel->waiter.endpoint == NULL) {
         return;
     }
@@ -826,6 +828,13 @@ void deliverer_parcel_start(struct parcel *parcel,
     uint64_t wait_ms = deliverer_limit_reserve(parcel);
     if (wait_ms > 0) {
         delay(parcel, wait_ms);
+        return;
+    }
+    enum err err = deliverer_quota_enter(parcel);
+    if (err == ERR_NOMEM) {
+        deliverer_parcel_stumble(parcel, err);
+    }
+    if (err != ERR_OK) {
         return;
     }
     struct endpoint *endpoint = &parcel->target->endpoint;

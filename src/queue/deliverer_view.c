@@ -55,6 +55,9 @@ static enum delivery_state state_of_parcel(const struct parcel *parcel)
     default:
         break;
     }
+    if (parcel->doing == PARCEL_CROWDED) {
+        return closed_or(parcel, DELIVERY_CROWDED);
+    }
     if (parcel->doing == PARCEL_WAITING) {
         return closed_or(parcel, DELIVERY_WAITING);
     }

@@ -70,12 +70,13 @@ struct settings_rate {
 struct settings {
     bool paused;
     enum settings_order order;
-    uint32_t concurrency;   /* messages in flight; 0: the server's default. With
-                               order=topic it is 1, whatever it says */
-    uint32_t timeout_ms;    /* of an attempt; 0: the server's */
-    uint32_t retries;       /* SETTINGS_RETRIES_FOREVER, or then dead */
-    char *retry_schedule;   /* "5s,1m,10m"; NULL: doubling */
-    char *permanent_status; /* "400,404,410-499": dead at once */
+    uint32_t concurrency; /* messages in flight; 0: the server's default. With
+                             order=topic it is 1, whatever it says */
+    uint32_t endpoint_concurrency;  /* the same, to one endpoint; 0: no bound */
+    uint32_t timeout_ms;            /* of an attempt; 0: the server's */
+    uint32_t retries;               /* SETTINGS_RETRIES_FOREVER, or then dead */
+    char *retry_schedule;           /* "5s,1m,10m"; NULL: doubling */
+    char *permanent_status;         /* "400,404,410-499": dead at once */
     struct settings_rate rate;      /* of attempts */
     struct settings_rate flow_rate; /* of each flow_key */
     bool expired_drop;              /* without a dead letter */

@@ -24,6 +24,7 @@ void settings_fixture_fill(struct settings *settings)
                                        "hold no\n"
                                        "order key\n"
                                        "concurrency 7\n"
+                                       "endpoint_concurrency 3\n"
                                        "timeout_ms 1500\n"
                                        "retries 5\n"
                                        "retry_schedule 5s,1m\n"

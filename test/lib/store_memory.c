@@ -48,6 +48,8 @@ struct memory_topic {
     uint64_t count;                /* durable ones, lost ones too */
     uint64_t room;
     char settings[SETTINGS_ROOM];
+    struct store_range ranges[CURSOR_RANGES_MAX]; /* of the cursor */
+    struct store_retry retries[CURSOR_RETRIES_MAX];
     bool moved;   /* watchers are to be told */
     bool deleted; /* freed when that is committed */
 };
@@ -438,11 +440,22 @@ static enum err memory_append_encoded(struct store_topic *base,
 static void memory_cursor_store(struct store_topic *base,
                                 const struct store_cursor *cursor)
 {
-    CHECK(cursor->range_count == 0); /* not kept here */
-    if (cursor->next >= base->cursor.next) {
-        base->cursor.next = cursor->next;
-        base->cursor.attempts = cursor->attempts;
+    struct memory_topic *topic = topic_of_base(base);
+
+    if (cursor->next < base->cursor.next) {
+        return;
     }
+    CHECK(cursor->range_count <= CURSOR_RANGES_MAX);
+    CHECK(cursor->retry_count <= CURSOR_RETRIES_MAX);
+    for (uint32_t i = 0; i < cursor->range_count; i++) {
+        topic->ranges[i] = cursor->ranges[i];
+    }
+    for (uint32_t i = 0; i < cursor->retry_count; i++) {
+        topic->retries[i] = cursor->retries[i];
+    }
+    base->cursor = *cursor;
+    base->cursor.ranges = topic->ranges;
+    base->cursor.retries = topic->retries;
 }
 
 static void memory_cursor_save(struct store_topic *base,

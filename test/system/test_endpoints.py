@@ -378,3 +378,54 @@ def test_subcommand_lists_shows_resets_and_releases(serve, receivers):
     for wrong in (['reset'], ['release', name], ['list', '--rate', '1'],
                   ['show', name, '--state', 'open'], ['close', name]):
         assert opq.run('endpoints', *wrong).returncode == 64, wrong
+
+
+def test_endpoint_concurrency_bounds_a_topic_at_each_endpoint(serve,
+                                                              receivers):
+    slow, other = Target(), Target()
+    gate = threading.Event()
+    slow.answer = lambda at_once: Answer(200, gate=gate)
+    other.answer = lambda at_once: Answer(200)
+    slow.delay_s = other.delay_s = 0
+    one, two = receivers(slow), receivers(other)
+    opq = serve('--shards=1', '--drain=2s')
+    answer = opq.request('PUT', '/opq/topics/a', {
+        'order': 'none', 'endpoint_concurrency': 3})
+    assert answer.status == 201
+    for number in range(40):
+        assert opq.push('a', one.url(), number).status == 201
+        assert opq.push('a', two.url(), number).status == 201
+    two.wait(40)  # those behind are not held up
+    one.wait(3)
+    found = look(opq, one)
+    assert found['in_flight'] == 3 and found['waiting'] == 0
+    told = because(opq, 'a', 78)
+    assert told['state'] == 'waiting'
+    assert told['because'] == ('waits, since as many messages as may be are '
+                               f'on their way to {endpoint_of(one)}')
+    assert len(one.requests) == 3
+    gate.set()
+    one.wait(40)
+    opq.wait_delivered('a', 80)
+    assert opq.topic('a')['lag'] == 0
+
+
+def test_endpoint_concurrency_of_a_subscription(serve, receivers):
+    gate = threading.Event()
+    receiver = receivers(lambda request: Answer(200, gate=gate))
+    opq = serve('--shards=1', '--drain=2s')
+    for name, bound in (('one', 1), ('two', 2)):
+        answer = opq.request(
+            'PUT', f'/opq/topics/t/subscriptions/{name}',
+            {'url': receiver.url(f'/{name}'), 'order': 'none',
+             'endpoint_concurrency': bound})
+        assert answer.status == 201, answer
+    for number in range(10):
+        assert opq.push('t', '', number).status == 201
+    receiver.wait(3)
+    found = look(opq, receiver)
+    assert found['in_flight'] == 3 and found['backlog'] == 20
+    paths = sorted(request.path for request in receiver.requests)
+    assert paths == ['/one', '/two', '/two']
+    gate.set()
+    receiver.wait(20)

@@ -14,6 +14,7 @@ VALUES = {
     'paused': True,
     'order': 'key',
     'concurrency': 12,
+    'endpoint_concurrency': 4,
     'timeout': '1500ms',
     'retries': 5,
     'retry_schedule': '5s,1m,10m',

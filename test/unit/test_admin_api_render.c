@@ -70,6 +70,9 @@ static void because_without_failures_is_short(void **state)
                           "which is released at 5/1m");
     view.state = DELIVERY_OPEN;
     assert_because(&view, "waits, since the breaker of its target is open");
+    view.state = DELIVERY_CROWDED;
+    assert_because(&view, "waits, since as many messages as may be are on "
+                          "their way to its target");
     view.state = DELIVERY_PAUSED;
     assert_because(&view, "waits, since the topic is paused");
     view.state = DELIVERY_STOPPED;
