@@ -25,6 +25,7 @@ struct route {
 #define TOPIC "/opq/topics/{}"
 #define SUBSCRIPTION TOPIC "/subscriptions/{}"
 #define ENDPOINTS "/opq/endpoints"
+#define REPLAY "/opq/replays/{}"
 #define SCHEDULE "/opq/schedules/{}"
 #define MESSAGE "/opq/messages/{}"
 
@@ -71,6 +72,12 @@ static const struct route routes[] = {
     {SCHEDULE "/pause", HTTP_METHOD_POST, false, api_schedules_pause, "yes"},
     {SCHEDULE "/resume", HTTP_METHOD_POST, false, api_schedules_pause, "no"},
     {SCHEDULE "/run", HTTP_METHOD_POST, false, api_schedules_run, NULL},
+    {"/opq/replays", HTTP_METHOD_GET, false, api_replays_list, NULL},
+    {"/opq/replays", HTTP_METHOD_POST, false, api_replays_post, NULL},
+    {REPLAY, HTTP_METHOD_GET, false, api_replays_get, NULL},
+    {REPLAY, HTTP_METHOD_DELETE, false, api_replays_delete, NULL},
+    {REPLAY "/pause", HTTP_METHOD_POST, false, api_replays_pause, "yes"},
+    {REPLAY "/resume", HTTP_METHOD_POST, false, api_replays_pause, "no"},
     {"/opq/delayed", HTTP_METHOD_GET, false, api_delayed_list, NULL},
     {MESSAGE, HTTP_METHOD_GET, false, api_delayed_one, NULL},
     {MESSAGE, HTTP_METHOD_DELETE, false, api_delayed_cancel, NULL},

@@ -249,6 +249,16 @@ void api_schedules_delete(const struct api_request *request);
 void api_schedules_pause(const struct api_request *request);
 /* POST /opq/schedules/{}/run. */
 void api_schedules_run(const struct api_request *request);
+/* GET /opq/replays. */
+void api_replays_list(const struct api_request *request);
+/* POST /opq/replays. */
+void api_replays_post(const struct api_request *request);
+/* GET /opq/replays/{}. */
+void api_replays_get(const struct api_request *request);
+/* DELETE /opq/replays/{}. */
+void api_replays_delete(const struct api_request *request);
+/* POST /opq/replays/{}/pause and resume. */
+void api_replays_pause(const struct api_request *request);
 /* GET /opq/delayed. */
 void api_delayed_list(const struct api_request *request);
 /* GET /opq/messages/{}. */

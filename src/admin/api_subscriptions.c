@@ -12,6 +12,7 @@
 #include "admin/api_place.h"
 #include "admin/api_render.h"
 #include "admin/api_settings.h"
+#include "admin/api_view.h"
 #include "base/check.h"
 #include "base/diag.h"
 #include "queue/answer.h"
@@ -21,13 +22,13 @@
 
 struct subscription_call;
 
-/* One of the changes that make a subscription. */
+/* One of the changes of a subscription. */
 struct step {
     struct store_op op;
     struct subscription_call *task; /* borrowed */
 };
 
-enum { STEPS_MAX = 3 }; /* settings, cursor, hold */
+enum { STEPS_MAX = 2 }; /* settings, hold */
 
 struct subscription_call {
     struct api_call base;
@@ -37,6 +38,7 @@ struct subscription_call {
     struct api_place place;        /* of a PUT that makes one, or a replay */
     bool create;                   /* the subscription, when it is not there */
     bool created;
+    struct api_view view; /* of one that is made */
     struct step steps[STEPS_MAX];
     uint32_t pending; /* steps under way, and one while they begin */
     enum err err;     /* the first that failed */
@@ -207,67 +209,16 @@ void api_subscriptions_list(const struct api_request *request)
 
 /* --- making one ----------------------------------------------------------- */
 
-/* It is gone, for it could not be made. */
-static void undone(struct store_op *op, enum err err)
+static void made(struct api_view *view, enum err err)
 {
-    struct subscription_call *task = CONTAINER_OF(op, struct step, op)->task;
+    struct subscription_call *task =
+        CONTAINER_OF(view, struct subscription_call, view);
 
-    (void)err; /* then it is there, and was never promised */
-    shard_topic_unused(task->there, str_from(task->base.topic));
-    fail_err(task, task->err, "the subscription could not be stored");
-}
-
-/* Not all of it could be made durable: take back what was. */
-static void undo(struct subscription_call *task)
-{
-    struct str name = str_from(task->base.topic);
-    struct topic *topic = NULL;
-    struct topic *subscription = NULL;
-
-    if (shard_topic(task->there, name, false, &topic) == ERR_OK) {
-        shard_subscription_unused(task->there, topic, name_of(task));
-        if (shard_subscription(task->there, topic, name_of(task), false,
-                               &subscription) == ERR_OK) {
-            task->steps[0].op = (struct store_op){.done = undone};
-            shard_subscription_delete(task->there, subscription,
-                                      &task->steps[0].op);
-            return;
-        }
-    }
-    undone(&task->steps[0].op, ERR_OK);
-}
-
-static void step_end(struct subscription_call *task)
-{
-    CHECK(task->pending > 0);
-    task->pending--;
-    if (task->pending > 0) {
-        return;
-    }
-    if (task->err == ERR_OK) {
+    if (err == ERR_OK) {
         show(task); /* which attaches it */
     } else {
-        undo(task);
+        fail_err(task, err, "the subscription could not be stored");
     }
-}
-
-static void step_done(struct store_op *op, enum err err)
-{
-    struct subscription_call *task = CONTAINER_OF(op, struct step, op)->task;
-
-    task->err = task->err == ERR_OK ? err : task->err;
-    step_end(task);
-}
-
-static struct store_op *step_begin(struct subscription_call *task,
-                                   unsigned index)
-{
-    struct step *step = &task->steps[index];
-
-    step->task = task;
-    step->op = (struct store_op){.done = step_done};
-    task->pending++;
-    return &step->op;
 }
 
 /* Make the subscription in the store. */
@@ -276,31 +227,13 @@ static void make(struct subscription_call *task,
                  const struct settings *settings,
                  uint64_t start)
 {
-    struct store_topic *view = NULL;
-    struct buf text = {0};
+    struct api_view *view = &task->view;
 
-    enum err err = settings_write(settings, &text);
-    if (err == ERR_OK) {
-        err = store_view_open(topic->store, name_of(task), true, &view);
-    }
-    if (err != ERR_OK) {
-        buf_fini(&text);
-        shard_topic_unused(task->there, str_from(task->base.topic));
-        fail_err(task, err, "the subscription");
-        return;
-    }
-    task->pending = 1;
-    task->steps[0].task = task;
-    store_topic_configure(view, buf_str(&text), &settings->retention,
-                          step_begin(task, 0));
-    if (start != view->cursor.next) {
-        store_cursor_move(view, start, step_begin(task, 1));
-    }
-    if (!settings_holds(settings)) {
-        store_view_hold(view, false, step_begin(task, 2));
-    }
-    buf_fini(&text);
-    step_end(task);
+    view->made = made;
+    view->there = task->there;
+    memcpy(view->topic, task->base.topic, sizeof(view->topic));
+    memcpy(view->name, task->name, sizeof(view->name));
+    api_view_make(view, topic, settings, start);
 }
 
 /* --- changing one --------------------------------------------------------- */
@@ -326,6 +259,19 @@ static void change_failed(struct subscription_call *task)
     settings_fini(&subscription->settings);
     subscription->settings = settings;
     shard_subscription_changed(task->there, subscription);
+}
+
+static void change_done(struct store_op *op, enum err err);
+
+static struct store_op *step_begin(struct subscription_call *task,
+                                   unsigned index)
+{
+    struct step *step = &task->steps[index];
+
+    step->task = task;
+    step->op = (struct store_op){.done = change_done};
+    task->pending++;
+    return &step->op;
 }
 
 static void change_end(struct subscription_call *task)
@@ -369,13 +315,11 @@ static void change(struct subscription_call *task,
     subscription->settings = *settings;
     settings_init(settings);
     task->pending = 1;
-    struct store_op *op = step_begin(task, 0);
-    op->done = change_done;
-    store_topic_configure(view, buf_str(&text), &view->retention, op);
+    store_topic_configure(view, buf_str(&text), &view->retention,
+                          step_begin(task, 0));
     if (settings_holds(&subscription->settings) != view->hold) {
-        op = step_begin(task, 1);
-        op->done = change_done;
-        store_view_hold(view, settings_holds(&subscription->settings), op);
+        store_view_hold(view, settings_holds(&subscription->settings),
+                        step_begin(task, 1));
     }
     shard_subscription_changed(task->there, subscription);
     buf_fini(&text);

@@ -144,6 +144,7 @@ int cli_schedules(int argument_count, char *const *arguments);
 int cli_subscriptions(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_pull(int argument_count, char *const *arguments);
+/* As cli_push(). */
 int cli_dlq(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */
 int cli_verify(int argument_count, char *const *arguments);

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "queue/deliverer_delivery.h"
+#include "queue/deliverer_outcome.h"
 #include "queue/deliverer_parcel.h"
 #include "queue/deliverer_reader.h"
 #include "queue/outgoing_batch.h"
@@ -73,7 +74,7 @@ enum err deliverer_batch_begin(struct parcel *parcel,
     parcel->batch = batch;
     delivery->gathering = parcel;
     if (parcel->base.state == PARCEL_READY) {
-        deliverer_parcel_gather(parcel, delivery->settings->batch_wait_ms);
+        deliverer_parcel_delay(parcel, delivery->settings->batch_wait_ms);
     }
     return ERR_OK;
 }
@@ -250,7 +251,7 @@ static void finish(struct parcel *parcel)
     }
     enum err err = url_parse(str_from(batch->url), &url, &reason);
     if (err != ERR_OK) {
-        deliverer_parcel_refuse(parcel, reason);
+        deliverer_outcome_refuse(parcel, ERR_PROTOCOL, reason);
         return;
     }
     deliverer_parcel_context(parcel, &url, &context);

@@ -374,7 +374,11 @@ deliverer_delivery_collapse(const struct delivery *delivery,
 static enum err parcel_options(struct parcel *parcel,
                                const struct message_options *options)
 {
-    if (options == NULL) {
+    enum settings_kind kind = parcel->delivery->settings->kind;
+
+    /* Copies are tried as their replay or mirror says, and tell nobody. */
+    if (options == NULL || kind == SETTINGS_KIND_REPLAY ||
+        kind == SETTINGS_KIND_MIRROR) {
         return ERR_OK;
     }
     parcel->retries = options->retries;
@@ -430,6 +434,7 @@ static enum err found(struct delivery *delivery, const struct record *record)
     if (parcel == NULL) {
         return ERR_NOMEM;
     }
+    parcel->pushed_at_ms = record->message.pushed_at_ms;
     enum err err = parcel_options(parcel, options);
     if (err == ERR_OK && deliverer_delivery_url(delivery, record, &message.url,
                                                 &reason) == ERR_OK) {

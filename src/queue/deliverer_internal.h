@@ -98,7 +98,8 @@ struct parcel {
     struct window_parcel base;
     struct delivery *delivery; /* borrowed */
     enum parcel_doing doing;
-    bool stray; /* in flight, though its window knows it no more */
+    bool expiring; /* the timer is of its time to live, while it is WAITING */
+    bool stray;    /* in flight, though its window knows it no more */
     struct deliverer_target *target; /* one use of it; NULL: its URL is bad */
     struct endpoint_waiter waiter;   /* its place in the endpoint's line */
     struct list wants;               /* in delivery->granted, or while it is
@@ -115,6 +116,7 @@ struct parcel {
     char *retry_schedule;            /* owned; NULL: as its topic says */
     struct parcel_batch *batch;      /* owned; NULL: one message, as it is */
     bool single;                     /* though it could be in a batch */
+    uint64_t pushed_at_ms;           /* wall clock */
     uint64_t flow;                   /* deliverer_limit_flow() */
     bool flow_paid;                  /* it has a token of its flow */
     bool calls_back;                 /* there is a callback when it is done */
@@ -205,10 +207,18 @@ struct delivery {
     struct parcel *gathering; /* borrowed; a batch that more may go with; NULL:
                                  none */
     struct filter *filter;    /* owned; NULL: all messages */
+    uint64_t pace_ms; /* of a replay that keeps the pace: how much later than
+                         they were pushed its messages go; 0: not begun */
     struct delivery_limits *limits; /* owned; NULL: no rates */
     struct delivery_quotas *quotas; /* owned; NULL: none yet */
     uint32_t unreadable;            /* failed readings in a row */
     struct io_timer timer;          /* after one, or until a token comes */
 };
+
+/* Tell whether the n-th of a row is worth a line: at each doubling. */
+static inline bool deliverer_worth_a_line(uint32_t count)
+{
+    return (count & (count - 1)) == 0;
+}
 
 #endif

@@ -79,6 +79,22 @@ uint64_t deliverer_limit_flow(const struct delivery *delivery,
     return rate_flow_hash(delivery->topic->store->name_str, flow_key);
 }
 
+uint64_t deliverer_limit_pace(struct parcel *parcel)
+{
+    struct delivery *delivery = parcel->delivery;
+    uint64_t wall_ms = io_wall_ms(delivery->deliverer->options.io);
+
+    if (!delivery->settings->replay_pace || parcel->base.attempts > 0) {
+        return 0;
+    }
+    if (delivery->pace_ms == 0) {
+        delivery->pace_ms =
+            wall_ms > parcel->pushed_at_ms ? wall_ms - parcel->pushed_at_ms : 1;
+    }
+    uint64_t due_ms = parcel->pushed_at_ms + delivery->pace_ms;
+    return due_ms > wall_ms ? due_ms - wall_ms : 0;
+}
+
 uint64_t deliverer_limit_reserve(struct parcel *parcel)
 {
     struct delivery *delivery = parcel->delivery;

@@ -40,6 +40,10 @@ bool deliverer_limit_take(struct delivery *delivery);
 uint64_t deliverer_limit_flow(const struct delivery *delivery,
                               struct str flow_key);
 
+/* How long until a message of a replay that keeps the pace of the pushes goes,
+ * in milliseconds; the first one sets the pace. 0: now. */
+uint64_t deliverer_limit_pace(struct parcel *parcel);
+
 /* Reserve a token of a parcel's flow. Returns how long to wait for it, in
  * milliseconds; 0: it is there. */
 uint64_t deliverer_limit_reserve(struct parcel *parcel);

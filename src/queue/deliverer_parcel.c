@@ -26,6 +26,7 @@
 #include "queue/deliverer_body.h"
 #include "queue/deliverer_delivery.h"
 #include "queue/deliverer_limit.h"
+#include "queue/deliverer_outcome.h"
 #include "queue/deliverer_pause.h"
 #include "queue/deliverer_quota.h"
 #include "queue/deliverer_reader.h"
@@ -36,36 +37,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Before the messages of a batch go one by one. */
-enum { SPLIT_MS = 1 };
-
-/* How an attempt ended. */
-struct ending {
-    enum err err;       /* ERR_OK: an answer came */
-    int status;         /* 0: none came */
-    const char *detail; /* for people; NULL */
-    uint64_t after_ms;  /* Retry-After; 0: none */
-    bool lost;          /* the message cannot be sent, now or later */
-    bool abort;         /* the target says that it will never take it */
-    uint64_t took_ms;   /* the attempt, from its begin on */
-    const struct http_head *head; /* of the answer; NULL: none */
-    struct str body;              /* the kept part of it */
-};
-
-static bool is_delivered(const struct ending *ending)
-{
-    return ending->err == ERR_OK && ending->status >= 200 &&
-           ending->status <= 299;
-}
-
 static struct io *io_of(const struct parcel *parcel)
 {
     return parcel->delivery->deliverer->options.io;
-}
-
-static const char *target_name(const struct parcel *parcel)
-{
-    return parcel->target != NULL ? parcel->target->name : "";
 }
 
 static const char *topic_name(const struct parcel *parcel)
@@ -114,8 +88,11 @@ static void delay_stop(struct parcel *parcel)
 {
     if (io_timer_running(&parcel->timer)) {
         io_timer_stop(io_of(parcel), &parcel->timer);
-        count_delay(parcel, false);
+        if (!parcel->expiring) {
+            count_delay(parcel, false);
+        }
     }
+    parcel->expiring = false;
 }
 
 /* Leave the line, or give the slot back. */
@@ -152,7 +129,7 @@ static struct flight *flight_take(struct parcel *parcel)
 
 /* Put it back on top, so that memory that was used just now is used again.
  * After a burst most of the pool gives its memory back. */
-static void flight_return(struct parcel *parcel)
+void deliverer_parcel_land(struct parcel *parcel)
 {
     struct deliverer *deliverer = parcel->delivery->deliverer;
     struct flight *flight = parcel->flight;
@@ -179,7 +156,7 @@ static void flight_end(struct parcel *parcel)
     if (parcel->doing == PARCEL_SENDING) {
         http_call_cancel(&parcel->flight->call);
     }
-    flight_return(parcel);
+    deliverer_parcel_land(parcel);
 }
 
 void deliverer_parcel_free(struct parcel *parcel)
@@ -221,7 +198,7 @@ void deliverer_parcel_settle(struct parcel *parcel)
     struct delivery *delivery = parcel->delivery;
 
     if (parcel->flight != NULL) {
-        flight_return(parcel); /* it was not begun */
+        deliverer_parcel_land(parcel); /* it was not begun */
     }
     slot_leave(parcel);
     parcel->doing = PARCEL_SETTLING;
@@ -242,10 +219,10 @@ static void settlement_drop(struct parcel *parcel)
     parcel->settlement = NULL;
 }
 
-static void delay(struct parcel *parcel, uint64_t delay_ms)
+void deliverer_parcel_delay(struct parcel *parcel, uint64_t delay_ms)
 {
     if (parcel->flight != NULL) {
-        flight_return(parcel); /* it was not begun */
+        deliverer_parcel_land(parcel); /* it was not begun */
     }
     slot_leave(parcel);
     settlement_drop(parcel);
@@ -260,6 +237,15 @@ static void delay_expired(struct io_timer *timer)
     struct parcel *parcel = CONTAINER_OF(timer, struct parcel, timer);
     struct delivery *delivery = parcel->delivery;
 
+    if (parcel->expiring) { /* in line: nothing may come of that for long */
+        parcel->expiring = false;
+        if (!deliverer_outcome_expire(
+                parcel)) { /* by the wall clock it is not yet */
+            deliverer_parcel_rest(parcel);
+        }
+        deliverer_delivery_wake(delivery);
+        return;
+    }
     count_delay(parcel, false);
     if (parcel->settlement != NULL) {
         list_append(&delivery->granted, &parcel->wants);
@@ -267,11 +253,6 @@ static void delay_expired(struct io_timer *timer)
         window_ready(&delivery->window, &parcel->base, false);
     }
     deliverer_delivery_wake(delivery);
-}
-
-void deliverer_parcel_gather(struct parcel *parcel, uint64_t wait_ms)
-{
-    delay(parcel, wait_ms);
 }
 
 void deliverer_parcel_rest(struct parcel *parcel)
@@ -288,7 +269,7 @@ void deliverer_parcel_rest(struct parcel *parcel)
         settlement_drop(parcel); /* its time will not come */
     }
     if (parcel->flight != NULL) {
-        flight_return(parcel);
+        deliverer_parcel_land(parcel);
     }
     delay_stop(parcel);
     slot_leave(parcel);
@@ -297,12 +278,6 @@ void deliverer_parcel_rest(struct parcel *parcel)
         parcel->base.state == PARCEL_HELD) {
         window_ready(window, &parcel->base, true);
     }
-}
-
-/* Tell whether the n-th of a row is worth a line: at each doubling. */
-static bool worth_a_line(uint32_t count)
-{
-    return (count & (count - 1)) == 0;
 }
 
 void deliverer_parcel_lose(struct parcel *parcel, const char *reason)
@@ -320,7 +295,7 @@ void deliverer_parcel_stumble(struct parcel *parcel, enum err err)
     struct deliverer *deliverer = delivery->deliverer;
 
     delivery->unreadable += delivery->unreadable < UINT32_MAX ? 1 : 0;
-    if (worth_a_line(delivery->unreadable)) {
+    if (deliverer_worth_a_line(delivery->unreadable)) {
         DIAG_WARN(parcel->settlement != NULL ? "delivery_unsettled"
                                              : "delivery_unreadable",
                   "topic=%s seq=%" PRIu64 " times=%u err=%s",
@@ -333,67 +308,11 @@ void deliverer_parcel_stumble(struct parcel *parcel, enum err err)
         list_remove(&parcel->wants);
         timer_begin(parcel, delay_ms);
     } else {
-        delay(parcel, delay_ms);
+        deliverer_parcel_delay(parcel, delay_ms);
     }
 }
 
-/* --- outcomes ------------------------------------------------------------- */
-
-/* Keep what is known of a failure, for people. */
-static void failure_remember(struct parcel *parcel, const struct ending *ending)
-{
-    uint64_t now_ms = io_wall_ms(io_of(parcel));
-    struct attempt attempt = {
-        .at_ms = now_ms > ending->took_ms ? now_ms - ending->took_ms : 0,
-        .class = deliverer_class(ending->err, ending->status),
-        .status = ending->status,
-        .duration_ms = ending->took_ms < UINT32_MAX ? (uint32_t)ending->took_ms
-                                                    : UINT32_MAX,
-    };
-
-    (void)snprintf(attempt.detail, sizeof(attempt.detail), "%s",
-                   ending->detail != NULL ? ending->detail : "");
-    attempt_log_add(&parcel->failures, &attempt);
-}
-
-static void say_blocked(const struct parcel *parcel,
-                        const struct ending *ending)
-{
-    if (worth_a_line(parcel->base.attempts)) {
-        DIAG_WARN(
-            "delivery_blocked",
-            "topic=%s seq=%" PRIu64 " attempts=%u class=%s status=%d "
-            "target=%s detail=%s",
-            topic_name(parcel), parcel->base.sequence, parcel->base.attempts,
-            deliverer_class(ending->err, ending->status), ending->status,
-            target_name(parcel), ending->detail != NULL ? ending->detail : "");
-    }
-}
-
-static void
-count(struct parcel *parcel, const struct ending *ending, bool delivered)
-{
-    struct deliverer_stats *stats = &parcel->delivery->deliverer->stats;
-    struct topic_stats *topic_stats = &parcel->delivery->topic->stats;
-
-    stats->attempts++;
-    topic_stats->attempts++;
-    if (delivered) {
-        stats->delivered += deliverer_batch_count(parcel);
-        topic_stats->delivered += deliverer_batch_count(parcel);
-        return;
-    }
-    topic_stats->attempts_failed++;
-    if (ending->err != ERR_OK) {
-        stats->failed_by_err[ending->err]++;
-    } else {
-        int digit = ending->status / 100;
-        stats->failed_by_status[digit > 0 && digit < 6 ? digit : 0]++;
-    }
-}
-
-/* Its outcome does not count: the cursor is somewhere else by now. */
-static void end_stray(struct parcel *parcel)
+void deliverer_parcel_end_stray(struct parcel *parcel)
 {
     struct delivery *delivery = parcel->delivery;
 
@@ -401,256 +320,6 @@ static void end_stray(struct parcel *parcel)
     delivery->strays--;
     deliverer_parcel_free(parcel);
     deliverer_delivery_wake(delivery);
-}
-
-/* Tell whether there is a place for dead letters. */
-static bool can_settle(const struct parcel *parcel)
-{
-    return parcel->delivery->deliverer->options.shard != NULL;
-}
-
-/* Its delivery has ended, one way or the other. */
-static void settle(struct parcel *parcel,
-                   const struct ending *ending,
-                   enum retry_reason reason)
-{
-    struct settle_outcome outcome = {
-        .reason = reason,
-        .class = deliverer_class(ending->err, ending->status),
-        .status = ending->status,
-        .detail = ending->detail,
-        .head = ending->head,
-        .body = ending->body,
-    };
-
-    if (ending->err == ERR_OK && ending->status == 0) { /* not attempted now */
-        const struct attempt *last = attempt_log_last(parcel->failures);
-        outcome.class = last != NULL ? last->class : NULL;
-        outcome.status = last != NULL ? last->status : 0;
-    }
-    if (reason != RETRY_REASON_NONE) {
-        DIAG_WARN("message_dead",
-                  "topic=%s seq=%" PRIu64 " reason=%s attempts=%u class=%s "
-                  "status=%d target=%s",
-                  topic_name(parcel), parcel->base.sequence,
-                  retry_reason_text(reason), parcel->base.attempts,
-                  outcome.class != NULL ? outcome.class : "none",
-                  outcome.status, target_name(parcel));
-    }
-
-    deliverer_settle(parcel, &outcome);
-}
-
-static void bury(struct parcel *parcel,
-                 const struct ending *ending,
-                 enum retry_reason reason)
-{
-    parcel->drops = reason == RETRY_REASON_EXPIRED &&
-                    parcel->delivery->settings->expired_drop;
-    settle(parcel, ending, reason);
-}
-
-/* Bury a message whose time is over. Returns whether it is. */
-static bool expire(struct parcel *parcel)
-{
-    const struct ending never = {.detail = "its time is over"};
-
-    if (parcel->expires_at_ms == 0 || !can_settle(parcel) ||
-        parcel->expires_at_ms > io_wall_ms(io_of(parcel))) {
-        return false;
-    }
-    bury(parcel, &never, RETRY_REASON_EXPIRED);
-    return true;
-}
-
-static struct retry_decision decide(const struct parcel *parcel,
-                                    const struct ending *ending)
-{
-    struct deliverer *deliverer = parcel->delivery->deliverer;
-    const struct retry_outcome outcome = {
-        .status = ending->status,
-        .after_ms = ending->after_ms,
-        .abort = ending->abort && can_settle(parcel),
-    };
-    const struct message_options said = {
-        .retries = parcel->retries,
-        .retry_schedule = str_from(parcel->retry_schedule),
-        .expires_at_ms = parcel->expires_at_ms,
-    };
-    struct retry_rules rules = {.retries = SETTINGS_RETRIES_FOREVER};
-
-    if (can_settle(parcel)) {
-        retry_rules_of(parcel->delivery->settings, &said, &rules);
-        rules.gone_pauses =
-            parcel->delivery->topic->parent != NULL &&
-            parcel->delivery->settings->kind == SETTINGS_KIND_PUSH;
-    }
-    return retry_decide(&deliverer->policy, &rules, &outcome,
-                        parcel->base.attempts, io_wall_ms(io_of(parcel)),
-                        &deliverer->random);
-}
-
-/* The target of a subscription is gone: send it nothing until an operator says
- * so. */
-static void pause_all(struct parcel *parcel, const struct ending *ending)
-{
-    struct topic *subscription = parcel->delivery->topic;
-
-    if (!subscription->settings.paused) {
-        enum err err = deliverer_pause(subscription);
-        if (err != ERR_OK) {
-            deliverer_parcel_stumble(parcel, err);
-            return;
-        }
-        DIAG_WARN("subscription_paused",
-                  "topic=%s seq=%" PRIu64 " status=%d target=%s",
-                  topic_name(parcel), parcel->base.sequence, ending->status,
-                  target_name(parcel));
-    }
-    parcel->doing = PARCEL_RESTING;
-    deliverer_parcel_rest(parcel);
-    topic_changed(subscription);
-}
-
-static void failed(struct parcel *parcel, const struct ending *ending)
-{
-    uint32_t *attempts = &parcel->base.attempts;
-
-    *attempts += *attempts < UINT32_MAX ? 1 : 0;
-    failure_remember(parcel, ending);
-    deliverer_delivery_dirty(parcel->delivery);
-    struct retry_decision decision = decide(parcel, ending);
-    switch (decision.action) {
-    case RETRY_DEAD:
-        if (deliverer_batch_split(parcel)) {
-            say_blocked(parcel, ending);
-            delay(parcel, SPLIT_MS);
-            break;
-        }
-        bury(parcel, ending, decision.reason);
-        break;
-    case RETRY_PAUSE:
-        pause_all(parcel, ending);
-        break;
-    case RETRY_AGAIN:
-        say_blocked(parcel, ending);
-        delay(parcel, decision.delay_ms);
-        break;
-    }
-}
-
-/* An attempt ended. */
-static void end(struct parcel *parcel, const struct ending *ending)
-{
-    bool delivered = is_delivered(ending);
-
-    count(parcel, ending, delivered);
-    if (parcel->stray) {
-        end_stray(parcel);
-        return;
-    }
-    if (parcel->delivery->settings->kind == SETTINGS_KIND_MIRROR) {
-        deliverer_parcel_done(parcel); /* whatever came of it */
-        return;
-    }
-    if (delivered && parcel->base.attempts > 0) {
-        DIAG_INFO("delivery_recovered",
-                  "topic=%s seq=%" PRIu64 " attempts=%u target=%s",
-                  topic_name(parcel), parcel->base.sequence,
-                  parcel->base.attempts, target_name(parcel));
-    }
-    if (delivered && parcel->calls_back && can_settle(parcel)) {
-        settle(parcel, ending, RETRY_REASON_NONE);
-    } else if (delivered) {
-        deliverer_parcel_done(parcel);
-    } else if (ending->lost) {
-        store_blob_damaged(parcel->delivery->topic->store,
-                           parcel->base.sequence, ending->err);
-        deliverer_parcel_lose(parcel, "its body is damaged on disk");
-    } else {
-        failed(parcel, ending);
-    }
-}
-
-void deliverer_parcel_refuse(struct parcel *parcel, const char *reason)
-{
-    struct ending ending = {.err = ERR_PROTOCOL, .detail = reason};
-
-    end(parcel, &ending);
-}
-
-/* What a failing answer asks for, in milliseconds; 0 when nothing. */
-static uint64_t asked_for(const struct parcel *parcel,
-                          const struct http_result *result)
-{
-    uint64_t after_ms = 0;
-    const struct http_header *header =
-        http_head_find(result->head, STR("retry-after"));
-
-    if (header == NULL ||
-        retry_after_ms(&parcel->delivery->deliverer->policy, header->value,
-                       io_wall_ms(io_of(parcel)), &after_ms) != ERR_OK) {
-        return 0;
-    }
-    return after_ms;
-}
-
-/* Tell whether an answer says that the message must not be sent again. */
-static bool says_abort(const struct http_head *head)
-{
-    const struct http_header *header =
-        http_head_find(head, STR("webhook-delivery"));
-
-    return header != NULL && retry_is_abort(header->value);
-}
-
-/* Tell whether a failure says nothing about the target: we had no memory, no
- * descriptor, or a kernel that said no. */
-static bool is_ours(enum err err)
-{
-    return err == ERR_NOMEM || err == ERR_BUSY || err == ERR_IO ||
-           err == ERR_CORRUPT;
-}
-
-static void call_done(struct http_call *call, const struct http_result *result)
-{
-    struct flight *flight = CONTAINER_OF(call, struct flight, call);
-    struct parcel *parcel = flight->parcel;
-    struct deliverer *deliverer = parcel->delivery->deliverer;
-    struct ending ending = {
-        .err = result->err,
-        .detail = result->detail,
-        .lost = flight->body != NULL && result->err == ERR_CORRUPT,
-        .took_ms = result->elapsed_ns / 1000000,
-    };
-
-    if (result->head != NULL) {
-        ending.status = result->head->status;
-        ending.head = result->head;
-        ending.body = result->body;
-        ending.abort = says_abort(result->head);
-    }
-    bool delivered = is_delivered(&ending);
-    if (ending.err == ERR_OK && !delivered) {
-        ending.detail = http_status_text(ending.status);
-        ending.after_ms = asked_for(parcel, result);
-    }
-    histogram_record(&deliverer->stats.attempt_us, result->elapsed_ns / 1000);
-    if (!is_ours(ending.err)) {
-        const struct endpoint_result noted = {
-            .err = ending.err,
-            .status = ending.status,
-            .delivered = delivered,
-            .elapsed_us = result->elapsed_ns / 1000,
-        };
-        deliverer_target_note(parcel->target, &parcel->waiter, &noted);
-    }
-    if (ending.after_ms > 0) {
-        deliverer_target_hold(parcel->target, ending.after_ms);
-    }
-    flight_return(parcel);
-    deliverer_delivery_follow(parcel->delivery); /* has the cursor moved? */
-    end(parcel, &ending);
 }
 
 /* --- sending -------------------------------------------------------------- */
@@ -675,7 +344,7 @@ static void launch(struct parcel *parcel, const struct message *message)
     struct http_call *call = &flight->call;
 
     *call = (struct http_call){
-        .done = call_done,
+        .done = deliverer_outcome_call,
         .endpoint = parcel->target->http,
         .source = flight->body != NULL ? body_source_http(flight->body) : NULL,
         .timeout_ms = timeout_of(parcel->delivery, message),
@@ -693,7 +362,7 @@ void deliverer_parcel_send_again(struct parcel *parcel,
     const char *reason = NULL;
 
     list_remove(&parcel->wants);
-    if (expire(parcel)) { /* while it waited */
+    if (deliverer_outcome_expire(parcel)) { /* while it waited */
         return;
     }
     if (deliverer_delivery_collapse(parcel->delivery, record) ==
@@ -704,7 +373,7 @@ void deliverer_parcel_send_again(struct parcel *parcel,
     enum err err =
         deliverer_delivery_url(parcel->delivery, record, &message.url, &reason);
     if (err != ERR_OK) { /* it is not what was read first */
-        deliverer_parcel_refuse(parcel, reason);
+        deliverer_outcome_refuse(parcel, ERR_PROTOCOL, reason);
         return;
     }
     deliverer_parcel_send(parcel, &message);
@@ -775,16 +444,13 @@ void deliverer_parcel_rendered(struct parcel *parcel,
         return;
     }
     const char *why = parcel->flight->outgoing.why;
-    flight_return(parcel);
-    if (is_ours(err)) {
+    deliverer_parcel_land(parcel);
+    if (deliverer_outcome_is_ours(err)) {
         deliverer_parcel_stumble(parcel, err);
         return;
     }
-    const struct ending ending = {
-        .err = err == ERR_INVALID ? ERR_PROTOCOL : err,
-        .detail = why != NULL ? why : "the method cannot be sent",
-    };
-    end(parcel, &ending);
+    deliverer_outcome_refuse(parcel, err == ERR_INVALID ? ERR_PROTOCOL : err,
+                             why != NULL ? why : "the method cannot be sent");
 }
 
 /* It has a slot: send it, or have it read first. */
@@ -818,16 +484,18 @@ void deliverer_parcel_start(struct parcel *parcel,
         delivery->gathering = NULL; /* its time is over */
     }
     window_take(&delivery->window, &parcel->base);
-    if (expire(parcel)) {
+    if (deliverer_outcome_expire(parcel)) {
         return;
     }
     if (parcel->target == NULL) {
-        deliverer_parcel_refuse(parcel, "its URL cannot be used");
+        deliverer_outcome_refuse(parcel, ERR_PROTOCOL,
+                                 "its URL cannot be used");
         return;
     }
-    uint64_t wait_ms = deliverer_limit_reserve(parcel);
+    uint64_t wait_ms = deliverer_limit_pace(parcel);
+    wait_ms = wait_ms > 0 ? wait_ms : deliverer_limit_reserve(parcel);
     if (wait_ms > 0) {
-        delay(parcel, wait_ms);
+        deliverer_parcel_delay(parcel, wait_ms);
         return;
     }
     enum err err = deliverer_quota_enter(parcel);
@@ -845,6 +513,14 @@ void deliverer_parcel_start(struct parcel *parcel,
     endpoint_wait(endpoint, &parcel->waiter, retry);
     delivery->waiting++;
     parcel->doing = PARCEL_WAITING;
+    if (parcel->expires_at_ms > 0 && deliverer_outcome_settles(parcel)) {
+        uint64_t now_ms = io_wall_ms(io_of(parcel));
+        parcel->expiring = true;
+        io_timer_start(io_of(parcel), &parcel->timer,
+                       parcel->expires_at_ms > now_ms
+                           ? parcel->expires_at_ms - now_ms
+                           : 0);
+    }
 }
 
 void deliverer_parcel_slot(struct parcel *parcel)
@@ -852,6 +528,7 @@ void deliverer_parcel_slot(struct parcel *parcel)
     struct delivery *delivery = parcel->delivery;
 
     CHECK(parcel->doing == PARCEL_WAITING);
+    delay_stop(parcel);
     delivery->waiting--;
     if (delivery->slots >= deliverer_delivery_concurrency(delivery)) {
         delivery->slots++; /* for slot_leave() */
@@ -868,7 +545,7 @@ void deliverer_parcel_give_up(struct parcel *parcel)
     }
     flight_end(parcel);
     if (parcel->stray) {
-        end_stray(parcel);
+        deliverer_parcel_end_stray(parcel);
         return;
     }
     parcel->doing = PARCEL_RESTING;

@@ -53,8 +53,16 @@ void deliverer_parcel_send_again(struct parcel *parcel,
  * it read once more. */
 void deliverer_parcel_settle(struct parcel *parcel);
 
-/* Have it wait for a while, so that others may go with it. */
-void deliverer_parcel_gather(struct parcel *parcel, uint64_t wait_ms);
+/* Give back what it holds, and have it be ready again later: after a failure,
+ * or since others may go with it. */
+void deliverer_parcel_delay(struct parcel *parcel, uint64_t delay_ms);
+
+/* Give its flight back; the request was not begun, or has ended. */
+void deliverer_parcel_land(struct parcel *parcel);
+
+/* A stray's request has ended: its outcome does not count, for the cursor is
+ * somewhere else by now. The parcel is freed. */
+void deliverer_parcel_end_stray(struct parcel *parcel);
 
 /* Take a flight, for its request to be rendered into. */
 void deliverer_parcel_board(struct parcel *parcel);
@@ -70,10 +78,6 @@ void deliverer_parcel_context(const struct parcel *parcel,
 void deliverer_parcel_rendered(struct parcel *parcel,
                                const struct message *message,
                                enum err err);
-
-/* The message cannot be sent as it is. Nothing goes out, but it counts as an
- * attempt, so that it is seen and not tried in a loop. */
-void deliverer_parcel_refuse(struct parcel *parcel, const char *reason);
 
 /* It is done: the window goes on behind it. The parcel is freed. */
 void deliverer_parcel_done(struct parcel *parcel);

@@ -46,7 +46,8 @@ static enum delivery_state state_of_parcel(const struct parcel *parcel)
     case PARCEL_QUEUED:
         return DELIVERY_QUEUED;
     case PARCEL_HELD:
-        if (parcel->flow_paid) {
+        if (parcel->flow_paid || (parcel->delivery->settings->replay_pace &&
+                                  parcel->base.attempts == 0)) {
             return DELIVERY_LIMITED;
         }
         return closed_or(parcel, DELIVERY_BACKOFF);

@@ -32,6 +32,7 @@ struct topic_stats {
     uint64_t delivered;       /* since start */
     uint64_t attempts;        /* since start */
     uint64_t attempts_failed; /* since start */
+    uint64_t given_up;        /* messages of a replay, since start */
 };
 
 struct topic {

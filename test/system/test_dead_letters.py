@@ -8,6 +8,7 @@ import json
 import resource
 import signal
 import threading
+import time
 
 import pytest
 from harness import Answer, run_cli, wait_until
@@ -141,11 +142,10 @@ def test_time_that_passes_in_line_for_a_slot(serve, receiver):
     receiver.wait(1)
     opq.push_json('second', receiver.url(), '2', ttl='400ms')
     wait_until(lambda: opq.topic('second')['state'] == 'waiting')
-    opq.get('/opq/topics/second/messages?from=1&wait=500ms')
-    assert opq.topic('second')['state'] == 'waiting'
-    gate.set()
-    letter, = letters(opq, 'second', 1)
+    letter, = letters(opq, 'second', 1)  # it does not wait for the slot
     assert letter['dead']['reason'] == 'expired'
+    gate.set()
+    opq.wait_delivered('first', 1)
     assert len(receiver.requests) == 1
 
 
@@ -393,3 +393,20 @@ def test_letter_keeps_a_large_body_when_its_topic_is_deleted(serve, receiver):
     assert opq.request('DELETE', '/opq/topics/t').status == 204
     opq.stop()
     assert run_cli('verify', str(opq.data)).returncode == 0
+
+
+def test_message_in_line_at_an_open_breaker_expires_in_time(serve, receivers):
+    """Nothing would be sent there for a second and more."""
+    opq = serve('--retry-first=5s', '--retry-max=10s', '--drain=2s')
+    create(opq, 'free', order='none', retries=100)
+    for number in range(40):
+        opq.push_json('free', 'http://127.0.0.1:1/', str(number))
+    wait_until(lambda: 'breaker' in opq.get(
+        '/opq/topics/free/messages/39').json()['because'], 'it is open')
+    begun = time.monotonic()
+    opq.push_json('free', 'http://127.0.0.1:1/', 'late', ttl='300ms')
+    letters = wait_until(lambda: opq.get(
+        '/opq/dlq?topic=free').json()['letters'], 'its letter', patience_s=4)
+    assert 0.25 <= time.monotonic() - begun < 4
+    assert [one['dead']['reason'] for one in letters] == ['expired']
+    assert letters[0]['dead']['seq'] == 40

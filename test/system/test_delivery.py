@@ -374,15 +374,16 @@ def test_waits_between_attempts_double_up_to_the_cap(serve, receivers):
 def test_waits_differ_between_topics(serve, receivers):
     receiver = receivers(lambda request: 503 if request.attempt == 1 else 200)
     opq = serve('--retry-first=400ms', '--drain=2s')
-    for number in range(24):
+    for number in range(16):
         opq.push(f'j{number}', receiver.url())
-    receiver.wait(48)
+    receiver.wait(32)
     gaps_ms = []
-    for number in range(24):
+    for number in range(16):
         first, second = receiver.of_topic(f'j{number}')
         gaps_ms.append((second.at - first.at) * 1000)
     assert min(gaps_ms) >= 400 * 0.8 - 25, gaps_ms
-    # 24 of an even spread over 160 ms: they are not all close together.
+    # 16 of an even spread over 160 ms: they are not all close together.
+    # (24 failures would open the breaker, for all of them.)
     assert max(gaps_ms) - min(gaps_ms) > 60, gaps_ms
 
 

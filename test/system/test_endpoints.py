@@ -99,7 +99,7 @@ def test_target_that_is_out_gets_one_probe_at_a_time_then_more(serve,
     never_failed = [topic for topic in range(60)
                     if all(one.attempt == 1
                            for one in receiver.of_topic(f't{topic}'))]
-    assert len(never_failed) > 10
+    assert len(never_failed) > 4
 
 
 def test_target_that_has_too_much_is_sent_less(serve, receivers):

@@ -14,7 +14,11 @@ SMALL = ['--segment-count=10', '--checkpoint-interval=100ms',
 
 def fill(opq, topic, url, count, size=100):
     for number in range(count):
-        opq.push_json(topic, url, f'{number:04} '.ljust(size, '.'))
+        message = {'topic': topic, 'url': url,
+                   'message': f'{number:04} '.ljust(size, '.')}
+        # The journal is small: it may be full until a checkpoint is made.
+        wait_until(lambda message=message: opq.request(
+            'POST', '/opq/push', message).status == 201, 'room in the journal')
 
 
 def configure(opq, topic, **settings):

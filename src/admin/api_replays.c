@@ -1,0 +1,585 @@
+/* Replays beside live delivery: a part of a topic's log once more, on a cursor
+ * of its own.
+ *
+ * A replay is a view of the topic, of kind replay. Its id is that view's name,
+ * random, so that it can be found without its topic: such calls visit all
+ * shards. It stays there when it is done, until it is deleted.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "admin/api_internal.h"
+#include "admin/api_place.h"
+#include "admin/api_render.h"
+#include "admin/api_view.h"
+#include "base/check.h"
+#include "base/json_text.h"
+#include "queue/answer.h"
+#include "sys/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    RETRIES = 3, /* of a replay that does not say */
+};
+
+struct replay_call {
+    struct api_call base;
+    struct shard *there;           /* borrowed: where it is */
+    struct settings_change change; /* of a POST */
+    struct api_place from;
+    struct api_place to;
+    bool to_given;
+    bool pace;
+    bool dry_run;
+    char subscription[TOPIC_NAME_MAX + 1]; /* as which it goes; empty: none */
+    struct api_view view;                  /* that is made */
+    struct store_op op;                    /* of a deletion or a pause */
+    bool pausing;                          /* what a change says */
+    bool found;                            /* on some shard */
+    bool first;                            /* of a list, on its way */
+};
+
+static struct replay_call *task_of(struct api_call *call)
+{
+    return CONTAINER_OF(call, struct replay_call, base);
+}
+
+static void release(struct api_call *call)
+{
+    settings_change_fini(&task_of(call)->change);
+}
+
+static struct replay_call *create_call(const struct api_request *request,
+                                       void (*run)(struct api_call *call,
+                                                   struct shard *there))
+{
+    struct api_call *call =
+        api_call_create(request, sizeof(struct replay_call), run);
+
+    if (call == NULL) {
+        return NULL;
+    }
+    struct replay_call *task = task_of(call);
+    call->release = release;
+    settings_change_init(&task->change);
+    task->first = true;
+    return task;
+}
+
+static void fail(struct replay_call *task, int status, const char *detail)
+{
+    api_call_problem(&task->base, status, detail);
+    api_call_end(&task->base);
+}
+
+/* --- showing -------------------------------------------------------------- */
+
+static bool is_replay(const struct topic *topic)
+{
+    return topic->settings.kind == SETTINGS_KIND_REPLAY;
+}
+
+/* Append `because`: what the message at the cursor is doing. */
+static void append_because(const struct topic *replay, struct buf *to)
+{
+    struct delivery_view view;
+    struct buf words = {0};
+
+    deliverer_view(replay, &view);
+    buf_append_format(&words, "message %" PRIu64 " ", view.sequence);
+    api_render_because(&view, &words);
+    json_text_append_text(to, "because", buf_str(&words));
+    to->failed = to->failed || words.failed;
+    buf_fini(&words);
+}
+
+static void render(const struct topic *replay, struct buf *to)
+{
+    const struct settings *settings = &replay->settings;
+    const struct store_topic *view = replay->store;
+    uint64_t position = view->cursor.next;
+    bool done = position >= settings->replay_end;
+
+    buf_append_format(to, "{\"id\":\"%s\",\"topic\":\"%s\"", view->name,
+                      view->parent->name);
+    json_text_append_text(to, "state",
+                          done               ? STR("done")
+                          : settings->paused ? STR("paused")
+                                             : STR("running"));
+    json_text_append_number(to, "from", settings->replay_from);
+    json_text_append_number(to, "end", settings->replay_end);
+    json_text_append_number(to, "position",
+                            done ? settings->replay_end : position);
+    json_text_append_number(to, "left",
+                            done ? 0 : settings->replay_end - position);
+    json_text_append_number(to, "delivered", replay->stats.delivered);
+    json_text_append_number(to, "attempts_failed",
+                            replay->stats.attempts_failed);
+    json_text_append_number(to, "given_up", replay->stats.given_up);
+    if (!done) {
+        append_because(replay, to);
+    }
+    buf_append_c(to, settings->replay_pace ? ",\"pace\":\"original\""
+                                           : ",\"pace\":null");
+    buf_append_c(to, ",\"settings\":");
+    settings_json(settings, SETTINGS_SUBSCRIPTION, to);
+    buf_append_byte(to, '}');
+}
+
+struct walk {
+    struct replay_call *task;
+    struct str id;       /* to be found; empty: all are meant */
+    struct topic *found; /* NULL: not here */
+};
+
+static void show_one(struct replay_call *task, const struct topic *replay)
+{
+    struct buf *to = &task->base.body;
+
+    buf_append_c(to, task->first ? "\n" : ",\n");
+    task->first = false;
+    render(replay, to);
+}
+
+static void walk_topic(void *context, struct store_topic *stored)
+{
+    struct walk *walk = context;
+    const struct topic *topic = topic_of(stored);
+    const struct list *all = topic != NULL ? &topic->subscriptions : NULL;
+
+    for (struct list *link = all != NULL ? all->next : NULL; link != all;
+         link = link->next) {
+        struct topic *one = CONTAINER_OF(link, struct topic, link);
+        if (!is_replay(one)) {
+            continue;
+        }
+        if (walk->id.size == 0) {
+            show_one(walk->task, one);
+        } else if (str_equal(one->store->name_str, walk->id)) {
+            walk->found = one;
+        }
+    }
+}
+
+/* Find the call's replay on this shard; NULL: it is not here. */
+static struct topic *find(struct replay_call *task)
+{
+    struct walk walk = {.task = task, .id = str_from(task->base.topic)};
+
+    store_topic_each(task->there->store, walk_topic, &walk);
+    task->found = task->found || walk.found != NULL;
+    return walk.found;
+}
+
+/* No shard had it. */
+static void not_found(struct api_call *call)
+{
+    if (!task_of(call)->found) {
+        api_call_problem(call, 404, "replay: not known");
+    }
+}
+
+static void list_run(struct api_call *call, struct shard *there)
+{
+    struct walk walk = {.task = task_of(call)};
+
+    store_topic_each(there->store, walk_topic, &walk);
+    api_call_end(call);
+}
+
+static void list_finish(struct api_call *call)
+{
+    buf_append_c(&call->body, "]}\n");
+}
+
+static void get_run(struct api_call *call, struct shard *there)
+{
+    struct replay_call *task = task_of(call);
+
+    task->there = there;
+    const struct topic *replay = find(task);
+    if (replay != NULL) {
+        render(replay, &call->body);
+        buf_append_byte(&call->body, '\n');
+        call->status = 200;
+    }
+    api_call_end(call);
+}
+
+/* Send a call that takes no parameters, to all shards. */
+static void send_walk(const struct api_request *request,
+                      void (*run)(struct api_call *call, struct shard *there),
+                      void (*finish)(struct api_call *call),
+                      bool pausing)
+{
+    static const char *const known[] = {NULL};
+    struct form form = {0};
+
+    if (api_query(request, known, &form)) {
+        struct replay_call *task = create_call(request, run);
+        if (task != NULL) {
+            task->base.finish = finish;
+            task->pausing = pausing;
+            if (finish == list_finish) {
+                task->base.large = true;
+                buf_append_c(&task->base.body, "{\"replays\":[");
+            }
+            api_call_walk(&task->base);
+        }
+    }
+    form_fini(&form);
+}
+
+void api_replays_list(const struct api_request *request)
+{
+    send_walk(request, list_run, list_finish, false);
+}
+
+void api_replays_get(const struct api_request *request)
+{
+    send_walk(request, get_run, not_found, false);
+}
+
+/* --- changing ------------------------------------------------------------- */
+
+static void deleted(struct store_op *op, enum err err)
+{
+    struct replay_call *task = CONTAINER_OF(op, struct replay_call, op);
+
+    if (err == ERR_OK) {
+        task->base.status = 204;
+    } else {
+        api_call_err(&task->base, err, "the replay could not be deleted");
+    }
+    api_call_end(&task->base);
+}
+
+static void delete_run(struct api_call *call, struct shard *there)
+{
+    struct replay_call *task = task_of(call);
+
+    task->there = there;
+    struct topic *replay = find(task);
+    if (replay == NULL) {
+        api_call_end(call);
+        return;
+    }
+    task->op = (struct store_op){.done = deleted};
+    shard_subscription_delete(there, replay, &task->op);
+}
+
+void api_replays_delete(const struct api_request *request)
+{
+    send_walk(request, delete_run, not_found, false);
+}
+
+static void paused(struct store_op *op, enum err err)
+{
+    struct replay_call *task = CONTAINER_OF(op, struct replay_call, op);
+
+    if (err != ERR_OK) {
+        api_call_err(&task->base, err, "the replay could not be changed");
+        api_call_end(&task->base);
+        return;
+    }
+    get_run(&task->base, task->there);
+}
+
+static void pause_run(struct api_call *call, struct shard *there)
+{
+    struct replay_call *task = task_of(call);
+    struct buf text = {0};
+
+    task->there = there;
+    struct topic *replay = find(task);
+    if (replay == NULL) {
+        api_call_end(call);
+        return;
+    }
+    bool before = replay->settings.paused;
+    replay->settings.paused = task->pausing;
+    enum err err = topic_write(replay, &replay->settings, &text);
+    if (err != ERR_OK) {
+        replay->settings.paused = before;
+        api_call_err(call, err, "the replay");
+        api_call_end(call);
+    } else {
+        task->op = (struct store_op){.done = paused};
+        topic_changed(replay);
+        store_topic_configure(replay->store, buf_str(&text),
+                              &replay->store->retention, &task->op);
+    }
+    buf_fini(&text);
+}
+
+void api_replays_pause(const struct api_request *request)
+{
+    send_walk(request, pause_run, not_found,
+              str_equal(str_from(request->word), STR("yes")));
+}
+
+/* --- beginning one -------------------------------------------------------- */
+
+static void made(struct api_view *view, enum err err)
+{
+    struct replay_call *task = CONTAINER_OF(view, struct replay_call, view);
+    struct topic *topic = NULL;
+    struct topic *replay = NULL;
+
+    if (err == ERR_OK) {
+        err = shard_topic(task->there, str_from(view->topic), false, &topic);
+    }
+    if (err == ERR_OK) { /* which attaches it */
+        err = shard_subscription(task->there, topic, str_from(view->name),
+                                 false, &replay);
+    }
+    if (err != ERR_OK) {
+        api_call_err(&task->base, err, "the replay could not be stored");
+    } else {
+        render(replay, &task->base.body);
+        buf_append_byte(&task->base.body, '\n');
+        task->base.status = 201;
+    }
+    api_call_end(&task->base);
+}
+
+/* The settings that a replay has: those of the subscription as which it goes,
+ * and what the request says.
+ * Errors: ERR_NOT_FOUND  no such subscription
+ *         ERR_NOMEM */
+static enum err settings_of(struct replay_call *task,
+                            struct topic *topic,
+                            struct settings *settings)
+{
+    struct topic *subscription = NULL;
+
+    if (task->subscription[0] != '\0') {
+        enum err err =
+            shard_subscription(task->there, topic, str_from(task->subscription),
+                               false, &subscription);
+        if (err == ERR_OK) {
+            err = settings_copy(settings, &subscription->settings);
+        }
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    settings->retries = RETRIES;
+    enum err err = settings_change_apply(&task->change, settings);
+    settings->kind = SETTINGS_KIND_REPLAY;
+    settings->paused = false;
+    settings->hold = SETTINGS_HOLD_NO;
+    settings->replay_pace = task->pace;
+    return err;
+}
+
+/* Find the range. Errors: those of api_place_find() */
+static enum err find_range(const struct replay_call *task,
+                           struct store_topic *stored,
+                           struct settings *settings)
+{
+    enum err err = api_place_find(&task->from, stored, &settings->replay_from);
+
+    settings->replay_end = stored->bounds.end;
+    if (err == ERR_OK && task->to_given) {
+        err = api_place_find(&task->to, stored, &settings->replay_end);
+        bool within = settings->replay_end < stored->bounds.end;
+        if (err == ERR_OK && task->to.kind == API_PLACE_SEQUENCE && within) {
+            settings->replay_end++; /* the last one is replayed, too */
+        }
+    }
+    if (err == ERR_OK && settings->replay_end < settings->replay_from) {
+        err = ERR_RANGE;
+    }
+    return err;
+}
+
+static void range_problem(struct replay_call *task,
+                          const struct store_bounds *bounds)
+{
+    char detail[128];
+
+    (void)snprintf(detail, sizeof(detail),
+                   "from and to must be in order, and kept: oldest=%" PRIu64
+                   " end=%" PRIu64,
+                   bounds->oldest, bounds->end);
+    buf_append_format(&task->base.members,
+                      "\"oldest\":%" PRIu64 ",\"end\":%" PRIu64, bounds->oldest,
+                      bounds->end);
+    fail(task, 416, detail);
+}
+
+/* Say what would be replayed. */
+static void dry_run(struct replay_call *task, const struct settings *settings)
+{
+    buf_append_format(&task->base.body,
+                      "{\"topic\":\"%s\",\"from\":%" PRIu64 ",\"end\":%" PRIu64
+                      ",\"messages\":%" PRIu64 ",\"dry_run\":true}\n",
+                      task->base.topic, settings->replay_from,
+                      settings->replay_end,
+                      settings->replay_end - settings->replay_from);
+    api_call_end(&task->base);
+}
+
+static void begin(struct replay_call *task,
+                  struct topic *topic,
+                  const struct settings *settings)
+{
+    struct api_view *view = &task->view;
+    uint64_t number = 0;
+
+    clock_random(&number, sizeof(number));
+    view->made = made;
+    view->there = task->there;
+    memcpy(view->topic, task->base.topic, sizeof(view->topic));
+    (void)snprintf(view->name, sizeof(view->name), "replay-%016" PRIx64,
+                   number);
+    api_view_make(view, topic, settings, settings->replay_from);
+}
+
+static void post_run(struct api_call *call, struct shard *there)
+{
+    struct replay_call *task = task_of(call);
+    struct topic *topic = NULL;
+    struct settings settings;
+    const char *subject = "topic";
+
+    task->there = there;
+    settings_init(&settings);
+    enum err err = shard_topic(there, str_from(call->topic), false, &topic);
+    if (err == ERR_OK) {
+        subject = "subscription";
+        err = settings_of(task, topic, &settings);
+    }
+    if (err == ERR_OK) {
+        subject = "finding the place";
+        err = find_range(task, topic->store, &settings);
+    }
+    if (err == ERR_RANGE) {
+        range_problem(task, &topic->store->bounds);
+    } else if (err != ERR_OK) {
+        api_call_err(call, err, subject);
+        api_call_end(call);
+    } else if (task->dry_run) {
+        dry_run(task, &settings);
+    } else {
+        begin(task, topic, &settings);
+    }
+    settings_fini(&settings);
+}
+
+/* Read a parameter of ours. False: it is none. */
+static bool read_own(struct replay_call *task,
+                     const struct form_field *field,
+                     const char **wrong)
+{
+    struct str name = field->name;
+    struct str value = field->value;
+
+    if (str_equal(name, STR("topic"))) {
+        if (!store_topic_name_valid(value)) {
+            *wrong = "topic must be 1 to 128 of A-Z a-z 0-9 . _ - and not . or "
+                     "..";
+        } else {
+            memcpy(task->base.topic, value.data, value.size);
+        }
+    } else if (str_equal(name, STR("subscription"))) {
+        if (!store_topic_name_valid(value)) {
+            *wrong = "subscription must be the name of one";
+        } else {
+            memcpy(task->subscription, value.data, value.size);
+        }
+    } else if (str_equal(name, STR("from"))) {
+        *wrong = api_place_read(value, &task->from) == ERR_OK
+                     ? NULL
+                     : "from must be " API_PLACE_WANTED;
+    } else if (str_equal(name, STR("to"))) {
+        task->to_given = true;
+        *wrong = api_place_read(value, &task->to) == ERR_OK
+                     ? NULL
+                     : "to must be " API_PLACE_WANTED;
+    } else if (str_equal(name, STR("pace"))) {
+        task->pace = str_equal(value, STR("original"));
+        *wrong = task->pace ? NULL : "pace must be original";
+    } else if (str_equal(name, STR("dry_run"))) {
+        task->dry_run = str_equal(value, STR("1"));
+        *wrong = task->dry_run ? NULL : "dry_run must be 1";
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* Tell whether a setting of subscriptions is one that a replay takes. */
+static bool is_taken(struct str name)
+{
+    static const char *const taken[] = {
+        "url",     "filter",         "headers",          "order",
+        "timeout", "retry_schedule", "permanent_status", "concurrency",
+        "rate",    "retries",        "secret",           NULL,
+    };
+    unsigned index = 0;
+
+    while (taken[index] != NULL && !str_equal(name, str_from(taken[index]))) {
+        index++;
+    }
+    return taken[index] != NULL;
+}
+
+static void
+read_post(const struct form *form, struct replay_call *task, struct buf *detail)
+{
+    const char *wrong = NULL;
+
+    for (uint32_t i = 0; i < form->field_count && wrong == NULL; i++) {
+        const struct form_field *field = &form->fields[i];
+        if (read_own(task, field, &wrong)) {
+            continue;
+        }
+        if (!is_taken(field->name)) {
+            buf_append_c(detail, "unknown parameter: ");
+            buf_append_str(detail, str_cut(field->name, 0, 64));
+            return;
+        }
+        if (settings_change_set(&task->change, SETTINGS_SUBSCRIPTION,
+                                field->name, field->value, detail) != ERR_OK) {
+            return;
+        }
+    }
+    if (wrong == NULL && task->base.topic[0] == '\0') {
+        wrong = "topic is missing";
+    }
+    if (wrong != NULL) {
+        buf_append_c(detail, wrong);
+    }
+}
+
+void api_replays_post(const struct api_request *request)
+{
+    struct form form = {0};
+    struct buf detail = {0};
+    struct replay_call *task = create_call(request, post_run);
+
+    if (task == NULL) {
+        return;
+    }
+    task->from.kind = API_PLACE_OLDEST;
+    enum err err = form_parse_urlencoded(&form, request->exchange->head->query);
+    if (err == ERR_OK) {
+        read_post(&form, task, &detail);
+    } else {
+        buf_append_c(&detail, "the query is malformed or too long");
+    }
+    buf_append_byte(&detail, '\0');
+    if (detail.size == 1 && !detail.failed) {
+        api_call_send(&task->base);
+    } else {
+        answer_problem(request->exchange, detail.failed ? 503 : 400,
+                       detail.failed ? "out of memory" : detail.data, NULL);
+        api_call_drop(&task->base);
+    }
+    buf_fini(&detail);
+    form_fini(&form);
+}

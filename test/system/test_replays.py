@@ -1,0 +1,197 @@
+"""Replays beside live delivery: a part of the log once more.
+
+SPDX-License-Identifier: MIT
+"""
+
+import threading
+import time
+import urllib.parse
+
+import pytest
+from harness import Answer, wait_until
+
+
+def begin(opq, status=201, **parameters):
+    answer = opq.request(
+        'POST', '/opq/replays?' + urllib.parse.urlencode(parameters))
+    assert answer.status == status, answer
+    return answer.json()
+
+
+def replay(opq, one):
+    answer = opq.get(f'/opq/replays/{one["id"]}')
+    assert answer.status == 200, answer
+    return answer.json()
+
+
+def wait_done(opq, one):
+    wait_until(lambda: replay(opq, one)['state'] == 'done', 'it is done')
+    return replay(opq, one)
+
+
+def fill(opq, receiver, count, topic='t'):
+    for number in range(count):
+        opq.push_json(topic, receiver.url(), str(number))
+    opq.wait_delivered(topic, count)
+    receiver.clear()
+
+
+def replayed(receiver, one):
+    return [request.sequence for request in receiver.requests
+            if request.headers.get('opq-replay') == one['id']]
+
+
+def test_range_is_delivered_once_more(opq, receiver):
+    fill(opq, receiver, 20)
+    one = begin(opq, topic='t', **{'from': 5}, to=9)
+    assert (one['from'], one['end']) == (5, 10)
+    shown = wait_done(opq, one)
+    assert replayed(receiver, one) == [5, 6, 7, 8, 9]
+    assert shown['delivered'] == 5
+    assert shown['left'] == 0
+    assert opq.topic('t')['delivered'] == 20
+    first = receiver.requests[0]
+    assert first.headers['webhook-id'].endswith('-5')
+
+
+def test_live_delivery_goes_on_meanwhile(opq, receivers, receiver):
+    fill(opq, receiver, 10)
+    other = receivers(lambda request: Answer(200, delay_s=0.05))
+    one = begin(opq, topic='t', url=other.url('/again'))
+    for number in range(10, 20):
+        opq.push_json('t', receiver.url(), str(number))
+    opq.wait_delivered('t', 20)
+    assert receiver.sequences('t') == list(range(10, 20))
+    wait_done(opq, one)
+    assert replayed(other, one) == list(range(10))
+    assert {request.path for request in other.requests} == {'/again'}
+
+
+def test_times_and_rates(opq, receiver):
+    fill(opq, receiver, 3)
+    time.sleep(0.05)
+    middle = time.time()
+    for number in range(3, 12):
+        opq.push_json('t', receiver.url(), str(number))
+    opq.wait_delivered('t', 12)
+    receiver.clear()
+    stamp = time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(middle))
+    one = begin(opq, topic='t', rate='4/1s', order='none', **{
+        'from': f'{stamp}.{int(middle % 1 * 1000):03}Z'})
+    wait_done(opq, one)
+    assert sorted(replayed(receiver, one)) == list(range(3, 12))
+    at = [request.at for request in receiver.requests]
+    assert at[-1] - at[0] >= 1.0  # 4 at once, 5 more at 4 a second
+
+
+def test_pace_of_the_pushes_is_kept(opq, receiver):
+    for number in range(3):
+        opq.push_json('t', receiver.url(), str(number))
+        time.sleep(0.3)
+    opq.wait_delivered('t', 3)
+    receiver.clear()
+    one = begin(opq, topic='t', pace='original')
+    assert one['pace'] == 'original'
+    wait_done(opq, one)
+    at = [request.at for request in receiver.requests]
+    assert replayed(receiver, one) == [0, 1, 2]
+    for earlier, later in zip(at, at[1:]):
+        assert 0.25 <= later - earlier < 5
+
+
+def test_dry_run_does_nothing(opq, receiver):
+    fill(opq, receiver, 7)
+    told = begin(opq, 200, topic='t', dry_run=1, **{'from': 2})
+    assert told == {'topic': 't', 'from': 2, 'end': 7, 'messages': 5,
+                    'dry_run': True}
+    assert opq.get('/opq/replays').json() == {'replays': []}
+    assert receiver.requests == []
+
+
+def test_what_fails_in_it_is_given_up_and_touches_nothing(opq, receiver):
+    fill(opq, receiver, 6)
+    receiver.script = lambda request: (
+        503 if request.sequence == 2 and 'opq-replay' in request.headers
+        else 200)
+    one = begin(opq, topic='t', retries=1)
+    shown = wait_done(opq, one)
+    assert replayed(receiver, one) == [0, 1, 2, 2, 3, 4, 5]
+    assert shown['given_up'] == 1
+    assert opq.get('/opq/dlq').json()['letters'] == []
+
+
+def test_pause_resume_cancel(opq, receiver):
+    fill(opq, receiver, 30)
+    gate = threading.Event()
+    receiver.script = lambda request: Answer(gate=gate)
+    one = begin(opq, topic='t')
+    receiver.wait(1)
+    answer = opq.request('POST', f'/opq/replays/{one["id"]}/pause')
+    assert answer.json()['state'] == 'paused'
+    gate.set()
+    wait_until(lambda: replay(opq, one)['position'] == 1)
+    assert len(receiver.requests) == 1
+    assert opq.request(
+        'POST', f'/opq/replays/{one["id"]}/resume').status == 200
+    receiver.wait(3)
+    listed = opq.get('/opq/replays').json()['replays']
+    assert [each['id'] for each in listed] == [one['id']]
+    assert opq.request(
+        'DELETE', f'/opq/replays/{one["id"]}').status == 204
+    assert opq.get(f'/opq/replays/{one["id"]}').status == 404
+    assert opq.get('/opq/replays').json() == {'replays': []}
+
+
+@pytest.mark.parametrize('end', ['stop', 'kill'])
+def test_it_goes_on_after_a_restart(serve, receiver, end):
+    opq = serve('--retry-first=20ms', '--retry-max=50ms', '--shards=3')
+    fill(opq, receiver, 40)
+    receiver.script = lambda request: Answer(200, delay_s=0.02)
+    one = begin(opq, topic='t')
+    receiver.wait(10)
+    if end == 'stop':
+        opq.stop()
+    else:
+        opq.kill()
+    opq.start()
+    wait_done(opq, one)
+    numbers = replayed(receiver, one)
+    assert sorted(set(numbers)) == list(range(40))
+    assert len(numbers) <= (40 if end == 'stop' else 41)
+
+
+def test_as_a_subscription_gets_it(opq, receiver):
+    answer = opq.request('PUT', '/opq/topics/news/subscriptions/odd', {
+        'url': receiver.url('/odd'), 'filter': 'label = "odd"'})
+    assert answer.status == 201, answer
+    for number in range(8):
+        answer = opq.request('POST', '/opq/push', {
+            'topic': 'news', 'message': str(number),
+            'label': 'odd' if number % 2 else 'even'})
+        assert answer.status == 201, answer
+    receiver.wait(4)
+    one = begin(opq, topic='news', subscription='odd', **{'from': 2})
+    wait_done(opq, one)
+    assert replayed(receiver, one) == [3, 5, 7]
+    names = opq.get('/opq/topics/news/subscriptions').json()
+    assert [each['name'] for each in names['subscriptions']] == ['odd']
+
+
+@pytest.mark.parametrize(('parameters', 'status'), [
+    ({}, 400),
+    ({'topic': 't', 'pace': '3x'}, 400),
+    ({'topic': 't', 'nonsense': '1'}, 400),
+    ({'topic': 't', 'rate': 'fast'}, 400),
+    ({'topic': 't', 'kind': 'push'}, 400),
+    ({'topic': 't', 'from': '99'}, 416),
+    ({'topic': 't', 'from': '3', 'to': '1'}, 416),
+    ({'topic': 'none'}, 404),
+    ({'topic': 't', 'subscription': 'none'}, 404),
+])
+def test_refusals(opq, receiver, parameters, status):
+    fill(opq, receiver, 5)
+    answer = opq.request(
+        'POST', '/opq/replays?' + urllib.parse.urlencode(parameters))
+    assert answer.status == status, answer
+    assert answer.headers['content-type'] == 'application/problem+json'
+    assert opq.get('/opq/replays').json() == {'replays': []}
