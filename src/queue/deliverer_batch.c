@@ -90,6 +90,7 @@ bool deliverer_batch_add(struct delivery *delivery, const struct record *record)
     if (batch->count >= delivery->settings->batch_count ||
         batch->bytes + record->size > OUTGOING_BATCH_SIZE_MAX ||
         !deliverer_batch_fits(delivery, record) ||
+        !window_joins(&delivery->window, &parcel->base) ||
         !str_equal(url_of(delivery, &record->message), str_from(batch->url))) {
         return false;
     }

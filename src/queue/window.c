@@ -335,6 +335,14 @@ enum err window_found(struct window *window,
     return ERR_OK;
 }
 
+bool window_joins(const struct window *window,
+                  const struct window_parcel *parcel)
+{
+    CHECK(window->parcels.prev == &parcel->link);
+    return window->done_next == 0 ||
+           window->done[window->done_next - 1].end <= parcel->end;
+}
+
 void window_extend(struct window *window,
                    struct window_parcel *parcel,
                    uint64_t end)

@@ -136,6 +136,12 @@ MUST_CHECK enum err window_found(struct window *window,
                                  struct str key,
                                  uint32_t priority);
 
+/* Tell whether the message at the scan may go with the parcel that was found
+ * last: nothing between the two was done when the window was made, which
+ * window_extend() would take in again. */
+bool window_joins(const struct window *window,
+                  const struct window_parcel *parcel);
+
 /* Messages up to but without `end`, which is above the scan, go with the parcel
  * that was found last, and what lies between. */
 void window_extend(struct window *window,

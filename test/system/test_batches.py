@@ -135,3 +135,31 @@ def test_kill_and_start_repeats_whole_batches_only(opq, receiver):
     assert batches == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9],
                        [10, 11, 12, 13, 14], [10, 11, 12, 13, 14],
                        [15, 16, 17, 18, 19], [20, 21]]
+
+
+def test_batch_after_a_start_does_not_reach_over_what_was_delivered(
+        opq, receiver):
+    bad = {0, 3}
+    receiver.script = lambda request: (
+        500 if bad & set(numbers_of(request)) else 200)
+    create(opq, 'gaps', batch='10,20ms', order='none')
+
+    def push_alone(*numbers):
+        answer = opq.request('POST', '/opq/batch', [
+            {'topic': 'gaps', 'url': receiver.url(), 'message': str(number)}
+            for number in numbers])
+        assert answer.status == 201, answer
+        wait_until(lambda: list(numbers) in [
+            numbers_of(one) for one in list(receiver.requests)])
+    push_alone(0)
+    push_alone(1, 2)
+    wait_until(lambda: opq.topic('gaps')['lag'] == 1)
+    push_alone(3)
+    opq.kill()
+    bad.clear()
+    opq.start()
+    opq.wait_delivered('gaps', 4)
+    batches = [numbers_of(one) for one in receiver.requests]
+    assert [number for numbers in batches for number in numbers
+            if number in (1, 2)] == [1, 2]
+    assert batches[-2:] == [[0], [3]]

@@ -225,6 +225,30 @@ static void cursor_that_is_not_looked_at_stays(void **state)
     }
 }
 
+/* What was done before the window was made is in no parcel of several. */
+static void what_was_done_ends_a_parcel(void **state)
+{
+    (void)state;
+    const struct store_range given[] = {{2, 4}};
+    const struct store_cursor cursor = {
+        .next = 0, .range_count = 1, .ranges = given};
+    struct window window;
+    begin_at(&window, SETTINGS_ORDER_NONE, &cursor, 9);
+
+    struct window_parcel *parcel = find_next(&window, "", 0);
+    assert_true(window_joins(&window, parcel));
+    window_extend(&window, parcel, 2);
+    assert_int_equal(window.scan, 4);
+    assert_false(window_joins(&window, parcel));
+    parcel = find_next(&window, "", 0);
+    assert_int_equal(parcel->sequence, 4);
+    window_pass(&window, 7); /* a filter's work, which is looked at again */
+    assert_true(window_joins(&window, parcel));
+    window_extend(&window, parcel, 8);
+    assert_int_equal(parcel->end, 8);
+    finish(&window);
+}
+
 static void what_is_trimmed_is_passed(void **state)
 {
     (void)state;
@@ -442,6 +466,7 @@ int main(void)
         cmocka_unit_test(higher_priority_goes_first_then_who_waits_longest),
         cmocka_unit_test(cursor_tells_what_is_done_and_what_failed),
         cmocka_unit_test(cursor_that_is_not_looked_at_stays),
+        cmocka_unit_test(what_was_done_ends_a_parcel),
         cmocka_unit_test(what_is_trimmed_is_passed),
         cmocka_unit_test(lanes_that_rest_are_forgotten_in_time),
         cmocka_unit_test(lanes_hold_on_any_walk),
