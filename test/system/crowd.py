@@ -19,10 +19,11 @@ import http.client
 import json
 import random
 import signal
+import socket
 import threading
 import time
 
-from harness import PATIENCE_S, Answer, RawConnection, Receiver
+from harness import Answer, RawConnection, Receiver, wait_until
 
 RETRIES = 2  # of what is never accepted
 REFUSALS = 2
@@ -330,11 +331,23 @@ class Target(Receiver):
         return request
 
     def wait_quiet(self):
-        """Until the threads of all connections have ended."""
-        end = time.monotonic() + PATIENCE_S
-        while self.sockets:
-            assert time.monotonic() < end, 'connections stay open'
-            time.sleep(0.002)
+        """Until all that was sent here by a process that is dead was read:
+        connections not yet accepted are, too, once this last one is."""
+        with socket.create_connection(('127.0.0.1', self.port)) as last:
+            def accepted():
+                with self.changed:
+                    return last.getsockname() in [
+                        peer_of(one) for one in self.sockets]
+            wait_until(accepted, 'the last connection')
+        wait_until(lambda: not self.sockets, 'the end of all connections')
+
+
+def peer_of(one):
+    """The address at the other end of a socket, if there still is one."""
+    try:
+        return one.getpeername()
+    except OSError:
+        return None
 
 
 def messages_of(request):
