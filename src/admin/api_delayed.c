@@ -521,8 +521,7 @@ static void one_start(const struct api_request *request, bool cancels)
     uint64_t bucket_id = 0;
     uint64_t sequence = 0;
 
-    if (due_id_read(request->segments[0], &bucket_id, &sequence) !=
-            ERR_OK ||
+    if (due_id_read(request->segments[0], &bucket_id, &sequence) != ERR_OK ||
         bucket_id == 0) {
         answer_problem(request->exchange, 404,
                        "no such delayed message: its id is the one that the "

@@ -7,9 +7,9 @@
 #include "base/check.h"
 #include "base/json_text.h"
 #include "base/wall_time.h"
-#include "queue/rate.h"
 #include "queue/letters.h"
 #include "queue/letters_filter.h"
+#include "queue/rate.h"
 #include "store/store_show.h"
 
 #include <stddef.h>

@@ -644,27 +644,25 @@ static void a_mark_tells_what_it_stands_for(void **state)
     (void)push_begin("a", 3, HOUR_MS);
     push_wait(3);
     uint64_t mark = due_id_mark(noon_ms + 1000, 1);
-    assert_true(due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id,
-                                  &sequence));
+    assert_true(
+        due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id, &sequence));
     assert_int_equal(bucket_id, topic(".opq.delayed.500000")->id);
     assert_int_equal(sequence, 1);
     mark = due_id_mark(noon_ms + HOUR_MS, 0);
-    assert_true(due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id,
-                                  &sequence));
+    assert_true(
+        due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id, &sequence));
     assert_int_equal(bucket_id, topic(".opq.delayed.500001")->id);
     assert_int_equal(sequence, 0);
-    mark =
-        due_id_mark(noon_ms + 2 * HOUR_MS, 7); /* nothing was put there */
-    assert_true(due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id,
-                                  &sequence));
+    mark = due_id_mark(noon_ms + 2 * HOUR_MS, 7); /* nothing was put there */
+    assert_true(
+        due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id, &sequence));
     assert_int_equal(bucket_id, 0);
     assert_false(
         due_id_marked(&yard.shard.delayed_ids, 7, &bucket_id, &sequence));
     uint64_t due_ms = noon_ms + 2 * HOUR_MS;
+    assert_true(due_id_remember(&yard.shard.delayed_ids, due_ms, 99, 7, &mark));
     assert_true(
-        due_id_remember(&yard.shard.delayed_ids, due_ms, 99, 7, &mark));
-    assert_true(due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id,
-                                  &sequence));
+        due_id_marked(&yard.shard.delayed_ids, mark, &bucket_id, &sequence));
     assert_int_equal(bucket_id, 99);
     assert_int_equal(sequence, 7);
     assert_false(
@@ -702,9 +700,8 @@ static void ids_have_one_form(void **state)
     assert_int_equal(due_id_read(text, &bucket_id, &sequence), ERR_OK);
     assert_true(bucket_id == 0x0123456789abcdefU && sequence == UINT64_MAX);
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        assert_int_equal(
-            due_id_read(str_from(wrong[i]), &bucket_id, &sequence),
-            ERR_INVALID);
+        assert_int_equal(due_id_read(str_from(wrong[i]), &bucket_id, &sequence),
+                         ERR_INVALID);
     }
 }
 
