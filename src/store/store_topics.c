@@ -287,6 +287,11 @@ void store_topics_fini(struct local_store *store)
                 &CONTAINER_OF(node, struct local_topic, link)->view_link);
         }
     }
+    /* The tables go whole: whose parent is gone is not where it was there. */
+    size_t tables_size =
+        (store->bucket_mask + 1) * sizeof(struct local_topic *);
+    memset(store->by_name, 0, tables_size);
+    memset(store->by_id, 0, tables_size);
     for (size_t i = 0; i < count; i++) {
         while (!list_empty(heads[i])) {
             struct list *node = list_take_first(heads[i]);
