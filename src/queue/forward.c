@@ -44,7 +44,7 @@ static bool has_prefix(struct str name, struct str prefix)
 bool forward_drops(struct str name)
 {
     return is_dropped(name) || has_prefix(name, STR("Opq-")) ||
-           has_prefix(name, STR("Proxy-"));
+           has_prefix(name, STR("Proxy-")) || has_prefix(name, STR("Webhook-"));
 }
 
 static bool is_connection(const struct http_header *header)

@@ -204,7 +204,9 @@ read_filter(const struct setting *setting, struct str value, void *field)
         return ERR_INVALID;
     }
     for (size_t i = 0; i < value.size; i++) {
-        if ((unsigned char)value.data[i] < ' ' || value.data[i] == 0x7f) {
+        char byte = value.data[i]; /* conditions may be on lines of their own */
+        bool blank = byte == '\n' || byte == '\r' || byte == '\t';
+        if (((unsigned char)byte < ' ' && !blank) || byte == 0x7f) {
             return ERR_INVALID;
         }
     }

@@ -573,3 +573,28 @@ def test_documents_have_the_table(opq):
         assert described[name]['description'] == f'{words} ({wanted})'
     shown = subscribe(opq, 't', 's', url='http://127.0.0.1:1/', paused=True)
     assert list(shown['settings']) == list(described)
+
+
+def test_a_filter_may_have_its_conditions_on_lines(opq, receiver):
+    answer = opq.request('PUT', '/opq/topics/lines/subscriptions/s', {
+        'url': receiver.url(), 'filter': 'label = "a"\nkey exists\n'})
+    assert answer.status == 201, answer
+    for label, key in (('a', 'k'), ('b', 'k')):
+        assert opq.request('POST', '/opq/push', {
+            'topic': 'lines', 'message': label, 'label': label,
+            'key': key}).status == 201
+    assert opq.request('POST', '/opq/push', {
+        'topic': 'lines', 'message': 'no key', 'label': 'a'}).status == 201
+    wait_until(lambda: opq.get('/opq/topics/lines/subscriptions/s')
+               .json()['delivered'] == 3)
+    assert [one.body for one in receiver.requests] == [b'a']
+    opq.stop()
+    opq.start()
+    shown = opq.get('/opq/topics/lines/subscriptions/s').json()
+    assert shown['settings']['filter'] == 'label = "a"\nkey exists\n'
+
+
+def test_headers_of_webhooks_are_the_servers_own(opq, receiver):
+    answer = opq.request('PUT', '/opq/topics/t/subscriptions/s', {
+        'url': receiver.url(), 'headers': {'webhook-x': '1'}})
+    assert answer.status == 400, answer

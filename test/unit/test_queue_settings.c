@@ -673,7 +673,7 @@ known_line_without_sense_is_corrupt_and_keeps_what_came_first(void **state)
         "batch 5;1s\n",
         "filter a\\\n",
         "filter a\\t\n",
-        "filter a\\nb\n",
+        "filter a\x01z\n",
         "headers X-A\n",
         "headers Host: a\n",
         "headers X: a\\n\\n\n",
