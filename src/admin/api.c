@@ -6,6 +6,7 @@
 
 #include "admin/api_internal.h"
 #include "base/check.h"
+#include "http/url.h"
 #include "queue/answer.h"
 
 #include <stdio.h>
@@ -259,6 +260,17 @@ void api_handle(void *context,
     } else {
         route->handle(&request);
     }
+}
+
+bool api_url_allowed(const struct api *api, const char *text)
+{
+    const struct api_options *options = &api->options;
+    const char *reason = NULL;
+    struct url url;
+
+    return options->target_allowed == NULL ||
+           url_parse(str_from(text), &url, &reason) != ERR_OK ||
+           options->target_allowed(options->context, url.host);
 }
 
 /* --- queries -------------------------------------------------------------- */

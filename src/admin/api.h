@@ -34,6 +34,10 @@ struct api_options {
     uint32_t shard_count;
     const char *durability; /* the default: "disk" or "none" */
     const char *data;       /* the directory */
+    /* Whether a target's host is allowed at all, as recorder_options has it.
+     * Threads: any. NULL: all are. */
+    bool (*target_allowed)(void *context, struct str host);
+    void *context; /* borrowed */
 };
 
 /* Make the API.

@@ -187,6 +187,10 @@ bool api_query_flag(const struct api_request *request,
                     const char *name,
                     bool *flag);
 
+/* Tell whether deliveries may go to a URL, as a push's may. A name is looked at
+ * again, by address, when it is connected to. */
+bool api_url_allowed(const struct api *api, const char *text);
+
 /* --- handlers ------------------------------------------------------------- */
 
 /* GET /healthz. */

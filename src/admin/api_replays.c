@@ -459,6 +459,9 @@ static void post_run(struct api_call *call, struct shard *there)
     }
     if (err == ERR_RANGE) {
         range_problem(task, &topic->store->bounds);
+    } else if (err == ERR_OK && settings.url != NULL &&
+               !api_url_allowed(call->api, settings.url)) {
+        fail(task, 400, "url points to an address that is not allowed");
     } else if (err != ERR_OK) {
         api_call_err(call, err, subject);
         api_call_end(call);

@@ -32,7 +32,8 @@ enum { STEPS_MAX = 2 }; /* settings, hold */
 
 struct subscription_call {
     struct api_call base;
-    struct shard *there; /* borrowed: the topic's */
+    const struct api *api; /* borrowed */
+    struct shard *there;   /* borrowed: the topic's */
     char name[TOPIC_NAME_MAX + 1];
     struct settings_change change; /* of a PUT */
     struct api_place place;        /* of a PUT that makes one, or a replay */
@@ -84,6 +85,7 @@ static struct subscription_call *create_call(const struct api_request *request,
         memcpy(task->name, name.data, name.size);
     }
     call->release = release;
+    task->api = request->api;
     settings_change_init(&task->change);
     return task;
 }
@@ -328,9 +330,11 @@ static void change(struct subscription_call *task,
 
 /* --- PUT, pause, resume --------------------------------------------------- */
 
-/* Tell why the settings cannot be those of a subscription; NULL: they can. */
+/* Tell why the settings cannot be those of a subscription; NULL: they can.
+ * Before: the URL that it has; NULL for none. */
 static const char *settings_fault(const struct subscription_call *task,
-                                  const struct settings *settings)
+                                  const struct settings *settings,
+                                  const char *before)
 {
     bool pull = settings->kind == SETTINGS_KIND_PULL;
 
@@ -340,6 +344,11 @@ static const char *settings_fault(const struct subscription_call *task,
     }
     if (!pull && settings->url == NULL) {
         return "url is missing or empty: kinds push and mirror need one";
+    }
+    if (settings->url != NULL &&
+        (before == NULL || strcmp(before, settings->url) != 0) &&
+        !api_url_allowed(task->api, settings->url)) {
+        return "url points to an address that is not allowed";
     }
     return NULL;
 }
@@ -377,7 +386,7 @@ static void begin_new(struct subscription_call *task,
                       const struct settings *settings)
 {
     struct str name = str_from(task->base.topic);
-    const char *fault = settings_fault(task, settings);
+    const char *fault = settings_fault(task, settings, NULL);
     uint64_t start = 0;
 
     if (fault == NULL && count_of(topic) >= STORE_VIEWS_MAX) {
@@ -408,7 +417,8 @@ static void begin_change(struct subscription_call *task,
                          struct topic *subscription,
                          struct settings *settings)
 {
-    const char *fault = settings_fault(task, settings);
+    const char *fault =
+        settings_fault(task, settings, subscription->settings.url);
 
     if (settings->kind != subscription->settings.kind) {
         fail(task, 409, "kind cannot change: delete the subscription first");

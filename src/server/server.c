@@ -273,6 +273,8 @@ static enum err make_api(struct server *server)
         .shard_count = server->count,
         .durability = config->sync,
         .data = config->data,
+        .target_allowed = host_allowed,
+        .context = server->guard,
     };
 
     return api_create(&options, &server->api);

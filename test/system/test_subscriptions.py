@@ -598,3 +598,20 @@ def test_headers_of_webhooks_are_the_servers_own(opq, receiver):
     answer = opq.request('PUT', '/opq/topics/t/subscriptions/s', {
         'url': receiver.url(), 'headers': {'webhook-x': '1'}})
     assert answer.status == 400, answer
+
+
+def test_a_url_that_is_not_allowed_is_refused(serve):
+    server = serve('--targets=public')
+    path = '/opq/topics/t/subscriptions/s'
+    for kind in ['push', 'mirror']:
+        refused = server.request('PUT', path, {
+            'kind': kind, 'url': 'http://127.0.0.1:9/x'})
+        assert refused.status == 400, refused
+        assert refused.json()['detail'] == (
+            'url points to an address that is not allowed')
+    assert server.get('/opq/topics/t').status == 404  # nothing was made
+    made = server.request('PUT', path, {'url': 'http://8.8.8.8:9/x'})
+    assert made.status == 201, made
+    changed = server.request('PUT', path, {'url': 'http://10.0.0.1/x'})
+    assert changed.status == 400, changed
+    assert server.request('POST', path + '/pause').status == 200
