@@ -27,6 +27,8 @@ PLOTS = {
                 'linear'),
     'backlog-rate': ('Rate against backlog, 128 B, 64 connections',
                      'messages waiting', 'pushes a second', 'even', 'linear'),
+    'outage': ('A target is back after an outage', 'seconds since it is back',
+               'requests in each 100 ms', 'linear', 'linear'),
 }
 
 
