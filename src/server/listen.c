@@ -5,10 +5,16 @@
 #include "server/listen.h"
 
 #include "base/diag.h"
+#include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/net.h"
 
 #include <string.h>
+
+/* A process that was killed has its sockets a little longer, for the kernel
+ * takes an io_uring apart behind its back: who starts right afterwards found
+ * the port in use one time in three. */
+enum { PATIENCE_MS = 1000, STEP_MS = 10 };
 
 static enum err
 complain(struct buf *errors, struct str address, const char *why, enum err err)
@@ -57,6 +63,22 @@ static enum err bind_shard(const struct net_address *address,
     return net_listen(address, shared, out_fd);
 }
 
+/* The same, with patience for a port that is in use. */
+static enum err bind_patiently(const struct net_address *address,
+                               bool shared,
+                               bool first,
+                               int *out_fd)
+{
+    enum err err = bind_shard(address, shared, first, out_fd);
+
+    for (uint32_t waited_ms = 0; err == ERR_EXISTS && waited_ms < PATIENCE_MS;
+         waited_ms += STEP_MS) {
+        clock_sleep_ms(STEP_MS);
+        err = bind_shard(address, shared, first, out_fd);
+    }
+    return err;
+}
+
 /* Bind one address for all shards that are to have it. */
 static enum err bind_address(struct listen_set *set,
                              struct str text,
@@ -73,7 +95,7 @@ static enum err bind_address(struct listen_set *set,
     for (uint32_t shard = 0; shard < (local ? 1 : shard_count); shard++) {
         int *fd = &set->fds[shard][set->count];
         enum err err =
-            bind_shard(&address, !local && shard_count > 1, shard == 0, fd);
+            bind_patiently(&address, !local && shard_count > 1, shard == 0, fd);
         if (err != ERR_OK) {
             return err == ERR_UNSUPPORTED
                        ? err

@@ -40,6 +40,7 @@ MUST_CHECK enum err listen_check(const struct config *config,
  * Gives:  `*out`, for listen_close().
  * Errors: ERR_INVALID (none of them is the machine's), ERR_EXISTS (in use),
  *         ERR_DENIED, ERR_BUSY, ERR_IO; `errors` has a line
+ * Blocks: for a second, while an address is in use
  */
 MUST_CHECK enum err listen_open(const struct config *config,
                                 uint32_t shard_count,

@@ -24,6 +24,16 @@ uint64_t clock_wall_ms(void)
     return (uint64_t)now.tv_sec * 1000U + (uint64_t)now.tv_nsec / 1000000U;
 }
 
+void clock_sleep_ms(uint32_t ms)
+{
+    struct timespec span = {
+        .tv_sec = (time_t)(ms / 1000),
+        .tv_nsec = (long)(ms % 1000) * 1000000,
+    };
+
+    (void)nanosleep(&span, NULL); /* what is left does not matter */
+}
+
 void clock_random(void *to, size_t size)
 {
     char *at = to;

@@ -232,6 +232,18 @@ def test_port_in_use_ends_with_69(serve, tmp_path):
     assert opq.port == port
 
 
+def test_start_right_after_a_kill_gets_its_port(serve):
+    """The kernel closes the sockets of a killed process a little later."""
+    opq = serve()
+    opq.arguments += ['-port', str(opq.port)]
+    for _ in range(12):
+        clients = [opq.connect() for _ in range(20)]
+        opq.kill()
+        opq.start()
+        for client in clients:
+            client.close()
+
+
 def test_port_of_another_opq_is_in_use(serve):
     first = serve('--drain=1s')
     second = serve('-port', str(first.port), name='other', ready=False)

@@ -24,6 +24,14 @@ static void monotonic_time_never_goes_back(void **state)
     }
 }
 
+static void sleep_is_not_shorter(void **state)
+{
+    (void)state;
+    uint64_t before = clock_monotonic_ns();
+    clock_sleep_ms(12);
+    assert_true(clock_monotonic_ns() - before >= 12000000U);
+}
+
 static void wall_time_is_that_of_the_system(void **state)
 {
     (void)state;
@@ -54,6 +62,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(monotonic_time_never_goes_back),
+        cmocka_unit_test(sleep_is_not_shorter),
         cmocka_unit_test(wall_time_is_that_of_the_system),
         cmocka_unit_test(random_bytes_fill_all_and_differ),
     };
