@@ -10,9 +10,11 @@
 #include "admin/api_internal.h"
 #include "admin/api_place.h"
 #include "admin/api_render.h"
+#include "admin/api_settings.h"
 #include "admin/api_view.h"
 #include "base/check.h"
 #include "base/json_text.h"
+#include "base/wall_time.h"
 #include "queue/answer.h"
 #include "sys/clock.h"
 
@@ -24,13 +26,23 @@ enum {
     RETRIES = 3, /* of a replay that does not say */
 };
 
+/* What a POST says of its own. */
+enum replay_given {
+    GIVEN_TOPIC = 1 << 0,
+    GIVEN_SUBSCRIPTION = 1 << 1,
+    GIVEN_FROM = 1 << 2,
+    GIVEN_TO = 1 << 3,
+    GIVEN_PACE = 1 << 4,
+    GIVEN_DRY_RUN = 1 << 5,
+};
+
 struct replay_call {
     struct api_call base;
     struct shard *there;           /* borrowed: where it is */
     struct settings_change change; /* of a POST */
     struct api_place from;
     struct api_place to;
-    bool to_given;
+    unsigned given; /* a bit for each enum replay_given */
     bool pace;
     bool dry_run;
     char subscription[TOPIC_NAME_MAX + 1]; /* as which it goes; empty: none */
@@ -345,33 +357,56 @@ static void made(struct api_view *view, enum err err)
     api_call_end(&task->base);
 }
 
-/* The settings that a replay has: those of the subscription as which it goes,
- * and what the request says.
- * Errors: ERR_NOT_FOUND  no such subscription
- *         ERR_NOMEM */
+/* What a replay goes as: a subscription, or the topic itself.
+ * Errors: ERR_NOT_FOUND, ERR_EXISTS (it is not one that delivers) */
+static enum err find_base(struct replay_call *task,
+                          struct topic *topic,
+                          struct topic **out_base)
+{
+    *out_base = topic;
+    if (task->subscription[0] == '\0') {
+        return ERR_OK;
+    }
+    enum err err = shard_subscription(
+        task->there, topic, str_from(task->subscription), false, out_base);
+    if (err == ERR_OK && is_replay(*out_base)) {
+        return ERR_NOT_FOUND;
+    }
+    if (err == ERR_OK && (*out_base)->settings.kind != SETTINGS_KIND_PUSH) {
+        return ERR_EXISTS;
+    }
+    return err;
+}
+
+/* The settings that a replay has: those of what it goes as, and what the
+ * request says.
+ * Errors: those of find_base(), ERR_NOMEM */
 static enum err settings_of(struct replay_call *task,
                             struct topic *topic,
                             struct settings *settings)
 {
-    struct topic *subscription = NULL;
+    struct topic *base = NULL;
 
-    if (task->subscription[0] != '\0') {
-        enum err err =
-            shard_subscription(task->there, topic, str_from(task->subscription),
-                               false, &subscription);
-        if (err == ERR_OK) {
-            err = settings_copy(settings, &subscription->settings);
-        }
-        if (err != ERR_OK) {
-            return err;
-        }
+    enum err err = find_base(task, topic, &base);
+    if (err == ERR_OK) {
+        err = settings_copy(settings, &base->settings);
     }
-    settings->retries = RETRIES;
-    enum err err = settings_change_apply(&task->change, settings);
+    if (err != ERR_OK) {
+        return err;
+    }
+    if (settings->retries == SETTINGS_RETRIES_FOREVER) {
+        settings->retries = RETRIES; /* it is to come to an end */
+    }
+    err = settings_change_apply(&task->change, settings);
     settings->kind = SETTINGS_KIND_REPLAY;
     settings->paused = false;
     settings->hold = SETTINGS_HOLD_NO;
+    settings->retention = (struct store_retention){0};
     settings->replay_pace = task->pace;
+    if (err == ERR_OK && task->subscription[0] != '\0') {
+        settings->replay_of = strdup(task->subscription);
+        err = settings->replay_of != NULL ? ERR_OK : ERR_NOMEM;
+    }
     return err;
 }
 
@@ -383,7 +418,7 @@ static enum err find_range(const struct replay_call *task,
     enum err err = api_place_find(&task->from, stored, &settings->replay_from);
 
     settings->replay_end = stored->bounds.end;
-    if (err == ERR_OK && task->to_given) {
+    if (err == ERR_OK && (task->given & GIVEN_TO) != 0) {
         err = api_place_find(&task->to, stored, &settings->replay_end);
         bool within = settings->replay_end < stored->bounds.end;
         if (err == ERR_OK && task->to.kind == API_PLACE_SEQUENCE && within) {
@@ -462,6 +497,8 @@ static void post_run(struct api_call *call, struct shard *there)
     } else if (err == ERR_OK && settings.url != NULL &&
                !api_url_allowed(call->api, settings.url)) {
         fail(task, 400, "url points to an address that is not allowed");
+    } else if (err == ERR_EXISTS) {
+        fail(task, 409, "the subscription is not one of kind push");
     } else if (err != ERR_OK) {
         api_call_err(call, err, subject);
         api_call_end(call);
@@ -473,46 +510,113 @@ static void post_run(struct api_call *call, struct shard *there)
     settings_fini(&settings);
 }
 
-/* Read a parameter of ours. False: it is none. */
-static bool read_own(struct replay_call *task,
-                     const struct form_field *field,
-                     const char **wrong)
+/* Each takes a parameter of ours; returns what is wrong, or NULL. */
+static const char *take_topic(struct replay_call *task, struct str value)
 {
-    struct str name = field->name;
-    struct str value = field->value;
-
-    if (str_equal(name, STR("topic"))) {
-        if (!store_topic_name_valid(value)) {
-            *wrong = "topic must be 1 to 128 of A-Z a-z 0-9 . _ - and not . or "
-                     "..";
-        } else {
-            memcpy(task->base.topic, value.data, value.size);
-        }
-    } else if (str_equal(name, STR("subscription"))) {
-        if (!store_topic_name_valid(value)) {
-            *wrong = "subscription must be the name of one";
-        } else {
-            memcpy(task->subscription, value.data, value.size);
-        }
-    } else if (str_equal(name, STR("from"))) {
-        *wrong = api_place_read(value, &task->from) == ERR_OK
-                     ? NULL
-                     : "from must be " API_PLACE_WANTED;
-    } else if (str_equal(name, STR("to"))) {
-        task->to_given = true;
-        *wrong = api_place_read(value, &task->to) == ERR_OK
-                     ? NULL
-                     : "to must be " API_PLACE_WANTED;
-    } else if (str_equal(name, STR("pace"))) {
-        task->pace = str_equal(value, STR("original"));
-        *wrong = task->pace ? NULL : "pace must be original";
-    } else if (str_equal(name, STR("dry_run"))) {
-        task->dry_run = str_equal(value, STR("1"));
-        *wrong = task->dry_run ? NULL : "dry_run must be 1";
-    } else {
-        return false;
+    if (!store_topic_name_valid(value)) {
+        return "topic must be 1 to 128 of A-Z a-z 0-9 . _ - and not . or ..";
     }
-    return true;
+    if (topic_is_internal(value) || topic_is_dead(value)) {
+        return "messages of this topic are not delivered; dead letters are "
+               "sent again by /opq/dlq/retry";
+    }
+    memcpy(task->base.topic, value.data, value.size);
+    return NULL;
+}
+
+static const char *take_subscription(struct replay_call *task, struct str value)
+{
+    if (!store_topic_name_valid(value)) {
+        return "subscription must be the name of one";
+    }
+    memcpy(task->subscription, value.data, value.size);
+    return NULL;
+}
+
+static const char *take_from(struct replay_call *task, struct str value)
+{
+    return api_place_read(value, &task->from) == ERR_OK
+               ? NULL
+               : "from must be " API_PLACE_WANTED;
+}
+
+static const char *take_to(struct replay_call *task, struct str value)
+{
+    return api_place_read(value, &task->to) == ERR_OK
+               ? NULL
+               : "to must be " API_PLACE_WANTED;
+}
+
+static const char *take_time(struct api_place *place, struct str value)
+{
+    place->kind = API_PLACE_TIME;
+    return wall_time_parse(value, &place->value) == ERR_OK
+               ? NULL
+               : "from_time and to_time must be times as "
+                 "2026-01-02T03:04:05Z, or Unix seconds";
+}
+
+static const char *take_from_time(struct replay_call *task, struct str value)
+{
+    return take_time(&task->from, value);
+}
+
+static const char *take_to_time(struct replay_call *task, struct str value)
+{
+    return take_time(&task->to, value);
+}
+
+static const char *take_pace(struct replay_call *task, struct str value)
+{
+    task->pace = str_equal(value, STR("original"));
+    return task->pace ? NULL : "pace must be original";
+}
+
+static const char *take_dry_run(struct replay_call *task, struct str value)
+{
+    task->dry_run = str_equal(value, STR("1")) ||
+                    str_equal(value, STR("yes")) ||
+                    str_equal(value, STR("true"));
+    return task->dry_run ? NULL : "dry_run must be 1";
+}
+
+/* Those of ours, by what they say: no two of one kind. */
+static const struct parameter {
+    const char *name;
+    enum replay_given given;
+    const char *(*take)(struct replay_call *task, struct str value);
+} parameters[] = {
+    {"topic", GIVEN_TOPIC, take_topic},
+    {"subscription", GIVEN_SUBSCRIPTION, take_subscription},
+    {"from", GIVEN_FROM, take_from},
+    {"from_time", GIVEN_FROM, take_from_time},
+    {"to", GIVEN_TO, take_to},
+    {"to_time", GIVEN_TO, take_to_time},
+    {"pace", GIVEN_PACE, take_pace},
+    {"dry_run", GIVEN_DRY_RUN, take_dry_run},
+};
+
+enum { PARAMETER_COUNT = sizeof(parameters) / sizeof(parameters[0]) };
+
+static const struct parameter *find_parameter(struct str name)
+{
+    for (unsigned index = 0; index < PARAMETER_COUNT; index++) {
+        if (str_equal(name, str_from(parameters[index].name))) {
+            return &parameters[index];
+        }
+    }
+    return NULL;
+}
+
+static const char *take_own(struct replay_call *task,
+                            const struct parameter *parameter,
+                            struct str value)
+{
+    if ((task->given & parameter->given) != 0) {
+        return "a parameter is given twice";
+    }
+    task->given |= parameter->given;
+    return parameter->take(task, value);
 }
 
 /* Tell whether a setting of subscriptions is one that a replay takes. */
@@ -531,37 +635,36 @@ static bool is_taken(struct str name)
     return taken[index] != NULL;
 }
 
-static void
-read_post(const struct form *form, struct replay_call *task, struct buf *detail)
+/* Take one value of the request. */
+static enum err
+take(void *context, struct str name, struct str value, struct buf *detail)
 {
+    struct replay_call *task = context;
+    const struct parameter *parameter = find_parameter(name);
     const char *wrong = NULL;
 
-    for (uint32_t i = 0; i < form->field_count && wrong == NULL; i++) {
-        const struct form_field *field = &form->fields[i];
-        if (read_own(task, field, &wrong)) {
-            continue;
-        }
-        if (!is_taken(field->name)) {
-            buf_append_c(detail, "unknown parameter: ");
-            buf_append_str(detail, str_cut(field->name, 0, 64));
-            return;
-        }
-        if (settings_change_set(&task->change, SETTINGS_SUBSCRIPTION,
-                                field->name, field->value, detail) != ERR_OK) {
-            return;
-        }
+    if (parameter != NULL) {
+        wrong = take_own(task, parameter, str_trim(value));
+        buf_append_c(detail, wrong != NULL ? wrong : "");
+        return wrong != NULL ? ERR_INVALID : ERR_OK;
     }
-    if (wrong == NULL && task->base.topic[0] == '\0') {
-        wrong = "topic is missing";
+    if (!is_taken(name)) {
+        buf_append_c(detail, "unknown parameter: ");
+        buf_append_str(detail, str_cut(name, 0, 64));
+        return ERR_INVALID;
     }
-    if (wrong != NULL) {
-        buf_append_c(detail, wrong);
+    enum err err = settings_change_set(&task->change, SETTINGS_SUBSCRIPTION,
+                                       name, value, detail);
+    if (err == ERR_OK && str_equal(name, STR("retries")) &&
+        task->change.values.retries == SETTINGS_RETRIES_FOREVER) {
+        wrong = "retries must be a number: a replay comes to its end";
     }
+    buf_append_c(detail, wrong != NULL ? wrong : "");
+    return wrong != NULL ? ERR_INVALID : err;
 }
 
 void api_replays_post(const struct api_request *request)
 {
-    struct form form = {0};
     struct buf detail = {0};
     struct replay_call *task = create_call(request, post_run);
 
@@ -569,20 +672,19 @@ void api_replays_post(const struct api_request *request)
         return;
     }
     task->from.kind = API_PLACE_OLDEST;
-    enum err err = form_parse_urlencoded(&form, request->exchange->head->query);
-    if (err == ERR_OK) {
-        read_post(&form, task, &detail);
-    } else {
-        buf_append_c(&detail, "the query is malformed or too long");
+    enum err err = api_settings_each(request->exchange, take, task, &detail);
+    if (err == ERR_OK && (task->given & GIVEN_TOPIC) == 0) {
+        buf_append_c(&detail, "topic is missing");
+        err = ERR_INVALID;
     }
     buf_append_byte(&detail, '\0');
-    if (detail.size == 1 && !detail.failed) {
+    if (err == ERR_OK) {
         api_call_send(&task->base);
     } else {
-        answer_problem(request->exchange, detail.failed ? 503 : 400,
-                       detail.failed ? "out of memory" : detail.data, NULL);
+        bool no_memory = err == ERR_NOMEM || detail.failed;
+        answer_problem(request->exchange, no_memory ? 503 : 400,
+                       no_memory ? "out of memory" : detail.data, NULL);
         api_call_drop(&task->base);
     }
     buf_fini(&detail);
-    form_fini(&form);
 }

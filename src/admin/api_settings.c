@@ -17,18 +17,27 @@ enum {
 
 /* What is being read. */
 struct reading {
-    enum settings_scope scope;
-    struct settings_change *change; /* borrowed, as all below */
+    enum err (*visit)(void *context,
+                      struct str name,
+                      struct str value,
+                      struct buf *detail);
+    void *context; /* borrowed, as all below */
     struct buf *detail;
+};
+
+/* What settings are read into. */
+struct noting {
+    enum settings_scope scope;
+    struct settings_change *change;   /* borrowed, as all below */
     struct api_settings_extra *extra; /* NULL: none */
 };
 
-static enum err note_extra(const struct reading *reading, struct str value)
+static enum err note_extra(struct api_settings_extra *extra,
+                           struct str value,
+                           struct buf *detail)
 {
-    struct api_settings_extra *extra = reading->extra;
-
     if (extra->given) {
-        buf_append_format(reading->detail, "%s is given twice", extra->name);
+        buf_append_format(detail, "%s is given twice", extra->name);
         return ERR_INVALID;
     }
     extra->given = true;
@@ -36,15 +45,25 @@ static enum err note_extra(const struct reading *reading, struct str value)
     return buf_err(&extra->value);
 }
 
+static enum err note_setting(void *context,
+                             struct str name,
+                             struct str value,
+                             struct buf *detail)
+{
+    const struct noting *noting = context;
+
+    if (noting->extra != NULL &&
+        str_equal(name, str_from(noting->extra->name))) {
+        return note_extra(noting->extra, value, detail);
+    }
+    return settings_change_set(noting->change, noting->scope, name, value,
+                               detail);
+}
+
 static enum err
 note(const struct reading *reading, struct str name, struct str value)
 {
-    if (reading->extra != NULL &&
-        str_equal(name, str_from(reading->extra->name))) {
-        return note_extra(reading, value);
-    }
-    return settings_change_set(reading->change, reading->scope, name, value,
-                               reading->detail);
+    return reading->visit(reading->context, name, value, reading->detail);
 }
 
 static enum err note_query(const struct reading *reading, struct str query)
@@ -163,7 +182,20 @@ enum err api_settings_read_with(const struct http_exchange *exchange,
                                 struct api_settings_extra *extra,
                                 struct buf *detail)
 {
-    const struct reading reading = {scope, change, detail, extra};
+    struct noting noting = {scope, change, extra};
+
+    return api_settings_each(exchange, note_setting, &noting, detail);
+}
+
+enum err api_settings_each(const struct http_exchange *exchange,
+                           enum err (*visit)(void *context,
+                                             struct str name,
+                                             struct str value,
+                                             struct buf *detail),
+                           void *context,
+                           struct buf *detail)
+{
+    const struct reading reading = {visit, context, detail};
 
     if (exchange->body.size > API_SETTINGS_SIZE_MAX) {
         buf_append_c(detail, "the body is too large for settings");

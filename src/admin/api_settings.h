@@ -21,6 +21,22 @@ struct api_settings_extra {
     struct buf value; /* owned: blanks around it are dropped */
 };
 
+/* Show each value of a request to `visit`, until that fails: headers such as
+ * Opq-Retain-Age as retain_age, parameters of the query, members of a JSON
+ * object (strings without their quotes, others as JSON writes them).
+ *
+ * Errors: ERR_INVALID  something is malformed, `detail` says what
+ *         ERR_NOMEM
+ *         those of visit()
+ */
+MUST_CHECK enum err api_settings_each(const struct http_exchange *exchange,
+                                      enum err (*visit)(void *context,
+                                                        struct str name,
+                                                        struct str value,
+                                                        struct buf *detail),
+                                      void *context,
+                                      struct buf *detail);
+
 /* Note all settings of a request in `change` (initialised): headers such as
  * Opq-Retain-Age, parameters of the query, members of a JSON object.
  *

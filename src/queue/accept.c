@@ -657,7 +657,8 @@ uint64_t accept_undelivered_from(const struct topic *topic)
          link != &topic->subscriptions; link = link->next) {
         const struct topic *one = CONTAINER_OF(link, struct topic, link);
         uint64_t next = one->store->cursor.next;
-        lowest = next < lowest ? next : lowest;
+        /* To a replay nothing is superseded. */
+        lowest = topic_is_subscription(one) && next < lowest ? next : lowest;
     }
     return lowest;
 }

@@ -140,7 +140,7 @@ static uint64_t end_of(const struct delivery *delivery)
 static bool is_plain(const struct delivery *delivery)
 {
     return delivery->topic->parent == NULL &&
-           list_empty(&delivery->topic->subscriptions);
+           !topic_has_subscriptions(delivery->topic);
 }
 
 static enum err window_begin(struct delivery *delivery)
@@ -325,8 +325,17 @@ static bool is_sampled(const struct settings *settings, uint64_t sequence)
     return retry_random_next(&random) % MILLION < settings->share_ppm;
 }
 
+/* Whose messages it gets of those that are for one subscription alone. */
+static struct str name_of(const struct delivery *delivery)
+{
+    return delivery->settings->kind == SETTINGS_KIND_REPLAY
+               ? str_from(delivery->settings->replay_of)
+               : delivery->topic->store->name_str;
+}
+
 /* Tell whether a message is for this delivery: those with a URL are the
- * topic's, the others its subscriptions'. Mirrors and replays see both. */
+ * topic's, the others its subscriptions'. Mirrors and replays see both; but the
+ * replay of a subscription what that one does. */
 bool deliverer_delivery_wants(const struct delivery *delivery,
                               const struct record *record)
 {
@@ -340,7 +349,10 @@ bool deliverer_delivery_wants(const struct delivery *delivery,
     if (topic->parent == NULL) {
         return addressed;
     }
-    if (only.size > 0 && !str_equal(only, topic->store->name_str)) {
+    if (only.size > 0 && !str_equal(only, name_of(delivery))) {
+        return false;
+    }
+    if (settings->replay_of != NULL && addressed) {
         return false;
     }
     switch (settings->kind) {

@@ -32,6 +32,7 @@ enum {
 #define TYPE_SCHEDULE &settings_type_schedule
 #define TYPE_STATUSES &settings_type_statuses
 #define TYPE_SECRETS &settings_type_secrets
+#define TYPE_NAME &settings_type_name
 #define TYPE_URL &settings_type_url
 #define TYPE_FILTER &settings_type_filter
 #define TYPE_HEADERS &settings_type_headers
@@ -70,6 +71,7 @@ static_assert(SETTING_COUNT <= 64, "a change has a bit for each");
 #define FIELD_SCHEDULE char *
 #define FIELD_STATUSES char *
 #define FIELD_SECRETS char *
+#define FIELD_NAME char *
 #define FIELD_URL char *
 #define FIELD_FILTER char *
 #define FIELD_HEADERS char *

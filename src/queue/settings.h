@@ -98,6 +98,7 @@ struct settings {
     uint64_t replay_end;  /* and one past the last */
     bool replay_failed;   /* only what became a dead letter */
     bool replay_pace;     /* as far apart as they were pushed */
+    char *replay_of;      /* as this subscription gets them; NULL: the topic */
 };
 
 /* Settings that a request gives, to be applied elsewhere. */

@@ -195,6 +195,20 @@ const struct settings_type settings_type_url = {
     0, set_url, set_url, show_text, write_text, NULL,
 };
 
+static enum err
+set_name(const struct setting *setting, struct str value, void *field)
+{
+    if (value.size > setting->max ||
+        (value.size > 0 && !store_topic_name_valid(value))) {
+        return ERR_INVALID;
+    }
+    return put_str_field(value, field);
+}
+
+const struct settings_type settings_type_name = {
+    0, set_name, set_name, show_text, write_text, NULL,
+};
+
 /* One that is stored may be of a program that knew more: whoever matches
  * messages with it lets nothing pass then. */
 static enum err

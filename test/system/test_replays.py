@@ -183,6 +183,11 @@ def test_as_a_subscription_gets_it(opq, receiver):
     ({'topic': 't', 'nonsense': '1'}, 400),
     ({'topic': 't', 'rate': 'fast'}, 400),
     ({'topic': 't', 'kind': 'push'}, 400),
+    ({'topic': 't', 'retries': 'forever'}, 400),
+    ({'topic': 't', 'from': '1', 'from_time': '1'}, 400),
+    ({'topic': 't', 'url': 'ftp://example.org/'}, 400),
+    ({'topic': 't.dlq'}, 400),
+    ({'topic': '.opq.x'}, 400),
     ({'topic': 't', 'from': '99'}, 416),
     ({'topic': 't', 'from': '3', 'to': '1'}, 416),
     ({'topic': 'none'}, 404),
@@ -197,9 +202,92 @@ def test_refusals(opq, receiver, parameters, status):
     assert opq.get('/opq/replays').json() == {'replays': []}
 
 
+def test_parameters_come_in_a_body_too(opq, receiver):
+    fill(opq, receiver, 9)
+    answer = opq.request('POST', '/opq/replays?topic=t', {
+        'from': 2, 'to': '5', 'rate': '100/1s', 'concurrency': 2,
+        'order': 'none', 'headers': {'X-Again': 'yes'}})
+    assert answer.status == 201, answer
+    one = answer.json()
+    wait_done(opq, one)
+    assert sorted(replayed(receiver, one)) == [2, 3, 4, 5]
+    assert {request.headers['x-again'] for request in receiver.requests} == {
+        'yes'}
+
+
+def test_unix_times(opq, receiver):
+    fill(opq, receiver, 3)
+    time.sleep(0.05)
+    middle = time.time()
+    for number in range(3, 6):
+        opq.push_json('t', receiver.url(), str(number))
+    opq.wait_delivered('t', 6)
+    told = begin(opq, 200, topic='t', dry_run=1, from_time=f'{middle:.3f}')
+    assert (told['from'], told['end']) == (3, 6)
+    told = begin(opq, 200, topic='t', dry_run=1, to_time=f'{middle:.3f}')
+    assert (told['from'], told['end']) == (0, 3)
+
+
+def test_it_is_signed_as_its_topic_is(serve, receiver, tmp_path):
+    secrets = tmp_path / 'secrets'
+    secrets.write_text('shop whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n')
+    secrets.chmod(0o600)
+    opq = serve(f'--secrets={secrets}')
+    answer = opq.request('PUT', '/opq/topics/t', {'secret': 'shop'})
+    assert answer.status in (200, 201), answer
+    fill(opq, receiver, 2)
+    one = begin(opq, topic='t')
+    wait_done(opq, one)
+    assert replayed(receiver, one) == [0, 1]
+    assert all(request.headers['webhook-signature'].startswith('v1,')
+               for request in receiver.requests)
+
+
+def test_subscription_is_not_sent_what_is_not_its_own(opq, receiver):
+    answer = opq.request('PUT', '/opq/topics/t/subscriptions/s', {
+        'url': receiver.url('/s')})
+    assert answer.status == 201, answer
+    for url in (receiver.url('/own'), None):
+        members = {'topic': 't', 'message': 'm'}
+        if url:
+            members['url'] = url
+        assert opq.request('POST', '/opq/push', members).status == 201
+    receiver.wait(2)
+    receiver.clear()
+    one = begin(opq, topic='t', subscription='s')
+    wait_done(opq, one)
+    assert [(request.path, request.sequence)
+            for request in receiver.requests] == [('/s', 1)]
+    receiver.clear()
+    one = begin(opq, topic='t')  # those of the topic alone
+    wait_done(opq, one)
+    assert [(request.path, request.sequence)
+            for request in receiver.requests] == [('/own', 0)]
+
+
+def test_only_subscriptions_that_deliver(opq, receiver):
+    fill(opq, receiver, 1)
+    for name, settings in (('pull', {'kind': 'pull'}),
+                           ('mirror', {'kind': 'mirror',
+                                       'url': receiver.url('/m')})):
+        answer = opq.request('PUT', f'/opq/topics/t/subscriptions/{name}',
+                             settings)
+        assert answer.status == 201, answer
+        begin(opq, 409, topic='t', subscription=name)
+
+
+def test_replay_does_not_count_as_a_subscription(opq, receiver):
+    fill(opq, receiver, 2)
+    receiver.script = lambda request: Answer(503)
+    begin(opq, topic='t')
+    answer = opq.request('POST', '/opq/push', {'topic': 't', 'message': 'x'})
+    assert answer.status == 400, answer
+    assert opq.topic('t')['subscriptions'] == []
+
+
 def test_a_url_that_is_not_allowed_is_refused(serve):
     opq = serve('--targets=public')
-    opq.push_json('t', 'http://8.8.8.8:9/', 'x')
+    opq.push_json('t', 'http://192.0.2.1/', 'x')
     told = begin(opq, 400, topic='t', url='http://127.0.0.1:9/x')
     assert told['detail'] == 'url points to an address that is not allowed'
     assert opq.get('/opq/replays').json() == {'replays': []}

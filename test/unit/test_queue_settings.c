@@ -243,6 +243,8 @@ static void all_settings_together_come_back(void **state)
     settings.replay_end = UINT64_MAX;
     settings.replay_failed = true;
     settings.replay_pace = true;
+    settings.replay_of = strdup("billing");
+    assert_non_null(settings.replay_of);
     store(&settings, &read);
     settings_fixture_same(&settings, &read);
     assert_int_equal(read.kind, SETTINGS_KIND_REPLAY);
@@ -251,6 +253,7 @@ static void all_settings_together_come_back(void **state)
     assert_int_equal(read.replay_end, UINT64_MAX);
     assert_true(read.replay_failed);
     assert_true(read.replay_pace);
+    assert_string_equal(read.replay_of, "billing");
     assert_string_equal(read.headers, "Authorization: Bearer ${secret:shop}\n");
     settings_fini(&settings);
     settings_fini(&read);
@@ -681,6 +684,7 @@ known_line_without_sense_is_corrupt_and_keeps_what_came_first(void **state)
         "secret ,\n",
         "replay_from x\n",
         "replay_pace yes\n",
+        "replay_of a/b\n",
     };
 
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
