@@ -40,6 +40,8 @@ static const struct command commands[] = {
      "list a topic's subscriptions, and change one"},
     {"pull", cli_pull,
      "print a pull subscription's messages, acknowledge them"},
+    {"replays", cli_replays,
+     "deliver a part of a topic again beside live delivery"},
     {"dlq", cli_dlq, "list dead letters, send them again, drop them"},
     {"verify", cli_verify, "read all of a data directory: is it whole?"},
     {"dump", cli_dump, "print messages of a data directory"},

@@ -145,6 +145,8 @@ int cli_subscriptions(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_pull(int argument_count, char *const *arguments);
 /* As cli_push(). */
+int cli_replays(int argument_count, char *const *arguments);
+/* As cli_push(). */
 int cli_dlq(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */
 int cli_verify(int argument_count, char *const *arguments);

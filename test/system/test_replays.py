@@ -3,12 +3,16 @@
 SPDX-License-Identifier: MIT
 """
 
+import json
+import os
+import re
+import subprocess
 import threading
 import time
 import urllib.parse
 
 import pytest
-from harness import Answer, wait_until
+from harness import BINARY, PATIENCE_S, Answer, wait_until
 
 
 def begin(opq, status=201, **parameters):
@@ -287,7 +291,78 @@ def test_replay_does_not_count_as_a_subscription(opq, receiver):
 
 def test_a_url_that_is_not_allowed_is_refused(serve):
     opq = serve('--targets=public')
-    opq.push_json('t', 'http://192.0.2.1/', 'x')
+    opq.push_json('t', 'http://8.8.8.8:9/', 'x')
     told = begin(opq, 400, topic='t', url='http://127.0.0.1:9/x')
     assert told['detail'] == 'url points to an address that is not allowed'
     assert opq.get('/opq/replays').json() == {'replays': []}
+
+
+# --- the subcommand ----------------------------------------------------------
+
+
+def test_command_starts_and_watches(opq, receiver):
+    fill(opq, receiver, 12)
+    done = opq.run('replays', 'start', 't', 'from=2', 'to=9', 'rate=20/1s',
+                   '--watch', '--json')
+    assert (done.returncode, done.stderr) == (0, ''), done
+    shown = json.loads(done.stdout)
+    assert (shown['state'], shown['delivered']) == ('done', 8)
+    assert replayed(receiver, shown) == list(range(2, 10))
+    done = opq.run('replays')
+    assert done.returncode == 0
+    head, row = done.stdout.splitlines()
+    assert head.split() == ['ID', 'TOPIC', 'STATE', 'FROM', 'END', 'LEFT',
+                            'SENT', 'GIVEN', 'UP', 'URL']
+    assert row.split() == [shown['id'], 't', 'done', '2', '10', '0', '8', '0',
+                           '-']
+    done = opq.run('replays', 'show', shown['id'])
+    assert re.search(r'(?m)^state +done$', done.stdout)
+    assert opq.run('replays', 'cancel', shown['id']).returncode == 0
+    assert opq.run('replays', 'list', '--json').stdout == ''
+    done = opq.run('replays', 'show', shown['id'], '--watch')
+    assert done.returncode == 1
+    assert 'not known' in done.stderr
+
+
+def test_command_pauses_and_resumes(opq, receiver):
+    fill(opq, receiver, 3)
+    gate = threading.Event()
+    receiver.script = lambda request: Answer(gate=gate)
+    done = opq.run('replays', 'start', 't')
+    assert done.returncode == 0
+    identity = re.search(r'(?m)^id +(\S+)$', done.stdout).group(1)
+    assert opq.run('replays', 'pause', identity).returncode == 0
+    assert replay(opq, {'id': identity})['state'] == 'paused'
+    done = opq.run('replays', 'resume', identity, '--json')
+    assert json.loads(done.stdout)['state'] == 'running'
+    gate.set()
+    assert opq.run('replays', 'show', identity, '--watch').returncode == 0
+    assert replay(opq, {'id': identity})['state'] == 'done'
+
+
+def test_command_tells_what_is_wrong(opq):
+    for arguments in (['start'], ['show'], ['cancel', 'x', 'y'], ['nonsense'],
+                      ['pause', 'x', '--watch'], ['list', 'x']):
+        done = opq.run('replays', *arguments)
+        assert done.returncode == 64, (arguments, done)
+        assert 'start TOPIC' in done.stderr
+    done = opq.run('replays', 'start', 'none')
+    assert done.returncode == 1
+    assert 'topic: not known' in done.stderr
+    done = opq.run('replays', 'start', 'none', 'pace')
+    assert 'pace must be' in done.stderr
+
+
+def test_command_shows_how_far_it_is_on_a_terminal(opq, receiver):
+    fill(opq, receiver, 6)
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [BINARY, 'replays', '--url', opq.url, 'start', 't', '--watch'],
+        stdout=subprocess.DEVNULL, stderr=theirs, check=False,
+        timeout=PATIENCE_S)
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    last = shown.rstrip().split('\r')[-1]
+    assert last.startswith(f'[{"#" * 30}] 6 of 6, 6 sent, 0 given up, done')
