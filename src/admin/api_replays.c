@@ -3,7 +3,7 @@
  *
  * A replay is a view of the topic, of kind replay. Its id is that view's name,
  * random, so that it can be found without its topic: such calls visit all
- * shards. It stays there when it is done, until it is deleted.
+ * shards. It stays there for a day when it is done, or until it is deleted.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -16,6 +16,7 @@
 #include "base/json_text.h"
 #include "base/wall_time.h"
 #include "queue/answer.h"
+#include "queue/replays.h"
 #include "sys/clock.h"
 
 #include <inttypes.h>
@@ -34,6 +35,7 @@ enum replay_given {
     GIVEN_TO = 1 << 3,
     GIVEN_PACE = 1 << 4,
     GIVEN_DRY_RUN = 1 << 5,
+    GIVEN_ONLY = 1 << 6,
 };
 
 struct replay_call {
@@ -44,6 +46,7 @@ struct replay_call {
     struct api_place to;
     unsigned given; /* a bit for each enum replay_given */
     bool pace;
+    bool only_failed;
     bool dry_run;
     char subscription[TOPIC_NAME_MAX + 1]; /* as which it goes; empty: none */
     struct api_view view;                  /* that is made */
@@ -107,36 +110,72 @@ static void append_because(const struct topic *replay, struct buf *to)
     buf_fini(&words);
 }
 
-static void render(const struct topic *replay, struct buf *to)
+/* Append ,"eta":"time" when its rate says when it will be done. */
+static void
+append_eta(const struct topic *replay, uint64_t left, struct buf *to)
 {
-    const struct settings *settings = &replay->settings;
-    const struct store_topic *view = replay->store;
-    uint64_t position = view->cursor.next;
-    bool done = position >= settings->replay_end;
+    const struct settings_rate *rate = &replay->settings.rate;
+    uint64_t now_ms = clock_wall_ms();
 
-    buf_append_format(to, "{\"id\":\"%s\",\"topic\":\"%s\"", view->name,
-                      view->parent->name);
-    json_text_append_text(to, "state",
-                          done               ? STR("done")
-                          : settings->paused ? STR("paused")
-                                             : STR("running"));
-    json_text_append_number(to, "from", settings->replay_from);
-    json_text_append_number(to, "end", settings->replay_end);
-    json_text_append_number(to, "position",
-                            done ? settings->replay_end : position);
-    json_text_append_number(to, "left",
-                            done ? 0 : settings->replay_end - position);
-    json_text_append_number(to, "delivered", replay->stats.delivered);
-    json_text_append_number(to, "attempts_failed",
-                            replay->stats.attempts_failed);
-    json_text_append_number(to, "given_up", replay->stats.given_up);
-    if (!done) {
-        append_because(replay, to);
+    if (rate->count > 0 && !replay->settings.paused &&
+        left <= UINT32_MAX) { /* what is more is centuries, or no matter */
+        json_text_append_time(to, "eta",
+                              now_ms + left * rate->period_ms / rate->count);
     }
+}
+
+static const char *state_of(const struct topic *replay)
+{
+    if (replay->store->cursor.next >= replay->settings.replay_end) {
+        return "done";
+    }
+    return replay->settings.paused ? "paused" : "running";
+}
+
+/* Append what it was begun with. */
+static void append_wishes(const struct settings *settings, struct buf *to)
+{
+    if (settings->replay_of != NULL) {
+        json_text_append_text(to, "subscription",
+                              str_from(settings->replay_of));
+    }
+    buf_append_c(to, settings->replay_failed ? ",\"only\":\"failed\""
+                                             : ",\"only\":null");
     buf_append_c(to, settings->replay_pace ? ",\"pace\":\"original\""
                                            : ",\"pace\":null");
     buf_append_c(to, ",\"settings\":");
     settings_json(settings, SETTINGS_SUBSCRIPTION, to);
+}
+
+static void render(const struct topic *replay, struct buf *to)
+{
+    const struct settings *settings = &replay->settings;
+    const struct store_topic *view = replay->store;
+    uint64_t end = settings->replay_end;
+    uint64_t position = view->cursor.next < end ? view->cursor.next : end;
+    struct replays_counts counts;
+
+    replays_counts(replay, &counts);
+    buf_append_format(to, "{\"id\":\"%s\",\"topic\":\"%s\"", view->name,
+                      view->parent->name);
+    json_text_append_text(to, "state", str_from(state_of(replay)));
+    json_text_append_number(to, "from", settings->replay_from);
+    json_text_append_number(to, "end", end);
+    json_text_append_number(to, "position", position);
+    json_text_append_number(to, "left", end - position);
+    json_text_append_number(to, "delivered", counts.sent);
+    json_text_append_number(to, "attempts_failed",
+                            replay->stats.attempts_failed);
+    json_text_append_number(to, "given_up", counts.given_up);
+    json_text_append_time(to, "created_at", settings->replay_created_ms);
+    if (settings->replay_finished_ms > 0) {
+        json_text_append_time(to, "finished_at", settings->replay_finished_ms);
+    }
+    if (position < end) {
+        append_because(replay, to);
+        append_eta(replay, end - position, to);
+    }
+    append_wishes(settings, to);
     buf_append_byte(to, '}');
 }
 
@@ -296,6 +335,7 @@ static void paused(struct store_op *op, enum err err)
         api_call_end(&task->base);
         return;
     }
+    task->found = false; /* it may be gone meanwhile */
     get_run(&task->base, task->there);
 }
 
@@ -320,6 +360,7 @@ static void pause_run(struct api_call *call, struct shard *there)
     } else {
         task->op = (struct store_op){.done = paused};
         topic_changed(replay);
+        replays_changed(replay);
         store_topic_configure(replay->store, buf_str(&text),
                               &replay->store->retention, &task->op);
     }
@@ -403,6 +444,8 @@ static enum err settings_of(struct replay_call *task,
     settings->hold = SETTINGS_HOLD_NO;
     settings->retention = (struct store_retention){0};
     settings->replay_pace = task->pace;
+    settings->replay_failed = task->only_failed;
+    settings->replay_created_ms = io_wall_ms(task->there->io);
     if (err == ERR_OK && task->subscription[0] != '\0') {
         settings->replay_of = strdup(task->subscription);
         err = settings->replay_of != NULL ? ERR_OK : ERR_NOMEM;
@@ -572,6 +615,12 @@ static const char *take_pace(struct replay_call *task, struct str value)
     return task->pace ? NULL : "pace must be original";
 }
 
+static const char *take_only(struct replay_call *task, struct str value)
+{
+    task->only_failed = str_equal(value, STR("failed"));
+    return task->only_failed ? NULL : "only must be failed";
+}
+
 static const char *take_dry_run(struct replay_call *task, struct str value)
 {
     task->dry_run = str_equal(value, STR("1")) ||
@@ -593,6 +642,7 @@ static const struct parameter {
     {"to", GIVEN_TO, take_to},
     {"to_time", GIVEN_TO, take_to_time},
     {"pace", GIVEN_PACE, take_pace},
+    {"only", GIVEN_ONLY, take_only},
     {"dry_run", GIVEN_DRY_RUN, take_dry_run},
 };
 

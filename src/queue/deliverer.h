@@ -38,6 +38,7 @@
 #include <stdint.h>
 
 struct deliverer;
+struct filter;
 struct secrets;
 struct shard;
 
@@ -147,6 +148,13 @@ void deliverer_detach(struct topic *topic);
  * look again. A request in flight for another place is finished, its outcome
  * not noted. Back-off is forgotten. */
 void deliverer_topic_changed(struct topic *topic);
+
+/* Tell whether a replay with such settings sends a message: those with a URL
+ * of their own, or all to its own; as a subscription, what that one gets.
+ * `filter` NULL: all pass. */
+bool deliverer_replays(const struct settings *settings,
+                       const struct filter *filter,
+                       const struct message *message);
 
 /* What a topic's delivery is doing: of its lowest message that is not
  * delivered. */

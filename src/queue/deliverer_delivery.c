@@ -31,6 +31,7 @@
 #include "queue/deliverer_reader.h"
 #include "queue/deliverer_settle.h"
 #include "queue/filter.h"
+#include "queue/replays.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -325,17 +326,24 @@ static bool is_sampled(const struct settings *settings, uint64_t sequence)
     return retry_random_next(&random) % MILLION < settings->share_ppm;
 }
 
-/* Whose messages it gets of those that are for one subscription alone. */
-static struct str name_of(const struct delivery *delivery)
+bool deliverer_replays(const struct settings *settings,
+                       const struct filter *filter,
+                       const struct message *message)
 {
-    return delivery->settings->kind == SETTINGS_KIND_REPLAY
-               ? str_from(delivery->settings->replay_of)
-               : delivery->topic->store->name_str;
+    struct str only = message->options != NULL ? message->options->subscription
+                                               : (struct str){0};
+    bool addressed = message->url.size > 0;
+
+    if (only.size > 0 && !str_equal(only, str_from(settings->replay_of))) {
+        return false;
+    }
+    return (settings->replay_of != NULL ? !addressed
+                                        : addressed || settings->url != NULL) &&
+           filter_matches(filter, message);
 }
 
 /* Tell whether a message is for this delivery: those with a URL are the
- * topic's, the others its subscriptions'. Mirrors and replays see both; but the
- * replay of a subscription what that one does. */
+ * topic's, the others its subscriptions'. Mirrors and replays see both. */
 bool deliverer_delivery_wants(const struct delivery *delivery,
                               const struct record *record)
 {
@@ -349,10 +357,10 @@ bool deliverer_delivery_wants(const struct delivery *delivery,
     if (topic->parent == NULL) {
         return addressed;
     }
-    if (only.size > 0 && !str_equal(only, name_of(delivery))) {
-        return false;
+    if (settings->kind == SETTINGS_KIND_REPLAY) {
+        return deliverer_replays(settings, delivery->filter, message);
     }
-    if (settings->replay_of != NULL && addressed) {
+    if (only.size > 0 && !str_equal(only, topic->store->name_str)) {
         return false;
     }
     switch (settings->kind) {
@@ -362,8 +370,7 @@ bool deliverer_delivery_wants(const struct delivery *delivery,
         return is_sampled(settings, record->sequence) &&
                filter_matches(delivery->filter, message);
     default:
-        return (addressed || settings->url != NULL) &&
-               filter_matches(delivery->filter, message);
+        return false;
     }
 }
 
@@ -498,13 +505,32 @@ static bool wants_more(const struct delivery *delivery)
                                        : window_wants(window);
 }
 
+/* Of a replay of what failed: pass over what did not. Returns false when that
+ * is not known yet; then the delivery is woken. */
+static bool pass_others(struct delivery *delivery)
+{
+    struct window *window = &delivery->window;
+    uint64_t next = window->scan;
+
+    if (!replays_next(delivery->topic, window->scan, &next)) {
+        return false;
+    }
+    next = next < window->end ? next : window->end;
+    if (next > window->scan) {
+        window_pass(window, next);
+        deliverer_delivery_dirty(delivery);
+    }
+    return wants_more(delivery);
+}
+
 /* Look at the next message. Returns whether to go on. */
 static bool scan_next(struct delivery *delivery)
 {
     struct record *record = &delivery->deliverer->record;
 
     if (!wants_more(delivery) || io_timer_running(&delivery->timer) ||
-        !deliverer_reader_may(&delivery->scan)) {
+        !deliverer_reader_may(&delivery->scan) ||
+        (delivery->settings->replay_failed && !pass_others(delivery))) {
         return false;
     }
     enum err err =

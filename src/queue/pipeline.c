@@ -15,6 +15,8 @@
 #include "queue/delayed.h"
 #include "queue/letters_job.h"
 #include "queue/listener_upload.h"
+#include "queue/replay_walk.h"
+#include "queue/replays.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -31,6 +33,7 @@ struct pipeline {
     struct deliverer *deliverer; /* owned */
     struct scheduler *scheduler; /* owned */
     struct delayed *delayed;     /* owned */
+    struct replays *replays;     /* owned */
     bool delivering;             /* pipeline_deliver() was called */
     bool draining;
     bool server_drained;
@@ -87,11 +90,14 @@ static enum err topic_added(struct shard *shard, struct topic *topic)
     enum err err =
         topic->parent == NULL ? accept_attach(pipeline->accept, topic) : ERR_OK;
 
-    if (err != ERR_OK || !pipeline->delivering || !topic_is_delivered(topic)) {
-        return err; /* attached by pipeline_deliver(), or never */
+    if (err == ERR_OK) {
+        err = replays_attach(pipeline->replays, topic);
     }
-    err = deliverer_attach(pipeline->deliverer, topic);
+    if (err == ERR_OK && pipeline->delivering && topic_is_delivered(topic)) {
+        err = deliverer_attach(pipeline->deliverer, topic);
+    } /* else attached by pipeline_deliver(), or never */
     if (err != ERR_OK) {
+        replays_detach(topic);
         accept_detach(topic);
     }
     return err;
@@ -99,10 +105,11 @@ static enum err topic_added(struct shard *shard, struct topic *topic)
 
 static void topic_removed(struct shard *shard, struct topic *topic)
 {
-    (void)shard;
     if (topic->delivery != NULL) {
         deliverer_detach(topic);
     }
+    replay_walk_forget(shard, topic);
+    replays_detach(topic);
     accept_detach(topic);
     letters_job_forget(topic);
 }
@@ -136,6 +143,7 @@ enum err pipeline_create(const struct pipeline_options *options,
     pipeline->shard.io = pipeline->io;
     pipeline->shard.topic_added = topic_added;
     pipeline->shard.topic_removed = topic_removed;
+    list_init(&pipeline->shard.replay_walks);
     options->group->shards[options->index] = &pipeline->shard;
     *out = pipeline;
     return ERR_OK;
@@ -152,6 +160,7 @@ void pipeline_destroy(struct pipeline *pipeline)
     http_server_destroy(pipeline->server);
     listener_destroy(pipeline->listener);
     scheduler_destroy(pipeline->scheduler);
+    replays_destroy(pipeline->replays);
     accept_destroy(pipeline->accept);
     /* Closing a socket takes a turn. */
     while (io_busy(pipeline->io)) {
@@ -211,6 +220,11 @@ static enum err open_parts(struct pipeline *pipeline)
         return err;
     }
     pipeline->shard.accept = pipeline->accept;
+    err =
+        replays_create(&pipeline->shard, deliverer_detach, &pipeline->replays);
+    if (err != ERR_OK) {
+        return err;
+    }
     options->listener.shard = &pipeline->shard;
     err = listener_create(&options->listener, &pipeline->listener);
     if (err != ERR_OK) {
@@ -402,6 +416,7 @@ static void close_arrived(struct io_task *task)
     struct pipeline *pipeline = CONTAINER_OF(task, struct pipeline, close_task);
 
     delayed_close(pipeline->delayed);
+    replays_close(pipeline->replays);
     shard_detach_topics(&pipeline->shard);
     http_client_close_idle(pipeline->client);
     store_close(pipeline->store, store_closed, pipeline);

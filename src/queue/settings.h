@@ -92,13 +92,17 @@ struct settings {
     enum settings_hold hold;
     char *url;
     char *filter;
-    char *headers;        /* "Name: value\n" lines, each name once */
-    uint32_t share_ppm;   /* of a mirror: messages in a million */
-    uint64_t replay_from; /* of a replay: first sequence, */
-    uint64_t replay_end;  /* and one past the last */
-    bool replay_failed;   /* only what became a dead letter */
-    bool replay_pace;     /* as far apart as they were pushed */
-    char *replay_of;      /* as this subscription gets them; NULL: the topic */
+    char *headers;               /* "Name: value\n" lines, each name once */
+    uint32_t share_ppm;          /* of a mirror: messages in a million */
+    uint64_t replay_from;        /* of a replay: first sequence, */
+    uint64_t replay_end;         /* and one past the last */
+    bool replay_failed;          /* only what became a dead letter */
+    bool replay_pace;            /* as far apart as they were pushed */
+    uint64_t replay_created_ms;  /* wall clock */
+    uint64_t replay_finished_ms; /* likewise; 0: it has not */
+    uint64_t replay_sent;        /* messages, when it was last noted */
+    uint64_t replay_given_up;    /* likewise */
+    char *replay_of; /* as this subscription gets them; NULL: the topic */
 };
 
 /* Settings that a request gives, to be applied elsewhere. */

@@ -56,9 +56,10 @@ struct shard {
     enum err (*topic_added)(struct shard *shard, struct topic *topic);
     /* A topic goes: end its delivery. */
     void (*topic_removed)(struct shard *shard, struct topic *topic);
-    uint32_t topic_count; /* without internal ones */
-    uint32_t calls;       /* under way from here */
-    bool stopping;        /* nothing new is taken */
+    struct list replay_walks; /* of struct replay_walk, reading here */
+    uint32_t topic_count;     /* without internal ones */
+    uint32_t calls;           /* under way from here */
+    bool stopping;            /* nothing new is taken */
 };
 
 /* Something to do on another shard; embedded in the caller's object. */

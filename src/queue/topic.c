@@ -133,7 +133,8 @@ bool topic_is_delivered(const struct topic *topic)
 
     return !topic_is_internal(name) && !topic_is_dead(name) &&
            (topic->parent == NULL ||
-            topic->settings.kind != SETTINGS_KIND_PULL);
+            topic->settings.kind != SETTINGS_KIND_PULL) &&
+           topic->settings.replay_finished_ms == 0;
 }
 
 bool topic_has_subscriptions(const struct topic *topic)

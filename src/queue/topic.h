@@ -27,6 +27,7 @@
 
 struct accept_topic; /* accept's state of a topic */
 struct delivery;     /* the deliverer's, of a topic or subscription */
+struct replay;       /* what replays.h knows of a view that is one */
 
 struct topic_stats {
     uint64_t delivered;       /* since start */
@@ -49,6 +50,7 @@ struct topic {
     bool collapse_used;
     struct accept_topic *accept; /* accept's; NULL: nothing to know */
     struct delivery *delivery;   /* the deliverer's; NULL: not attached */
+    struct replay *replay;       /* that of replays.h; NULL: it is none */
     struct list letters;         /* of struct letters_job, the first one runs */
     /* Called by topic_changed(); set by the deliverer; NULL: not attached. */
     void (*changed)(struct topic *topic);
@@ -92,7 +94,8 @@ static inline bool topic_is_subscription(const struct topic *topic)
 }
 
 /* Tell whether there are messages in it for anybody outside: it is none of the
- * server's own, holds no dead letters, and is not one that clients pull. */
+ * server's own, holds no dead letters, and is not one that clients pull, or a
+ * replay that has finished. */
 bool topic_is_delivered(const struct topic *topic);
 
 /* Write the name of the topic of a topic's dead letters, "<t>.dlq", terminated.

@@ -3,6 +3,7 @@
 SPDX-License-Identifier: MIT
 """
 
+import datetime
 import json
 import os
 import re
@@ -366,3 +367,126 @@ def test_command_shows_how_far_it_is_on_a_terminal(opq, receiver):
     assert done.returncode == 0
     last = shown.rstrip().split('\r')[-1]
     assert last.startswith(f'[{"#" * 30}] 6 of 6, 6 sent, 0 given up, done')
+
+
+# --- only what failed --------------------------------------------------------
+
+
+def fill_with_failures(opq, receiver, count, failing, topic='t'):
+    answer = opq.request('PUT', f'/opq/topics/{topic}', {'retries': 0})
+    assert answer.status in (200, 201), answer
+    receiver.script = lambda request: (
+        500 if request.sequence in failing else 200)
+    fill(opq, receiver, count, topic)
+    wait_until(lambda: len(opq.get(
+        f'/opq/dlq?topic={topic}&limit=1000').json()['letters']) ==
+        len(failing), 'all are dead letters')
+    receiver.script = lambda request: None
+
+
+@pytest.mark.parametrize('shards', [1, 3])
+def test_only_what_failed(serve, receiver, shards):
+    opq = serve('--retry-first=10ms', f'--shards={shards}')
+    for topic in ('t', 'u', 'v'):
+        fill_with_failures(opq, receiver, 30, {2, 3, 11, 28}, topic)
+        receiver.clear()
+        one = begin(opq, topic=topic, only='failed')
+        assert one['only'] == 'failed'
+        shown = wait_done(opq, one)
+        assert replayed(receiver, one) == [2, 3, 11, 28]
+        assert shown['delivered'] == 4
+        receiver.clear()
+        one = begin(opq, topic=topic, only='failed', **{'from': 3}, to=11,
+                    order='none')
+        wait_done(opq, one)
+        assert sorted(replayed(receiver, one)) == [3, 11]
+
+
+def test_only_what_failed_is_live_letters_only(opq, receiver):
+    fill_with_failures(opq, receiver, 10, {1, 4, 7})
+    letters = opq.get('/opq/dlq?topic=t').json()['letters']
+    dropped = [one['seq'] for one in letters if one['dead']['seq'] == 4][0]
+    assert opq.request(
+        'DELETE', f'/opq/dlq?topic=t&seq={dropped}').status == 200
+    one = begin(opq, topic='t', only='failed')
+    wait_done(opq, one)
+    assert replayed(receiver, one) == [1, 7]
+
+
+def test_only_what_failed_of_nothing(opq, receiver):
+    fill(opq, receiver, 5)
+    one = begin(opq, topic='t', only='failed')
+    assert wait_done(opq, one)['delivered'] == 0
+    assert receiver.requests == []
+
+
+def test_only_what_failed_of_a_subscription(opq, receiver):
+    for name in ('a', 'b'):
+        answer = opq.request('PUT', f'/opq/topics/t/subscriptions/{name}', {
+            'url': receiver.url(f'/{name}'), 'retries': 0})
+        assert answer.status == 201, answer
+    receiver.script = lambda request: (
+        500 if (request.path, request.sequence) in {('/a', 1), ('/b', 3)}
+        else 200)
+    for number in range(5):
+        answer = opq.request('POST', '/opq/push',
+                             {'topic': 't', 'message': str(number)})
+        assert answer.status == 201, answer
+    wait_until(lambda: len(opq.get('/opq/dlq').json()['letters']) == 2)
+    receiver.wait(10)
+    receiver.script = lambda request: None
+    receiver.clear()
+    one = begin(opq, topic='t', only='failed', subscription='b')
+    assert one['subscription'] == 'b'
+    wait_done(opq, one)
+    assert [(request.path, request.sequence)
+            for request in receiver.requests] == [('/b', 3)]
+
+
+# --- counts and the end ------------------------------------------------------
+
+
+@pytest.mark.parametrize('end', ['stop', 'kill'])
+def test_counts_outlive_a_restart(serve, receiver, end):
+    opq = serve('--retry-first=10ms', '--retry-max=20ms')
+    fill(opq, receiver, 10)
+    receiver.script = lambda request: 500 if request.sequence == 3 else 200
+    one = begin(opq, topic='t', retries=1)
+    wait_until(lambda: 'finished_at' in replay(opq, one), 'its end is noted')
+    shown = replay(opq, one)
+    if end == 'stop':
+        opq.stop()
+    else:
+        # The note of its end is stored by then.
+        wait_until(lambda: opq.push('other', receiver.url()).status == 201)
+        opq.kill()
+    opq.start()
+    again = replay(opq, one)
+    assert (again['delivered'], again['given_up']) == (9, 1)
+    for member in ('state', 'created_at', 'finished_at', 'from', 'end'):
+        assert again[member] == shown[member]
+
+
+def test_counts_of_one_in_the_middle_outlive_a_stop(serve, receiver):
+    opq = serve('--drain=2s')
+    fill(opq, receiver, 10)
+    one = begin(opq, topic='t', rate='4/10s')
+    receiver.wait(4)
+    wait_until(lambda: replay(opq, one)['delivered'] == 4)
+    opq.stop()
+    opq.start()
+    wait_until(lambda: replay(opq, one)['delivered'] >= 8)
+    assert replayed(receiver, one)[:8] == list(range(8))
+
+
+def test_eta_is_by_the_rate(opq, receiver):
+    fill(opq, receiver, 12)
+    one = begin(opq, topic='t', rate='2/60s')
+    receiver.wait(2)
+    shown = wait_until(lambda: replay(opq, one)['position'] == 2 and
+                       replay(opq, one))
+    eta = datetime.datetime.fromisoformat(shown['eta'].replace('Z', '+00:00'))
+    left = (eta - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+    assert 290 < left < 301  # 10 messages, 2 a minute
+    opq.request('POST', f'/opq/replays/{one["id"]}/pause')
+    assert 'eta' not in replay(opq, one)
