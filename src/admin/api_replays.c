@@ -10,6 +10,7 @@
 #include "admin/api_internal.h"
 #include "admin/api_place.h"
 #include "admin/api_render.h"
+#include "admin/api_replay_count.h"
 #include "admin/api_settings.h"
 #include "admin/api_view.h"
 #include "base/check.h"
@@ -49,6 +50,8 @@ struct replay_call {
     bool only_failed;
     bool dry_run;
     char subscription[TOPIC_NAME_MAX + 1]; /* as which it goes; empty: none */
+    struct settings settings;              /* that it has */
+    struct api_replay_count count;         /* of a dry run */
     struct api_view view;                  /* that is made */
     struct store_op op;                    /* of a deletion or a pause */
     bool pausing;                          /* what a change says */
@@ -64,6 +67,7 @@ static struct replay_call *task_of(struct api_call *call)
 static void release(struct api_call *call)
 {
     settings_change_fini(&task_of(call)->change);
+    settings_fini(&task_of(call)->settings);
 }
 
 static struct replay_call *create_call(const struct api_request *request,
@@ -79,6 +83,7 @@ static struct replay_call *create_call(const struct api_request *request,
     struct replay_call *task = task_of(call);
     call->release = release;
     settings_change_init(&task->change);
+    settings_init(&task->settings);
     task->first = true;
     return task;
 }
@@ -489,16 +494,46 @@ static void range_problem(struct replay_call *task,
     fail(task, 416, detail);
 }
 
-/* Say what would be replayed. */
-static void dry_run(struct replay_call *task, const struct settings *settings)
+static void counted(struct api_replay_count *count, enum err err)
 {
-    buf_append_format(&task->base.body,
+    struct replay_call *task = CONTAINER_OF(count, struct replay_call, count);
+    const struct settings *settings = &task->settings;
+    struct buf *to = &task->base.body;
+
+    if (err != ERR_OK) {
+        api_call_err(&task->base, err, "counting the messages");
+        api_call_end(&task->base);
+        return;
+    }
+    bool complete = count->next >= settings->replay_end;
+    buf_append_format(to,
                       "{\"topic\":\"%s\",\"from\":%" PRIu64 ",\"end\":%" PRIu64
-                      ",\"messages\":%" PRIu64 ",\"dry_run\":true}\n",
+                      ",\"messages\":%" PRIu64 ",\"bytes\":%" PRIu64,
                       task->base.topic, settings->replay_from,
-                      settings->replay_end,
-                      settings->replay_end - settings->replay_from);
+                      settings->replay_end, count->messages, count->bytes);
+    if (count->messages > 0) {
+        json_text_append_number(to, "first", count->first);
+        json_text_append_number(to, "last", count->last);
+    } else {
+        buf_append_c(to, ",\"first\":null,\"last\":null");
+    }
+    json_text_append_number(to, "counted_to",
+                            complete ? settings->replay_end : count->next);
+    buf_append_format(to, ",\"complete\":%s,\"dry_run\":true}\n",
+                      complete ? "true" : "false");
     api_call_end(&task->base);
+}
+
+/* Say what would be replayed. */
+static void dry_run(struct replay_call *task, struct topic *topic)
+{
+    struct api_replay_count *count = &task->count;
+
+    count->api = task->base.api;
+    count->there = task->there;
+    count->settings = &task->settings;
+    count->done = counted;
+    api_replay_count_begin(count, topic);
 }
 
 static void begin(struct replay_call *task,
@@ -521,24 +556,23 @@ static void post_run(struct api_call *call, struct shard *there)
 {
     struct replay_call *task = task_of(call);
     struct topic *topic = NULL;
-    struct settings settings;
+    struct settings *settings = &task->settings;
     const char *subject = "topic";
 
     task->there = there;
-    settings_init(&settings);
     enum err err = shard_topic(there, str_from(call->topic), false, &topic);
     if (err == ERR_OK) {
         subject = "subscription";
-        err = settings_of(task, topic, &settings);
+        err = settings_of(task, topic, settings);
     }
     if (err == ERR_OK) {
         subject = "finding the place";
-        err = find_range(task, topic->store, &settings);
+        err = find_range(task, topic->store, settings);
     }
     if (err == ERR_RANGE) {
         range_problem(task, &topic->store->bounds);
-    } else if (err == ERR_OK && settings.url != NULL &&
-               !api_url_allowed(call->api, settings.url)) {
+    } else if (err == ERR_OK && settings->url != NULL &&
+               !api_url_allowed(call->api, settings->url)) {
         fail(task, 400, "url points to an address that is not allowed");
     } else if (err == ERR_EXISTS) {
         fail(task, 409, "the subscription is not one of kind push");
@@ -546,11 +580,10 @@ static void post_run(struct api_call *call, struct shard *there)
         api_call_err(call, err, subject);
         api_call_end(call);
     } else if (task->dry_run) {
-        dry_run(task, &settings);
+        dry_run(task, topic);
     } else {
-        begin(task, topic, &settings);
+        begin(task, topic, settings);
     }
-    settings_fini(&settings);
 }
 
 /* Each takes a parameter of ours; returns what is wrong, or NULL. */

@@ -107,8 +107,11 @@ def test_pace_of_the_pushes_is_kept(opq, receiver):
 def test_dry_run_does_nothing(opq, receiver):
     fill(opq, receiver, 7)
     told = begin(opq, 200, topic='t', dry_run=1, **{'from': 2})
+    size = told.pop('bytes')
     assert told == {'topic': 't', 'from': 2, 'end': 7, 'messages': 5,
+                    'first': 2, 'last': 6, 'counted_to': 7, 'complete': True,
                     'dry_run': True}
+    assert 5 * 50 < size <= opq.topic('t')['bytes']
     assert opq.get('/opq/replays').json() == {'replays': []}
     assert receiver.requests == []
 
@@ -490,3 +493,39 @@ def test_eta_is_by_the_rate(opq, receiver):
     assert 290 < left < 301  # 10 messages, 2 a minute
     opq.request('POST', f'/opq/replays/{one["id"]}/pause')
     assert 'eta' not in replay(opq, one)
+
+
+def test_dry_run_counts_what_would_be_sent(serve, receiver):
+    opq = serve('--retry-first=10ms', '--shards=3')
+    fill_with_failures(opq, receiver, 200, {5, 50, 150})
+    told = begin(opq, 200, topic='t', dry_run=1, only='failed')
+    assert (told['messages'], told['first'], told['last']) == (3, 5, 150)
+    told = begin(opq, 200, topic='t', dry_run=1, only='failed', to=49)
+    assert (told['messages'], told['first'], told['last']) == (1, 5, 5)
+    told = begin(opq, 200, topic='t', dry_run=1, filter='label = "no"')
+    assert (told['messages'], told['bytes'], told['first']) == (0, 0, None)
+    assert told['complete'] and told['counted_to'] == 200
+    answer = opq.request('PUT', '/opq/topics/t/subscriptions/s',
+                         {'url': receiver.url('/s')})
+    assert answer.status == 201, answer
+    for _ in range(4):
+        answer = opq.request('POST', '/opq/push',
+                             {'topic': 't', 'message': 'to s'})
+        assert answer.status == 201, answer
+    told = begin(opq, 200, topic='t', dry_run=1, subscription='s')
+    assert (told['messages'], told['first'], told['last']) == (4, 200, 203)
+    told = begin(opq, 200, topic='t', dry_run=1)
+    assert told['messages'] == 200
+    told = begin(opq, 200, topic='t', dry_run=1, url=receiver.url('/all'))
+    assert told['messages'] == 204
+
+
+def test_dry_run_counts_bodies_in_files(serve, receiver):
+    opq = serve('--body-size-max=4m')
+    size = 3 << 20
+    answer = opq.request(
+        'POST', f'/opq/push?topic=t&url={receiver.url()}', b'x' * size,
+        {'Content-Type': 'application/octet-stream'})
+    assert answer.status == 201, answer
+    told = begin(opq, 200, topic='t', dry_run=1)
+    assert size < told['bytes'] < size + 1000
