@@ -25,7 +25,8 @@
 #include <string.h>
 
 enum {
-    RETRIES = 3, /* of a replay that does not say */
+    RETRIES = 3,     /* of a replay that does not say */
+    PACE_MAX = 1000, /* as settings.def has it */
 };
 
 /* What a POST says of its own. */
@@ -46,7 +47,7 @@ struct replay_call {
     struct api_place from;
     struct api_place to;
     unsigned given; /* a bit for each enum replay_given */
-    bool pace;
+    uint32_t pace;  /* 0: not given */
     bool only_failed;
     bool dry_run;
     char subscription[TOPIC_NAME_MAX + 1]; /* as which it goes; empty: none */
@@ -137,6 +138,16 @@ static const char *state_of(const struct topic *replay)
     return replay->settings.paused ? "paused" : "running";
 }
 
+static void append_pace(uint32_t pace, struct buf *to)
+{
+    if (pace > 1) {
+        buf_append_format(to, ",\"pace\":\"%" PRIu32 "x\"", pace);
+    } else {
+        buf_append_c(to,
+                     pace == 1 ? ",\"pace\":\"original\"" : ",\"pace\":null");
+    }
+}
+
 /* Append what it was begun with. */
 static void append_wishes(const struct settings *settings, struct buf *to)
 {
@@ -146,8 +157,7 @@ static void append_wishes(const struct settings *settings, struct buf *to)
     }
     buf_append_c(to, settings->replay_failed ? ",\"only\":\"failed\""
                                              : ",\"only\":null");
-    buf_append_c(to, settings->replay_pace ? ",\"pace\":\"original\""
-                                           : ",\"pace\":null");
+    append_pace(settings->replay_pace, to);
     buf_append_c(to, ",\"settings\":");
     settings_json(settings, SETTINGS_SUBSCRIPTION, to);
 }
@@ -644,8 +654,16 @@ static const char *take_to_time(struct replay_call *task, struct str value)
 
 static const char *take_pace(struct replay_call *task, struct str value)
 {
-    task->pace = str_equal(value, STR("original"));
-    return task->pace ? NULL : "pace must be original";
+    uint64_t speed = 1;
+
+    if (!str_equal(value, STR("original")) &&
+        (value.size == 0 || value.data[value.size - 1] != 'x' ||
+         str_to_u64(str_cut(value, 0, value.size - 1), &speed) != ERR_OK ||
+         speed < 1 || speed > PACE_MAX)) {
+        return "pace must be original, or so many times as fast: 2x to 1000x";
+    }
+    task->pace = (uint32_t)speed;
+    return NULL;
 }
 
 static const char *take_only(struct replay_call *task, struct str value)

@@ -706,6 +706,9 @@ static void apply_settings(struct delivery *delivery)
         err = deliverer_limit_set(delivery);
     }
     delivery->paused = delivery->settings->paused || err != ERR_OK;
+    if (delivery->paused) {
+        delivery->pace_begun_ms = 0; /* what was due meanwhile is no burst */
+    }
     if (err != ERR_OK) {
         DIAG_ERROR("delivery_stopped", "topic=%s err=%s",
                    delivery->topic->title, err_text(err));

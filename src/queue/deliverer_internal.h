@@ -207,8 +207,10 @@ struct delivery {
     struct parcel *gathering; /* borrowed; a batch that more may go with; NULL:
                                  none */
     struct filter *filter;    /* owned; NULL: all messages */
-    uint64_t pace_ms; /* of a replay that keeps the pace: how much later than
-                         they were pushed its messages go; 0: not begun */
+    /* Of a replay that keeps the pace: when its first message went (monotonic;
+     * 0: it has not), and when that was pushed (wall clock). */
+    uint64_t pace_begun_ms;
+    uint64_t pace_pushed_ms;
     struct delivery_limits *limits; /* owned; NULL: no rates */
     struct delivery_quotas *quotas; /* owned; NULL: none yet */
     uint32_t unreadable;            /* failed readings in a row */

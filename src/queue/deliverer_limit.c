@@ -82,17 +82,22 @@ uint64_t deliverer_limit_flow(const struct delivery *delivery,
 uint64_t deliverer_limit_pace(struct parcel *parcel)
 {
     struct delivery *delivery = parcel->delivery;
-    uint64_t wall_ms = io_wall_ms(delivery->deliverer->options.io);
+    uint32_t speed = delivery->settings->replay_pace;
+    uint64_t now = now_ms(delivery);
+    uint64_t due_ms = now;
 
-    if (!delivery->settings->replay_pace || parcel->base.attempts > 0) {
+    if (speed == 0 || parcel->base.attempts > 0) {
         return 0;
     }
-    if (delivery->pace_ms == 0) {
-        delivery->pace_ms =
-            wall_ms > parcel->pushed_at_ms ? wall_ms - parcel->pushed_at_ms : 1;
+    if (delivery->pace_begun_ms == 0) {
+        delivery->pace_begun_ms = now;
+        delivery->pace_pushed_ms = parcel->pushed_at_ms;
     }
-    uint64_t due_ms = parcel->pushed_at_ms + delivery->pace_ms;
-    return due_ms > wall_ms ? due_ms - wall_ms : 0;
+    if (parcel->pushed_at_ms > delivery->pace_pushed_ms) {
+        due_ms = delivery->pace_begun_ms +
+                 (parcel->pushed_at_ms - delivery->pace_pushed_ms) / speed;
+    }
+    return due_ms > now ? due_ms - now : 0;
 }
 
 uint64_t deliverer_limit_reserve(struct parcel *parcel)

@@ -92,12 +92,13 @@ struct settings {
     enum settings_hold hold;
     char *url;
     char *filter;
-    char *headers;               /* "Name: value\n" lines, each name once */
-    uint32_t share_ppm;          /* of a mirror: messages in a million */
-    uint64_t replay_from;        /* of a replay: first sequence, */
-    uint64_t replay_end;         /* and one past the last */
-    bool replay_failed;          /* only what became a dead letter */
-    bool replay_pace;            /* as far apart as they were pushed */
+    char *headers;        /* "Name: value\n" lines, each name once */
+    uint32_t share_ppm;   /* of a mirror: messages in a million */
+    uint64_t replay_from; /* of a replay: first sequence, */
+    uint64_t replay_end;  /* and one past the last */
+    bool replay_failed;   /* only what became a dead letter */
+    uint32_t replay_pace; /* so many times as fast as they were pushed; 0: as
+                             fast as it goes */
     uint64_t replay_created_ms;  /* wall clock */
     uint64_t replay_finished_ms; /* likewise; 0: it has not */
     uint64_t replay_sent;        /* messages, when it was last noted */

@@ -187,7 +187,10 @@ def test_as_a_subscription_gets_it(opq, receiver):
 
 @pytest.mark.parametrize(('parameters', 'status'), [
     ({}, 400),
-    ({'topic': 't', 'pace': '3x'}, 400),
+    ({'topic': 't', 'pace': '0x'}, 400),
+    ({'topic': 't', 'pace': '1001x'}, 400),
+    ({'topic': 't', 'pace': 'x'}, 400),
+    ({'topic': 't', 'only': 'delivered'}, 400),
     ({'topic': 't', 'nonsense': '1'}, 400),
     ({'topic': 't', 'rate': 'fast'}, 400),
     ({'topic': 't', 'kind': 'push'}, 400),
@@ -529,3 +532,96 @@ def test_dry_run_counts_bodies_in_files(serve, receiver):
     assert answer.status == 201, answer
     told = begin(opq, 200, topic='t', dry_run=1)
     assert size < told['bytes'] < size + 1000
+
+
+def fill_slowly(opq, receiver, count, gap_s):
+    for number in range(count):
+        opq.push_json('t', receiver.url(), str(number))
+        time.sleep(gap_s)
+    opq.wait_delivered('t', count)
+    receiver.clear()
+
+
+def test_pace_may_be_some_times_as_fast(opq, receiver):
+    fill_slowly(opq, receiver, 3, 1.0)
+    one = begin(opq, topic='t', pace='4x')
+    assert one['pace'] == '4x'
+    wait_done(opq, one)
+    at = [request.at for request in receiver.requests]
+    for earlier, later in zip(at, at[1:]):
+        assert 0.2 <= later - earlier < 0.9
+
+
+def test_pause_makes_no_burst_of_a_pace(opq, receiver):
+    fill_slowly(opq, receiver, 5, 0.4)
+    one = begin(opq, topic='t', pace='original')
+    receiver.wait(1)
+    path = f'/opq/replays/{one["id"]}'
+    assert opq.request('POST', path + '/pause').status == 200
+    time.sleep(1.2)
+    assert opq.request('POST', path + '/resume').status == 200
+    wait_done(opq, one)
+    assert replayed(receiver, one) == [0, 1, 2, 3, 4]
+    at = [request.at for request in receiver.requests]
+    assert at[1] - at[0] > 1.0
+    for earlier, later in zip(at[1:], at[2:]):
+        assert later - earlier >= 0.3
+
+
+# --- the log changes under it ------------------------------------------------
+
+
+def test_retention_takes_messages_away_under_it(serve, receiver):
+    opq = serve('--segment-count=10', '--checkpoint-interval=100ms')
+    fill(opq, receiver, 60)
+    one = begin(opq, topic='t', rate='1/1s')
+    receiver.wait(1)
+    answer = opq.request('PUT', '/opq/topics/t', {'retain_count': 15})
+    assert answer.status == 200, answer
+    wait_until(lambda: opq.topic('t')['oldest'] >= 40, 'retention')
+    answer = opq.request('POST', f'/opq/replays/{one["id"]}/pause')
+    assert answer.status == 200, answer
+    oldest = opq.topic('t')['oldest']
+    one2 = begin(opq, topic='t')  # and one of what is left
+    shown = wait_done(opq, one2)
+    assert shown['delivered'] == 60 - oldest
+    opq.request('POST', f'/opq/replays/{one["id"]}/resume')
+    wait_until(lambda: replay(opq, one)['position'] > oldest)
+    numbers = replayed(receiver, one)
+    assert len(numbers) < oldest
+    assert numbers == sorted(numbers)
+
+
+def test_purge_ends_it(opq, receiver):
+    fill(opq, receiver, 20)
+    one = begin(opq, topic='t', rate='1/10s')
+    receiver.wait(1)
+    assert opq.request('POST', '/opq/topics/t/purge').status == 200
+    shown = wait_done(opq, one)
+    assert shown['left'] == 0
+    wait_until(lambda: 'finished_at' in replay(opq, one))
+
+
+def test_deleting_its_topic_takes_it_along(opq, receiver):
+    fill(opq, receiver, 20)
+    one = begin(opq, topic='t', rate='1/10s')
+    receiver.wait(1)
+    assert opq.request('DELETE', '/opq/topics/t').status == 204
+    assert opq.get(f'/opq/replays/{one["id"]}').status == 404
+    assert opq.get('/opq/replays').json() == {'replays': []}
+
+
+def test_all_shards_have_theirs(serve, receiver):
+    opq = serve('--shards=3', '--drain=2s')
+    begun = {}
+    for number in range(6):
+        topic = f't{number}'
+        fill(opq, receiver, 4, topic)
+        begun[topic] = begin(opq, topic=topic)
+    listed = opq.get('/opq/replays').json()['replays']
+    assert {one['id']: one['topic'] for one in listed} == {
+        one['id']: topic for topic, one in begun.items()}
+    for one in begun.values():
+        wait_done(opq, one)
+        assert opq.request('DELETE', f'/opq/replays/{one["id"]}').status == 204
+    assert opq.get('/opq/replays').json() == {'replays': []}

@@ -242,7 +242,7 @@ static void all_settings_together_come_back(void **state)
     settings.replay_from = UINT64_MAX - 1;
     settings.replay_end = UINT64_MAX;
     settings.replay_failed = true;
-    settings.replay_pace = true;
+    settings.replay_pace = 1000;
     settings.replay_of = strdup("billing");
     assert_non_null(settings.replay_of);
     store(&settings, &read);
@@ -252,7 +252,7 @@ static void all_settings_together_come_back(void **state)
     assert_int_equal(read.replay_from, UINT64_MAX - 1);
     assert_int_equal(read.replay_end, UINT64_MAX);
     assert_true(read.replay_failed);
-    assert_true(read.replay_pace);
+    assert_int_equal(read.replay_pace, 1000);
     assert_string_equal(read.replay_of, "billing");
     assert_string_equal(read.headers, "Authorization: Bearer ${secret:shop}\n");
     settings_fini(&settings);
