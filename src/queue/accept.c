@@ -134,8 +134,7 @@ const struct accept_stats *accept_stats(struct accept *accept)
 
 /* --- topics --------------------------------------------------------------- */
 
-/* What a topic has here; NULL without memory. */
-static struct accept_topic *state_of(struct accept *accept, struct topic *topic)
+struct accept_topic *accept_state(struct accept *accept, struct topic *topic)
 {
     struct accept_topic *state = topic->accept;
 
@@ -151,6 +150,7 @@ static struct accept_topic *state_of(struct accept *accept, struct topic *topic)
     /* Where there was a mark it was made when the topic was attached. */
     state->dedup_ready = true;
     state->collapse_ready = true;
+    state->delayed_ready = true;
     state->walked_from = UINT64_MAX;
     list_init(&state->under_way);
     dedup_list_init(&state->dedup);
@@ -173,12 +173,30 @@ enum err accept_attach(struct accept *accept, struct topic *topic)
     if (!topic->dedup_used && !topic->collapse_used) {
         return ERR_OK;
     }
-    struct accept_topic *state = state_of(accept, topic);
+    struct accept_topic *state = accept_state(accept, topic);
     if (state == NULL) {
         return ERR_NOMEM;
     }
     state->dedup_ready = !topic->dedup_used;
+    state->delayed_ready = !topic->dedup_used;
     state->collapse_ready = !topic->collapse_used;
+    if (topic->dedup_used) {
+        accept_delayed_window(accept, accept_window_ms(topic));
+    }
+    accept_walk_add(state);
+    return ERR_OK;
+}
+
+enum err accept_attach_bucket(struct accept *accept, struct topic *topic)
+{
+    struct accept_topic *state = accept_state(accept, topic);
+
+    if (state == NULL) {
+        return ERR_NOMEM;
+    }
+    state->is_bucket = true;
+    state->dedup_ready = false;
+    accept_delayed_begin(accept);
     accept_walk_add(state);
     return ERR_OK;
 }
@@ -534,6 +552,15 @@ static bool is_new(struct accept_topic *state,
     }
 }
 
+/* Tell whether all ids that a topic had are known. */
+static bool ids_known(struct accept_topic *state)
+{
+    if (!state->delayed_ready) {
+        state->delayed_ready = accept_delayed_known(state->accept);
+    }
+    return state->dedup_ready && state->delayed_ready;
+}
+
 /* Check a push that asks for something, and store it.
  * Errors: those of follow() */
 static enum err admit(struct accept_topic *state,
@@ -544,7 +571,7 @@ static enum err admit(struct accept_topic *state,
     struct accept *accept = state->accept;
     uint64_t next = store_next_sequence(state->topic->store);
 
-    if (wants->dedup && !state->dedup_ready) {
+    if (wants->dedup && !ids_known(state)) {
         refuse(accept, op, ERR_BUSY,
                "which ids the topic had lately is being read; try again");
         return ERR_OK;
@@ -637,7 +664,7 @@ enum err accept_append(struct accept *accept,
     if (!wants->any && !by_content) {
         return give(topic, push, op);
     }
-    struct accept_topic *state = state_of(accept, topic);
+    struct accept_topic *state = accept_state(accept, topic);
     if (state == NULL) {
         return ERR_NOMEM;
     }

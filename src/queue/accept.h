@@ -22,7 +22,9 @@
  * after a restart, a step each turn. While that goes on, pushes with a dedup id
  * to that topic are refused with ERR_BUSY, and the deliverer is told to wait
  * with messages that have a collapse key. A mark in the topic's settings, made
- * durable before the first such message, says whether there is any to read.
+ * durable before the first such message, says whether there is any to read. Ids
+ * of messages that wait to be due are in no topic's log yet: they are read from
+ * where such are kept (accept_delayed.c).
  *
  * A push that asks for none of this costs a test. What OPQ stores a second time
  * or on its own behalf, which has an id already, is never a duplicate and
@@ -50,13 +52,13 @@ enum { ACCEPT_WINDOW_MS = 600000 }; /* of a topic that does not say */
 
 struct accept;
 struct accept_topic;
-struct due_id_table;
+struct shard;
 
 struct accept_options {
-    struct io *io;                    /* borrowed */
-    struct due_id_table *delayed_ids; /* borrowed; NULL: nothing was ever
-                                             delayed */
-    uint32_t dedup_max; /* ids remembered, of all topics; past it ERR_BUSY */
+    struct io *io;       /* borrowed */
+    struct shard *shard; /* borrowed, where this is; NULL (tests): nothing was
+                            ever delayed */
+    uint32_t dedup_max;  /* ids remembered, of all topics; past it ERR_BUSY */
 };
 
 struct accept_stats {
@@ -147,6 +149,12 @@ void accept_wants(struct accept_wants *out_wants,
  * says, if it has to.
  * Errors: ERR_NOMEM */
 MUST_CHECK enum err accept_attach(struct accept *accept, struct topic *topic);
+
+/* At start: a topic was found that keeps delayed messages. Begin to read their
+ * ids, which are of other topics.
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err accept_attach_bucket(struct accept *accept,
+                                         struct topic *topic);
 
 /* The topic goes. Pushes under way end by themselves. */
 void accept_detach(struct topic *topic);

@@ -20,14 +20,11 @@
 #include "base/check.h"
 #include "base/diag.h"
 #include "queue/due_id.h"
+#include "queue/shard.h"
 
 enum {
     STEP_RECORDS = 1024, /* read in one turn: about a millisecond's work */
     AGAIN_MS = 1000,     /* after a failure */
-    /* Clocks of shards, and bodies that took long to come, put times out of
-     * order a little; a search by time ends at the first that is late enough.
-     */
-    MARGIN_MS = 60000,
 };
 
 static void step_due(struct io_timer *timer);
@@ -38,6 +35,7 @@ void accept_walk_init(struct accept *accept)
     struct accept_walk *walk = &accept->walk;
 
     list_init(&walk->dedup_row);
+    list_init(&walk->bucket_row);
     list_init(&walk->collapse_row);
     walk->timer.expired = step_due;
 }
@@ -46,6 +44,8 @@ void accept_walk_fini(struct accept *accept)
 {
     CHECK(accept->walk.topic == NULL);
     CHECK(accept->walk.waiting == 0);
+    CHECK(!accept->walk.sending);
+    accept_delayed_drop(accept);
     io_timer_stop(accept->options.io, &accept->walk.timer);
 }
 
@@ -54,7 +54,7 @@ static void go_on(struct accept *accept)
 {
     struct accept_walk *walk = &accept->walk;
 
-    if (!walk->reading && !io_timer_running(&walk->timer)) {
+    if (!walk->reading && !walk->sending && !io_timer_running(&walk->timer)) {
         io_timer_start(accept->options.io, &walk->timer, 0);
     }
 }
@@ -62,9 +62,10 @@ static void go_on(struct accept *accept)
 static void enter_row(struct accept_topic *state)
 {
     struct accept_walk *walk = &state->accept->walk;
+    struct list *row =
+        state->dedup_ready ? &walk->collapse_row : &walk->dedup_row;
 
-    list_append(state->dedup_ready ? &walk->collapse_row : &walk->dedup_row,
-                &state->walk_link);
+    list_append(state->is_bucket ? &walk->bucket_row : row, &state->walk_link);
 }
 
 void accept_walk_add(struct accept_topic *state)
@@ -75,8 +76,11 @@ void accept_walk_add(struct accept_topic *state)
 }
 
 /* Let go of the topic being read. */
-static void leave(struct accept_walk *walk)
+static void leave(struct accept *accept)
 {
+    struct accept_walk *walk = &accept->walk;
+
+    accept_delayed_drop(accept);
     store_reader_destroy(walk->reader);
     walk->reader = NULL;
     walk->reading = false;
@@ -91,8 +95,11 @@ void accept_walk_remove(struct accept_topic *state)
         return;
     }
     if (walk->topic == state) {
-        leave(walk);
+        leave(state->accept);
         go_on(state->accept);
+    }
+    if (state->is_bucket) {
+        accept_delayed_end(state->accept);
     }
     list_remove(&state->walk_link);
     walk->waiting--;
@@ -123,13 +130,38 @@ static uint64_t value_of(const struct accept *accept,
     uint64_t sequence = 0;
     uint64_t mark = 0;
 
-    if (accept->options.delayed_ids == NULL ||
+    if (accept->options.shard == NULL ||
         due_id_read(options->id, &bucket_id, &sequence) != ERR_OK ||
-        !due_id_remember(accept->options.delayed_ids, options->not_before_ms,
-                         bucket_id, sequence, &mark)) {
+        !due_id_remember(&accept->options.shard->delayed_ids,
+                         options->not_before_ms, bucket_id, sequence, &mark)) {
         return record->sequence;
     }
     return mark;
+}
+
+enum err accept_note_id(struct accept *accept,
+                        struct topic *topic,
+                        const struct siphash *hash,
+                        uint64_t value,
+                        uint64_t pushed_at_ms)
+{
+    uint64_t now_ms = io_wall_ms(accept->options.io);
+    uint32_t window_ms = accept_window_ms(topic);
+    struct accept_topic *state = accept_state(accept, topic);
+    uint64_t known = 0;
+
+    if (state == NULL) {
+        return ERR_NOMEM;
+    }
+    /* It may be known from a walk that failed, or, of what was handed on, from
+     * two places. */
+    if (pushed_at_ms + window_ms <= now_ms ||
+        dedup_look(&accept->dedup, hash, now_ms, window_ms, &known) !=
+            DEDUP_NEW) {
+        return ERR_OK;
+    }
+    accept_sweep_arm(accept);
+    return dedup_add(&accept->dedup, &state->dedup, hash, value, pushed_at_ms);
 }
 
 /* Note what a message says. Errors: ERR_NOMEM */
@@ -139,9 +171,10 @@ static enum err note(struct accept_topic *state, const struct record *record)
     const struct message *message = &record->message;
     const struct message_options *options = message->options;
     struct str name = state->topic->store->name_str;
-    uint64_t now_ms = io_wall_ms(accept->options.io);
-    uint64_t value = 0;
 
+    if (state->is_bucket) {
+        return accept_delayed_take(accept, state->topic, record);
+    }
     if (options == NULL || (options->id.size > 0 && !due_id_is(options->id))) {
         return ERR_OK; /* as accept_wants() has it */
     }
@@ -150,19 +183,12 @@ static enum err note(struct accept_topic *state, const struct record *record)
         collapse_note(&accept->collapse, &state->collapse, &hash,
                       record->sequence);
     }
-    uint32_t window_ms = accept_window_ms(state->topic);
-    if (options->dedup_id.size == 0 || state->dedup_ready ||
-        message->pushed_at_ms + window_ms <= now_ms) {
+    if (options->dedup_id.size == 0 || state->dedup_ready) {
         return ERR_OK;
     }
     struct siphash hash = accept_hash(name, options->dedup_id);
-    /* It may be known from a walk that failed. */
-    if (dedup_look(&accept->dedup, &hash, now_ms, window_ms, &value) !=
-        DEDUP_NEW) {
-        return ERR_OK;
-    }
-    return dedup_add(&accept->dedup, &state->dedup, &hash,
-                     value_of(accept, record), message->pushed_at_ms);
+    return accept_note_id(accept, state->topic, &hash, value_of(accept, record),
+                          message->pushed_at_ms);
 }
 
 /* What was looked for is all read. */
@@ -172,7 +198,13 @@ static void walked(struct accept *accept)
     struct accept_topic *state = walk->topic;
     bool was_ready = state->collapse_ready;
 
-    leave(walk);
+    leave(accept);
+    if (state->is_bucket) {
+        state->dedup_ready = true;
+        walk->waiting--;
+        accept_delayed_end(accept);
+        return;
+    }
     if (walk->for_dedup) {
         state->dedup_ready = true;
         state->walked_from = walk->first;
@@ -198,7 +230,7 @@ static void fail(struct accept *accept, enum err err)
 
     DIAG_WARN("topic_ids_unread", "topic=%s err=%s", state->topic->store->name,
               err_text(err));
-    leave(walk);
+    leave(accept);
     enter_row(state);
     io_timer_start(accept->options.io, &walk->timer, AGAIN_MS);
 }
@@ -208,10 +240,13 @@ static enum err find_part(struct accept *accept, const struct topic *topic)
 {
     struct accept_walk *walk = &accept->walk;
     uint64_t now_ms = io_wall_ms(accept->options.io);
-    uint64_t back_ms = (uint64_t)accept_window_ms(topic) + MARGIN_MS;
+    uint64_t back_ms = (uint64_t)accept_window_ms(topic) + ACCEPT_MARGIN_MS;
 
     walk->for_dedup = !walk->topic->dedup_ready;
     walk->end = topic->store->bounds.end;
+    if (walk->topic->is_bucket) {
+        return accept_delayed_part(accept, topic, &walk->first);
+    }
     if (walk->for_dedup) {
         return store_find_time(topic->store,
                                now_ms > back_ms ? now_ms - back_ms : 0,
@@ -228,10 +263,10 @@ static enum err find_part(struct accept *accept, const struct topic *topic)
 static bool begin(struct accept *accept)
 {
     struct accept_walk *walk = &accept->walk;
-    struct list *row =
-        list_empty(&walk->dedup_row) ? &walk->collapse_row : &walk->dedup_row;
-    struct list *link = list_take_first(row);
+    struct list *link = list_take_first(&walk->dedup_row);
 
+    link = link != NULL ? link : list_take_first(&walk->bucket_row);
+    link = link != NULL ? link : list_take_first(&walk->collapse_row);
     if (link == NULL) {
         return false;
     }
@@ -272,20 +307,34 @@ static enum err step_one(struct accept *accept)
     return err;
 }
 
+static bool is_stopping(const struct accept *accept)
+{
+    return accept->options.shard != NULL && accept->options.shard->stopping;
+}
+
 /* Read some records. */
 static void step(struct accept *accept)
 {
     enum err err = ERR_OK;
 
-    if (accept->walk.topic == NULL && !begin(accept)) {
+    if (is_stopping(accept) || (accept->walk.topic == NULL && !begin(accept))) {
         return;
     }
-    for (int count = 0; err == ERR_OK && count < STEP_RECORDS; count++) {
+    for (int count = 0;
+         err == ERR_OK && count < STEP_RECORDS && !accept_delayed_full(accept);
+         count++) {
         err = step_one(accept);
     }
     accept->walk.reading = err == ERR_AGAIN;
     if (err == ERR_AGAIN) {
         return; /* ready() follows */
+    }
+    if (accept_delayed_full(accept) ||
+        (err == ERR_NOT_FOUND && accept_delayed_any(accept))) {
+        err = accept_delayed_send(accept);
+        if (err == ERR_OK) {
+            return; /* accept_walk_sent() follows */
+        }
     }
     if (err == ERR_NOT_FOUND) {
         walked(accept);
@@ -302,6 +351,15 @@ static void ready(struct store_reader *reader)
 
     accept->walk.reading = false;
     step(accept);
+}
+
+void accept_walk_sent(struct accept *accept, enum err err)
+{
+    if (err != ERR_OK && accept->walk.topic != NULL) {
+        fail(accept, err);
+    } else {
+        go_on(accept);
+    }
 }
 
 static void step_due(struct io_timer *timer)

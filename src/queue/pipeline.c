@@ -214,7 +214,7 @@ static enum err open_parts(struct pipeline *pipeline)
         return err;
     }
     options->accept.io = pipeline->io;
-    options->accept.delayed_ids = &pipeline->shard.delayed_ids;
+    options->accept.shard = &pipeline->shard;
     err = accept_create(&options->accept, &pipeline->accept);
     if (err != ERR_OK) {
         return err;
@@ -247,6 +247,22 @@ static enum err open_parts(struct pipeline *pipeline)
     return err;
 }
 
+/* Have the ids of messages that wait read.
+ * Errors: ERR_NOMEM */
+static enum err read_ids(struct pipeline *pipeline)
+{
+    enum err err = ERR_OK;
+
+    for (struct delayed_bucket *bucket = delayed_from(pipeline->delayed, 0);
+         err == ERR_OK && bucket != NULL;
+         bucket = delayed_from(pipeline->delayed, delayed_hour(bucket) + 1)) {
+        if (delayed_topic(bucket) != NULL) {
+            err = accept_attach_bucket(pipeline->accept, delayed_topic(bucket));
+        }
+    }
+    return err;
+}
+
 enum err pipeline_open(struct pipeline *pipeline)
 {
     struct pipeline_options *options = &pipeline->options;
@@ -271,7 +287,7 @@ enum err pipeline_open(struct pipeline *pipeline)
     const struct delayed_options delayed = {.shard = &pipeline->shard};
     err = delayed_create(&delayed, &pipeline->delayed);
     pipeline->shard.delayed = pipeline->delayed;
-    return err;
+    return err == ERR_OK ? read_ids(pipeline) : err;
 }
 
 enum err pipeline_listen(struct pipeline *pipeline, int fd, bool secure)

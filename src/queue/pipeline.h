@@ -41,7 +41,7 @@ struct pipeline_options {
     struct http_client_options client;  /* io: ours */
     struct deliverer_options deliverer; /* io, client: ours */
     struct listener_options listener;   /* shard: ours */
-    struct accept_options accept;       /* io, delayed_ids: ours */
+    struct accept_options accept;       /* io, shard: ours */
     /* Open the shard's store on its loop; called once, by pipeline_open(). */
     enum err (*store_open)(void *context,
                            struct io *io,

@@ -105,13 +105,39 @@ static void delayed_stored(struct delayed_push *delayed, enum err err)
     op->done(op, err);
 }
 
+/* Make the record of a message, which may lie in the one there was.
+ * Errors: ERR_NOMEM, ERR_TOO_LARGE */
+static enum err encode(struct push_task *task, const struct message *message)
+{
+    size_t size = 0;
+    enum err err = record_size(message, &size);
+
+    if (err != ERR_OK) {
+        return err;
+    }
+    void *record = aligned_alloc(RECORD_ALIGN, size);
+    if (record == NULL) {
+        return ERR_NOMEM;
+    }
+    record_encode(message, 0, record, size);
+    free(task->record);
+    task->record = record;
+    task->record_size = size;
+    return ERR_OK;
+}
+
 /* Keep a record until it is due; on the shard of its topic. */
 static enum err give_delayed(const struct accept_push *push,
                              struct accept_op *op)
 {
     struct push_task *task = CONTAINER_OF(op, struct push_task, op);
 
-    (void)push;
+    if (push->message != NULL) {
+        enum err err = encode(task, push->message);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
     task->delayed.done = delayed_stored;
     task->delayed.due_ms = task->due_ms;
     task->delayed.durability = op->store.durability;
@@ -281,15 +307,10 @@ enum err push_task_record(struct push_task *task, const struct push *push)
         message.options = &options;
         task->due_ms = options.not_before_ms;
     }
-    enum err err = record_size(&message, &task->record_size);
+    enum err err = encode(task, &message);
     if (err != ERR_OK) {
         return err;
     }
-    task->record = aligned_alloc(RECORD_ALIGN, task->record_size);
-    if (task->record == NULL) {
-        return ERR_NOMEM;
-    }
-    record_encode(&message, 0, task->record, task->record_size);
     memcpy(task->topic, push->topic.data, push->topic.size);
     task->topic[push->topic.size] = '\0';
     task->topic_size = (uint32_t)push->topic.size;

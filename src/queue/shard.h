@@ -33,10 +33,12 @@ struct accept;
 struct delayed;
 struct shard;
 
-/* All shards of a process; fixed before their threads start, but `drained`. */
+/* All shards of a process; fixed before their threads start, but atomics. */
 struct shard_group {
     uint32_t count;
     atomic_uint drained;              /* shards that take nothing any more */
+    atomic_uint ids_unread;           /* of accept_delayed.c: buckets to read */
+    atomic_uint dedup_window_ms;      /* likewise: the longest of any topic */
     struct shard *shards[SHARDS_MAX]; /* borrowed */
     /* The index of the shard that a topic belongs to. */
     uint32_t (*owner)(void *context, struct str topic);

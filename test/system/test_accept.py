@@ -220,6 +220,53 @@ def test_ids_outlive_the_process(many, end):
         expect_stored(push(many, topic, dedup_id='new'), 50)
 
 
+def waits_for(answer):
+    assert answer.status == 201, answer
+    assert answer.json()['id'].startswith('dly_')
+    return answer.json()['id']
+
+
+@pytest.mark.parametrize('end', ['stop', 'kill'])
+def test_ids_of_messages_that_wait_outlive_the_process(many, end):
+    many.request('PUT', '/opq/topics/content', {'dedup': 'content'})
+    many.request('PUT', '/opq/topics/short', {'dedup_window': '100ms'})
+    firsts = {}
+    for topic in ('a', 'b', 'c', 'd', 'short'):
+        for number in range(300):  # more than travel at once
+            delay = '1h' if number % 2 else '3h'
+            firsts[topic, str(number)] = waits_for(
+                push(many, topic, dedup_id=str(number), delay=delay))
+    content = waits_for(push(many, 'content', 'x', delay='1h'))
+    plain = waits_for(push(many, 'content', 'y', delay='1h', dedup_id='y'))
+    many.request('DELETE', f'/opq/delayed/{firsts["a", "7"]}')
+    time.sleep(0.4)  # the window of `short`
+    getattr(many, end)()
+    many.start()
+    for (topic, key), first in firsts.items():
+        answer = patient(many, topic, dedup_id=key, delay='1h')
+        if topic == 'short':
+            assert waits_for(answer) != first
+            continue
+        assert answer.status == 202, (topic, key, answer)
+        assert answer.json() == {'id': first, 'topic': topic,
+                                 'duplicate': True}
+    answer = patient(many, 'content', 'x')
+    assert (answer.status, answer.json()['id']) == (202, content)
+    answer = patient(many, 'content', 'other', dedup_id='y')
+    assert (answer.status, answer.json()['id']) == (202, plain)
+    expect_stored(push(many, 'a', dedup_id='new'), 0)
+
+
+def test_an_id_stays_when_its_message_was_handed_on_and_read_back(many):
+    many.request('PUT', '/opq/topics/content', {'dedup': 'content'})
+    first = waits_for(push(many, 'content', 'x', delay='300ms'))
+    wait_until(lambda: end_of(many, 'content') == 1, 'it is handed on')
+    many.kill()
+    many.start()
+    answer = patient(many, 'content', 'x')
+    assert (answer.status, answer.json()['id']) == (202, first)
+
+
 def test_while_ids_are_read_pushes_with_one_wait_and_others_do_not(serve):
     opq = serve('--shards=1', '--drain=2s', '--memory=256m',
                 '--batch-count-max=8000')
