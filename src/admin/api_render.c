@@ -259,9 +259,12 @@ static const char *why_delivered(const struct topic *topic)
         return "a client acknowledged it, or the cursor was moved past it";
     }
     return topic->parent != NULL
-               ? "its target accepted it, it is not for this subscription, or "
-                 "the cursor was moved past it"
-               : "its target accepted it, or the cursor was moved past it";
+               ? "its target accepted it, it is not for this subscription, it "
+                 "was given up (then it is a dead letter), superseded or "
+                 "expired, or the cursor was moved past it"
+               : "its target accepted it, it was given up (then it is a dead "
+                 "letter), superseded or expired, or the cursor was moved past "
+                 "it";
 }
 
 void api_render_state(const struct topic *topic,
@@ -539,7 +542,9 @@ void api_render_topic(const struct topic *topic,
     append_counts(topic, to);
     append_names(topic, to);
     buf_append_c(to, ",\"settings\":");
-    settings_json(&topic->settings, SETTINGS_TOPIC, to);
+    struct settings shown = topic->settings; /* borrows */
+    shown.order = topic_order(topic);
+    settings_json(&shown, SETTINGS_TOPIC, to);
     buf_append_byte(to, '}');
 }
 

@@ -111,18 +111,14 @@ static void forget(struct delivery *delivery)
     }
 }
 
-/* What is kept in order. Callbacks are of anybody, so in none. */
+/* What is kept in order. */
 static enum settings_order order_of(const struct delivery *delivery)
 {
-    if (delivery->settings->batch_count > 0 &&
-        delivery->settings->order == SETTINGS_ORDER_KEY) {
-        return SETTINGS_ORDER_TOPIC; /* a batch has many keys */
-    }
+    enum settings_order order = topic_order(delivery->topic);
 
-    if (str_equal(delivery->topic->store->name_str, STR(DELIVERER_CALLBACKS))) {
-        return SETTINGS_ORDER_NONE;
-    }
-    return delivery->settings->order;
+    return delivery->settings->batch_count > 0 && order == SETTINGS_ORDER_KEY
+               ? SETTINGS_ORDER_TOPIC /* a batch has many keys */
+               : order;
 }
 
 /* One past the last message to deliver; a replay has an end of its own. */

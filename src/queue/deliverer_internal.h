@@ -35,8 +35,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The topic of callbacks: ordinary messages, in no order. */
-#define DELIVERER_CALLBACKS "opq.callbacks"
 
 struct body_signing;
 struct delivery_limits;

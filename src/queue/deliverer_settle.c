@@ -2,7 +2,7 @@
  *
  * A dead letter is the message as it was, in the topic <t>.dlq, with what is
  * known of its end as a JSON object. A callback is an ordinary message of the
- * topic "opq.callbacks" (DELIVERER_CALLBACKS). Both go through push_task like
+ * topic "opq.callbacks" (TOPIC_CALLBACKS). Both go through push_task like
  * any other, to whatever shard owns those topics.
  *
  * What can go wrong: no memory, a full disk, a store that fails. Then what was
@@ -328,7 +328,7 @@ static void store_callback(struct settlement *settlement,
     buf_append_str(&body, buf_str(&settlement->answer));
     buf_append_byte(&body, '}');
     struct push push = {
-        .topic = STR(DELIVERER_CALLBACKS),
+        .topic = STR(TOPIC_CALLBACKS),
         .durability = DURABILITY_DISK,
         .message =
             {

@@ -199,6 +199,10 @@ static enum http_body take_push(struct listener *listener,
     if (err == ERR_OK && listener->options.shard->stopping) {
         err = ERR_CLOSED;
     }
+    if (err == ERR_OK &&
+        push_task_is_for_nobody(listener->options.shard, &push)) {
+        err = ERR_INVALID;
+    }
     if (err == ERR_OK) {
         err = upload_create(listener, &push, exchange->head, &upload);
     }

@@ -252,6 +252,14 @@ static enum err topic_for(struct shard *there,
     return err;
 }
 
+bool push_task_is_for_nobody(struct shard *home, const struct push *push)
+{
+    struct topic *topic = NULL;
+
+    return !is_addressed(push) && shard_owner(home, push->topic) == home &&
+           topic_for(home, push->topic, false, &topic) == ERR_INVALID;
+}
+
 /* Give a record to the shard of its topic, which is this one. */
 static enum err accept_record(struct push_task *task, struct shard *there)
 {

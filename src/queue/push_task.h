@@ -110,6 +110,11 @@ MUST_CHECK enum err push_task_start_copy(struct push_task *task,
                                          struct store_topic *from,
                                          uint64_t sequence);
 
+/* Tell, before the body of a push comes, whether it would be refused since
+ * nobody would get the message, as far as this shard knows: of a topic of
+ * another one only push_task_start_record() finds out. */
+bool push_task_is_for_nobody(struct shard *home, const struct push *push);
+
 /* Encode a push whose body is yet to come, for push_task_start_record().
  * Errors: ERR_TOO_LARGE, ERR_NOMEM */
 MUST_CHECK enum err push_task_record(struct push_task *task,

@@ -137,6 +137,13 @@ bool topic_is_delivered(const struct topic *topic)
            topic->settings.replay_finished_ms == 0;
 }
 
+enum settings_order topic_order(const struct topic *topic)
+{
+    return str_equal(topic->store->name_str, STR(TOPIC_CALLBACKS))
+               ? SETTINGS_ORDER_NONE
+               : topic->settings.order;
+}
+
 bool topic_has_subscriptions(const struct topic *topic)
 {
     const struct list *all = &topic->subscriptions;

@@ -83,6 +83,13 @@ static inline const struct topic *topic_root(const struct topic *topic)
     return topic->parent != NULL ? topic->parent : topic;
 }
 
+/* The topic of callbacks: ordinary messages. */
+#define TOPIC_CALLBACKS "opq.callbacks"
+
+/* What is kept in order of its messages: what its settings say, but callbacks,
+ * which are of anybody, are in no order. */
+enum settings_order topic_order(const struct topic *topic);
+
 /* Tell whether a topic has a subscription; replays are none. */
 bool topic_has_subscriptions(const struct topic *topic);
 

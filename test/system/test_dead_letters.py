@@ -132,6 +132,10 @@ def test_time_that_passes_while_the_target_is_down(opq, receivers, receiver):
     word = wait_until(lambda: receiver.of_topic('opq.callbacks'))[0]
     assert (word.path, word.headers['content-type']) == ('/told',
                                                          'application/json')
+    assert opq.topic('opq.callbacks')['settings']['order'] == 'none'
+    done = opq.get('/opq/topics/t/messages/0').json()
+    assert (done['state'], 'dead letter' in done['because']) == ('delivered',
+                                                                 True)
 
 
 def test_time_that_passes_in_line_for_a_slot(serve, receiver):

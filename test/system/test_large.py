@@ -424,10 +424,11 @@ def test_body_that_never_ends_is_removed(serve, sink, how):
 
 
 def test_refusals_come_before_the_body(serve, sink):
-    opq = serve(*LARGE)
+    opq = serve(*LARGE, '--shards=1')
     for head, status in [
             (head_of(opq, 'no/topic', sink.url, 8 * MIB), 400),
             (head_of(opq, 'a', 'ftp://x/', 8 * MIB), 400),
+            (head_of(opq, 'nobody', '', 8 * MIB), 400),
             (head_of(opq, 'a', sink.url, 300 * MIB), 413)]:
         with opq.connect() as connection:
             head = head.replace('\r\n\r\n',
