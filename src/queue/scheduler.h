@@ -145,6 +145,20 @@ struct scheduler_change {
     struct schedule_state state_before;
 };
 
+/* Where the runs of a definition would go. */
+struct scheduler_target {
+    char topic[TOPIC_NAME_MAX + 1]; /* terminated */
+    bool addressed; /* they have a URL; else they are for its subscriptions */
+};
+
+/* Look at a definition as scheduler_put() will, on any shard, without a change.
+ * Errors: ERR_INVALID  `*out_refusal` says why
+ *         ERR_NOMEM */
+MUST_CHECK enum err scheduler_check(struct scheduler *scheduler,
+                                    struct str json,
+                                    struct scheduler_target *out_target,
+                                    struct push_refusal *out_refusal);
+
 /* Create or replace a schedule; its runs begin with the first time after now.
  *
  * Borrows: change, until done(). When the call itself fails, done() does not

@@ -293,6 +293,30 @@ static enum err read_put(struct scheduler *scheduler,
     return ERR_OK;
 }
 
+enum err scheduler_check(struct scheduler *scheduler,
+                         struct str json,
+                         struct scheduler_target *out_target,
+                         struct push_refusal *out_refusal)
+{
+    struct schedule_definition definition;
+    uint64_t now_ms = io_wall_ms(scheduler->options.shard->io);
+    struct push push;
+
+    enum err err = schedule_definition_read(json, &definition, out_refusal);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = schedule_read_push(&definition, scheduler->recorder, now_ms, &push,
+                             out_refusal);
+    if (err == ERR_OK) {
+        memcpy(out_target->topic, push.topic.data, push.topic.size);
+        out_target->topic[push.topic.size] = '\0';
+        out_target->addressed = push.message.url.size > 0;
+    }
+    schedule_definition_fini(&definition);
+    return err;
+}
+
 /* Find the work to be changed, or make and enter a fresh one. */
 static enum err take_work(struct scheduler *scheduler,
                           struct str id,

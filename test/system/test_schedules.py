@@ -201,6 +201,28 @@ def test_what_is_wrong_is_refused(opq, receiver):
     assert opq.get('/opq/topics?internal=yes').json()['total'] == 0
 
 
+@pytest.mark.parametrize('shards', [1, 3])
+def test_what_nobody_would_get_is_refused_as_a_push_is(serve, shards):
+    opq = serve(f'--shards={shards}')
+    opq.request('PUT', '/opq/topics/there', {})
+    for topic in ('there', 'nowhere', 'a', 'b', 'c'):
+        push = {'topic': topic, 'message': 'x'}
+        for url in ({}, {'url': ''}):
+            said = problem(opq.request('POST', '/opq/push', {**push, **url}),
+                           400)
+            assert said == problem(opq.request(
+                'PUT', '/opq/schedules/a',
+                {'cron': '@daily', **push, **url}), 400)
+            assert 'url is missing' in said
+    assert opq.get('/opq/schedules').json()['total'] == 0
+    assert opq.get('/opq/topics?internal=yes').json()['total'] == 1
+    opq.request('PUT', '/opq/topics/there/subscriptions/s',
+                {'kind': 'pull'})
+    assert opq.request('PUT', '/opq/schedules/a', {
+        'cron': '@daily', 'topic': 'there'}).status == 201
+    assert opq.request('POST', '/opq/schedules/a/run').status == 201
+
+
 def test_a_restart_keeps_schedules(serve, receiver):
     opq = serve('--shards=2')
     for name in ('a', 'b', 'c', 'd'):
