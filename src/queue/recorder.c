@@ -192,6 +192,7 @@ void recorder_begin(struct recorder *recorder, uint64_t now_ms)
     recorder->push.topic = (struct str){NULL, 0};
     recorder->push.durability = recorder->options.durability;
     recorder->push.expects = false;
+    recorder->push.dated = false;
     recorder->idempotency_key = (struct str){NULL, 0};
     memset(&recorder->push.message, 0, sizeof(recorder->push.message));
     recorder->push.message.pushed_at_ms = now_ms;

@@ -60,6 +60,7 @@ struct push {
     enum durability durability;
     bool expects;        /* it wants to be stored with this number: */
     uint64_t expect_seq; /* or not at all */
+    bool dated;          /* it has a `not_before`, past or to come */
 };
 
 /* Why a request is no push. */

@@ -222,6 +222,7 @@ static enum err set_not_before(struct recorder *recorder, struct str value)
         return ERR_INVALID;
     }
     ask(recorder)->due_ms = at_ms;
+    recorder->push.dated = true;
     return ERR_OK;
 }
 

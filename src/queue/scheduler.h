@@ -194,8 +194,9 @@ MUST_CHECK enum err scheduler_remove(struct scheduler *scheduler,
 
 struct scheduler_run {
     /* The push has ended; without error it is durable and `json` tells what
-     * became of it: {"id":...,"topic":...,"seq":...,"durability":...}. Never
-     * called from inside scheduler_run(). */
+     * became of it: {"id":...,"topic":...,"seq":...,"durability":...}, or with
+     * a delay what push_task_json() writes. Never called from inside
+     * scheduler_run(). */
     void (*done)(struct scheduler_run *run, enum err err);
     char json[SCHEDULER_RUN_JSON_MAX]; /* terminated */
     struct scheduler *scheduler;       /* private, as all below */

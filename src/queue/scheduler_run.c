@@ -11,6 +11,7 @@
 #include "base/diag.h"
 #include "queue/scheduler_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,10 +215,18 @@ take_result(struct schedule_work *work, struct scheduler_run *run, enum err err)
     scheduler_note(work);
 }
 
+static_assert((int)SCHEDULER_RUN_JSON_MAX > (int)PUSH_TASK_JSON_MAX,
+              "what is said of a push fits");
+
 /* Say what became of a run's push. */
 static void write_json(struct scheduler_run *run, const struct push_task *task)
 {
     char id[SCHEDULE_RUN_ID_MAX];
+
+    if (task->waits) { /* it has its run's id when it is handed on */
+        *push_task_json(task, run->json) = '\0';
+        return;
+    }
     int size =
         snprintf(run->json, sizeof(run->json),
                  "{\"id\":\"%.*s\",\"topic\":\"%.*s\",\"seq\":%llu,"

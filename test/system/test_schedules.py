@@ -223,6 +223,39 @@ def test_what_nobody_would_get_is_refused_as_a_push_is(serve, shards):
     assert opq.request('POST', '/opq/schedules/a/run').status == 201
 
 
+def test_what_is_of_one_message_is_refused(opq, receiver):
+    good = {'cron': '@daily', 'topic': 't', 'url': receiver.url()}
+    for name, value in (('expect_seq', 0), ('Expect-Seq', '7'),
+                        ('not_before', int(time.time()) + 3600),
+                        ('not_before', 1), ('Not-Before', 1)):
+        said = problem(opq.request('PUT', '/opq/schedules/a', {
+            **good, name: value}), 400)
+        assert name.lower().replace('-', '_') in said, said
+        assert 'a schedule runs many times' in said
+    assert opq.get('/opq/schedules').json()['total'] == 0
+
+
+def test_a_run_with_a_delay_is_a_delayed_message(serve, receiver):
+    opq = serve('--shards=3')
+    for name in ('a', 'b', 'c', 'd'):
+        put(opq, name, receiver.url(), NEVER_SOON, delay='1s')
+        answer = opq.request('POST', f'/opq/schedules/{name}/run')
+        assert answer.status == 201
+        told = answer.json()
+        assert set(told) == {'id', 'topic', 'due', 'durability'}
+        assert told['topic'] == name and told['id'].startswith('dly_')
+        shown = opq.get(f'/opq/messages/{told["id"]}').json()
+        assert shown['state'] == 'delayed' and shown['due'] == told['due']
+        if name == 'd':
+            assert opq.request(
+                'DELETE', f'/opq/messages/{told["id"]}').status == 204
+    received = receiver.wait(3)
+    assert sorted(request.body for request in received) == [b'a', b'b', b'c']
+    for request in received:
+        assert request.headers['webhook-id'].startswith('sch_')
+    assert get(opq, 'a')['runs'] == 1
+
+
 def test_a_restart_keeps_schedules(serve, receiver):
     opq = serve('--shards=2')
     for name in ('a', 'b', 'c', 'd'):
