@@ -3,8 +3,8 @@
  * The body is a JSON array or NDJSON (one value after the other). The answer is
  * a JSON array with a result per item, in order: what a single JSON push would
  * have been answered, or a problem. 201 when all are stored, some of them maybe
- * before (duplicates), 207 otherwise; a body that is no such row is refused
- * whole, before anything of it is stored.
+ * before (duplicates), 207 otherwise; a body that is no such row, or a head
+ * that cannot be, is refused whole, before anything of it is stored.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -249,40 +249,33 @@ static void start_item(struct batch *batch, uint32_t index)
     }
 }
 
-/* What the head says is wrong for each item. */
-static void fail_items(struct batch *batch,
-                       enum err err,
-                       const struct push_refusal *refusal)
-{
-    for (uint32_t index = 0; index < batch->item_count; index++) {
-        struct batch_item *item = &batch->items[index];
-        item->task = NULL;
-        if (err == ERR_INVALID) {
-            item_refused(batch, item, refusal);
-        } else {
-            batch->listener->stats.failed++;
-            item_failed(item, err);
-        }
-    }
-}
-
 static void start_items(struct batch *batch)
 {
-    struct listener *listener = batch->listener;
-    struct push_refusal refusal;
-
     batch->pending = 1;
-    enum err err =
-        recorder_begin_items(listener->recorder, batch->exchange->head,
-                             io_wall_ms(listener->options.shard->io), &refusal);
-    if (err != ERR_OK) {
-        fail_items(batch, err, &refusal);
-    } else {
-        for (uint32_t index = 0; index < batch->item_count; index++) {
-            start_item(batch, index);
-        }
+    for (uint32_t index = 0; index < batch->item_count; index++) {
+        start_item(batch, index);
     }
     batch_release(batch);
+}
+
+/* Read what the head says for all items. When it is refused, so is the request.
+ */
+static bool read_head(struct listener *listener, struct http_exchange *exchange)
+{
+    struct push_refusal refusal;
+
+    enum err err =
+        recorder_begin_items(listener->recorder, exchange->head,
+                             io_wall_ms(listener->options.shard->io), &refusal);
+    if (err == ERR_INVALID) {
+        listener->stats.refused++;
+        answer_problem(exchange, refusal.status, refusal.detail, NULL);
+    } else if (err != ERR_OK) {
+        listener_count_failure(listener, err);
+        answer_problem(exchange, answer_status(err), push_task_err_text(err),
+                       NULL);
+    }
+    return err == ERR_OK;
 }
 
 void listener_batch(struct listener *listener, struct http_exchange *exchange)
@@ -297,6 +290,9 @@ void listener_batch(struct listener *listener, struct http_exchange *exchange)
                            ? "body has more items than batch_count_max"
                            : "body must be a JSON array or NDJSON of pushes",
                        NULL);
+        return;
+    }
+    if (!read_head(listener, exchange)) {
         return;
     }
     struct batch *batch =

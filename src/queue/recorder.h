@@ -117,8 +117,8 @@ struct recorder_member {
 
 /* Begin to read the items of a batch. `head` gives nothing but the defaults of
  * control values, in its Opq- headers and query; `dedup_id` and `expect_seq`,
- * which are of one message, are refused there. When it is refused, so is every
- * item.
+ * which are of one message, are refused there. When it is refused, so is all of
+ * the batch.
  * Borrows: head, until the last recorder_read_item()
  * Errors:  as recorder_read() */
 MUST_CHECK enum err recorder_begin_items(struct recorder *recorder,
