@@ -94,6 +94,9 @@ append_schedule(struct buf *to, const struct schedule *schedule, bool whole)
     append_time(to, "last_run_at", state->run_ms);
     json_text_append_number(to, "runs", state->run_count);
     json_text_append_number(to, "refused", state->fail_count);
+    if (schedule->retry_count > 0) {
+        json_text_append_number(to, "retries", schedule->retry_count);
+    }
     if (schedule->error[0] != '\0') {
         json_text_append_text(to, "error", str_from(schedule->error));
     }
@@ -303,8 +306,7 @@ static void run_done(struct scheduler_run *run, enum err err)
     struct schedule_call *task = CONTAINER_OF(run, struct schedule_call, run);
 
     if (err != ERR_OK) {
-        api_call_problem(&task->base, answer_status(err),
-                         push_task_err_text(err));
+        api_call_problem(&task->base, answer_status(err), run->detail);
     } else {
         buf_append_c(&task->base.body, run->json);
         buf_append_byte(&task->base.body, '\n');

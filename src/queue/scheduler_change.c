@@ -174,6 +174,9 @@ static void end_change(struct scheduler_change *change, enum err err)
         scheduler->bytes -= change->definition_before.json.size;
         forget(change);
         work->schedule.fresh = false;
+        if (change->replaced) { /* what failed was another definition's */
+            work->schedule.error[0] = '\0';
+        }
     } else if (work->schedule.fresh) {
         scheduler_leave(scheduler, work);
         scheduler_work_free(work);

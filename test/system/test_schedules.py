@@ -256,6 +256,29 @@ def test_a_run_with_a_delay_is_a_delayed_message(serve, receiver):
     assert get(opq, 'a')['runs'] == 1
 
 
+def test_runs_that_nobody_would_get_any_more_are_counted(serve):
+    opq = serve('--shards=3')
+    names = ('a', 'b', 'c', 'd')
+    for name in names:
+        path = f'/opq/topics/{name}/subscriptions/s'
+        assert opq.request('PUT', path, {'kind': 'pull'}).status == 201
+        assert opq.request('PUT', f'/opq/schedules/{name}', {
+            'cron': EVERY_SECOND, 'topic': name}).status == 201
+        assert opq.request('DELETE', path).status == 204
+    for name in names:
+        shown = wait_until(lambda name=name: get(opq, name)['refused'] >= 2 and
+                           get(opq, name))
+        assert shown['error'] == 'url is missing or empty'
+        assert 'retries' not in shown and shown['next_at']
+        answer = opq.request('POST', f'/opq/schedules/{name}/run')
+        assert shown['error'] == problem(answer, 400)
+    # Another definition has not failed yet.
+    assert opq.request('PUT', '/opq/schedules/a', {
+        'cron': NEVER_SOON, 'topic': 'a', 'url': 'http://127.0.0.1:9/'}
+        ).status == 200
+    assert 'error' not in get(opq, 'a')
+
+
 def test_a_restart_keeps_schedules(serve, receiver):
     opq = serve('--shards=2')
     for name in ('a', 'b', 'c', 'd'):

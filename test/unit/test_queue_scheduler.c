@@ -553,8 +553,12 @@ static void a_run_that_cannot_be_stored_is_tried_again(void **state)
     pass(SECOND);
     pass(2 * SECOND);
     assert_int_equal(pushed("a"), 0);
+    assert_int_equal(get("a")->retry_count, 3);
+    assert_non_null(strstr(get("a")->error, "no room on disk"));
     pass(4 * SECOND);
     assert_int_equal(pushed("a"), 1);
+    assert_int_equal(get("a")->retry_count, 0);
+    assert_string_equal(get("a")->error, "");
     assert_string_equal(id_of("a", 0), "sch_a_1774699260000");
     pass(53 * SECOND);
     assert_int_equal(pushed("a"), 2);
