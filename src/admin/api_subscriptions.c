@@ -37,7 +37,7 @@ struct subscription_call {
     char name[TOPIC_NAME_MAX + 1];
     struct settings_change change; /* of a PUT */
     struct api_place place;        /* of a PUT that makes one, or a replay */
-    bool create;                   /* the subscription, when it is not there */
+    bool create; /* a PUT: the subscription, when it is not there */
     bool created;
     struct api_view view; /* of one that is made */
     struct step steps[STEPS_MAX];
@@ -138,6 +138,10 @@ static void show(struct subscription_call *task)
         return;
     }
     api_render_subscription(subscription, &task->base.body);
+    if (task->create) {
+        api_settings_warn(&subscription->settings, task->api->options.secrets,
+                          &task->base.body);
+    }
     buf_append_byte(&task->base.body, '\n');
     task->base.status = task->created ? 201 : 200;
     api_call_end(&task->base);

@@ -435,6 +435,16 @@ void deliverer_parcel_context(const struct parcel *parcel,
     };
 }
 
+/* Say why a request could not be made, with the secret that is to blame. */
+static void write_why(const struct outgoing *outgoing,
+                      char why[ATTEMPT_DETAIL_SIZE])
+{
+    (void)snprintf(
+        why, ATTEMPT_DETAIL_SIZE, "%s%s%.*s",
+        outgoing->why != NULL ? outgoing->why : "the method cannot be sent",
+        outgoing->wrong.size > 0 ? ": " : "", STR_ARG(outgoing->wrong));
+}
+
 void deliverer_parcel_rendered(struct parcel *parcel,
                                const struct message *message,
                                enum err err)
@@ -443,14 +453,15 @@ void deliverer_parcel_rendered(struct parcel *parcel,
         launch(parcel, message);
         return;
     }
-    const char *why = parcel->flight->outgoing.why;
+    char why[ATTEMPT_DETAIL_SIZE];
+    write_why(&parcel->flight->outgoing, why);
     deliverer_parcel_land(parcel);
     if (deliverer_outcome_is_ours(err)) {
         deliverer_parcel_stumble(parcel, err);
         return;
     }
     deliverer_outcome_refuse(parcel, err == ERR_INVALID ? ERR_PROTOCOL : err,
-                             why != NULL ? why : "the method cannot be sent");
+                             why);
 }
 
 /* It has a slot: send it, or have it read first. */

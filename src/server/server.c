@@ -275,6 +275,7 @@ static enum err make_api(struct server *server)
         .data = config->data,
         .target_allowed = host_allowed,
         .context = server->guard,
+        .secrets = server->secrets,
     };
 
     return api_create(&options, &server->api);
