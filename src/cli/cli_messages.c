@@ -225,7 +225,7 @@ static int count_results(struct cli_call *call, struct batch_count *count)
     }
     json_array_foreach(results, index, result)
     {
-        if (json_object_get(result, "seq") != NULL) {
+        if (json_object_get(result, "id") != NULL) {
             count->stored++;
             continue;
         }

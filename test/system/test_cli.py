@@ -134,6 +134,9 @@ def test_batch_pushes_lines_and_counts(opq, receiver):
     done = opq.run('batch', input=lines[0] + '\n{"topic":"..","url":"x"}\n')
     assert done.returncode == 1
     assert done.stdout == '1 stored, 1 refused\n'
+    later = {**json.loads(lines[0]), 'delay': '1h'}
+    done = opq.run('batch', input=json.dumps(later) + '\n')
+    assert (done.returncode, done.stdout) == (0, '1 stored, 0 refused\n')
 
 
 def test_topics_as_a_table_and_as_json(opq, receiver):
