@@ -224,9 +224,8 @@ def read_stream(opq, target, headers):
         return Response(status, fields, body[:body.index(b'\n\n')])
 
 
-def send(world, operation, call, more=None):
-    """Make a call; `more` are further parameters of the query. Returns the
-    answer, and the body that was sent."""
+def send(world, operation, call):
+    """Make a call. Returns the answer, the body that was sent, the target."""
     if call.needs:
         call.needs(world)
     headers = world.value(call.headers)
@@ -236,11 +235,12 @@ def send(world, operation, call, more=None):
     if call.content_type:
         headers['Content-Type'] = call.content_type
     target = target_of(operation, world.value(call.path),
-                       {**world.value(call.query), **(more or {})})
+                       world.value(call.query))
     if 'text/event-stream' in operation.responses[
             min(operation.responses)].get('content', {}):
-        return read_stream(world.opq, target, headers), None
-    return world.opq.request(operation.method, target, body, headers), body
+        return read_stream(world.opq, target, headers), None, target
+    answer = world.opq.request(operation.method, target, body, headers)
+    return answer, body, target
 
 
 def check_events(answer):
@@ -306,9 +306,14 @@ def check_request(operation, call, body):
 def test_walk(world, name):
     operation = OPERATIONS[name]
     for call in walks_of(name).calls:
-        answer, body = send(world, operation, call)
+        answer, body, target = send(world, operation, call)
         assert answer.status == call.status, (call.note, body, answer)
         check_answer(operation, answer)
+        if operation.method == 'GET':
+            head = world.opq.request('HEAD', target, None,
+                                     world.value(call.headers))
+            assert (head.status, head.headers['content-type'], head.body) == (
+                answer.status, answer.headers['content-type'], b'')
         if answer.status < 300:
             check_request(operation, call, body)
 
