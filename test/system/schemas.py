@@ -70,8 +70,8 @@ SIMPLE = {
 }
 
 KEYWORDS = WORDS | set(SIMPLE) | {
-    '$ref', 'type', 'properties', 'additionalProperties', 'items', 'allOf',
-    'oneOf'}
+    '$ref', 'type', 'properties', 'propertyNames', 'additionalProperties',
+    'items', 'allOf', 'oneOf'}
 
 
 class Schemas:
@@ -145,6 +145,8 @@ class Schemas:
 
     def _members(self, schema, value, at, found):
         properties = schema.get('properties', {})
+        for name in set(value) if 'propertyNames' in schema else ():
+            self._whole(schema['propertyNames'], name, f'{at}: {name}', found)
         for name in set(value) & set(properties):
             self._whole(properties[name], value[name], f'{at}.{name}', found)
         others = schema.get('additionalProperties', False)
