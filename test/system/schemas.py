@@ -97,8 +97,7 @@ class Schemas:
     def faults(self, schema, value):
         """What of a value does not fit: a list of sentences."""
         found = []
-        known = self._check(schema, value, '$', found)
-        self._unknown(value, known, '$', found)
+        self._whole(schema, value, '$', found)
         return found
 
     @staticmethod
@@ -108,7 +107,10 @@ class Schemas:
                       for name in value if name not in known]
 
     def _whole(self, schema, value, at, found):
-        """Check a value that this schema alone describes."""
+        """Check a value that this schema alone describes; one that says
+        nothing takes anything."""
+        if not set(self.resolve(schema)) - WORDS:
+            return
         known = self._check(schema, value, at, found)
         self._unknown(value, known, at, found)
 
@@ -127,10 +129,11 @@ class Schemas:
         known = set()
         if isinstance(value, dict):
             known |= self._members(schema, value, at, found)
-        if isinstance(value, list):
+        if isinstance(value, list) and 'items' in schema:
             for index, item in enumerate(value):
-                self._whole(schema.get('items', {}), item, f'{at}[{index}]',
-                            found)
+                self._whole(schema['items'], item, f'{at}[{index}]', found)
+        elif isinstance(value, list) and not {'oneOf', 'allOf'} & set(schema):
+            found.append(f'{at}[] is not described')
         for part in schema.get('allOf', []):
             known |= self._check(part, value, at, found)
         if 'oneOf' in schema:

@@ -298,7 +298,7 @@ def check_request(operation, call, body):
         return
     kind = (call.content_type or 'application/json').split(';')[0]
     assert kind in described or '*/*' in described, kind
-    if kind == 'application/json' and not isinstance(body, str):
+    if kind.endswith('json') and not isinstance(body, str):
         assert SCHEMAS.faults(described[kind]['schema'], body) == [], body
 
 

@@ -329,7 +329,7 @@ WALKS = {
         Call(201, body=push_body, headers={'Idempotency-Key': 'i'}),
         Call(201, body=lambda world: push_body(world, delay='1h')),
         Call(201, body=lambda world: push_body(
-            world, message=[1], sync='none', timeout='9s', method='PUT',
+            world, message={'n': [1]}, sync='none', timeout='9s', method='PUT',
             not_before=BEGINNING, ttl=60, key='k', priority=1, retries=2,
             retry_schedule='1s', label='l', dedup_id='d', collapse='c',
             flow_key='f', callback=world.good, failure_callback=world.good,
