@@ -314,7 +314,7 @@ def test_walk(world, name):
                                      world.value(call.headers))
             assert (head.status, head.headers['content-type'], head.body) == (
                 answer.status, answer.headers['content-type'], b'')
-        if answer.status < 300:
+        if answer.status < 300 and not call.note:
             check_request(operation, call, body)
 
 
