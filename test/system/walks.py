@@ -13,6 +13,8 @@ from harness import Receiver, wait_until
 
 FORM = 'application/x-www-form-urlencoded'
 MULTIPART = 'multipart/form-data; boundary=b'
+EVENT = 'application/cloudevents+json'
+EVENTS = 'application/cloudevents-batch+json'
 INTERNAL = '.opq.own'
 BEGINNING = '2020-01-01T00:00:00Z'
 MANY_FIELDS = {f'X-{number}': 'a' for number in range(101)}
@@ -279,6 +281,7 @@ BATCH_OPTIONS = {
     'label': 'l', 'collapse': 'c', 'flow_key': 'f',
     'callback': lambda world: world.good,
     'failure_callback': lambda world: world.good}
+TARGET = {'topic': World.name, 'url': lambda world: world.good}
 PUSH_OPTIONS = {**BATCH_OPTIONS, 'dedup_id': 'd', 'expect_seq': '0'}
 LETTERS = {
     'seq': '0', 'status': '400', 'reason': 'permanent_status',
@@ -287,6 +290,11 @@ LETTERS = {
 
 def push_body(world, **members):
     return {'topic': world.name(), 'url': world.good, 'message': 'x', **members}
+
+
+def event(world, **members):
+    return {'specversion': '1.0', 'id': world.name(), 'source': '/a',
+            'type': 'b', 'time': BEGINNING, 'extra': 1, **members}
 
 
 def twice(world):
@@ -347,6 +355,11 @@ WALKS = {
             ['--b', 'Content-Disposition: form-data; name="topic"', '',
              world.name(), '--b', 'Content-Disposition: form-data; name="url"',
              '', world.good, '--b--', ''])),
+        Call(201, type=EVENT, query=TARGET, body=event),
+        Call(201, type=EVENTS, query=TARGET, body=lambda world: [
+            event(world), event(world, data_base64='AA==')]),
+        Call(207, type=EVENTS, query=TARGET, note='one is none',
+             body=lambda world: [event(world), {'id': 'x'}]),
         Call(202, body=twice),
         Call(202, body='x', type='text/plain', query={
             'topic': lambda world: twice(world)['topic'], 'dedup_id': 'd',
@@ -376,11 +389,13 @@ WALKS = {
         Call(207, body=lambda world: [push_body(world), {'topic': 'a'},
                                       push_body(world, expect_seq=9)]),
         Call(400, body='[', type='application/json'),
-        Call(207, body=lambda world: [push_body(world)],
+        Call(201, type=EVENTS, query=TARGET,
+             body=lambda world: [event(world), event(world, data=[1])]),
+        Call(400, body=lambda world: [push_body(world)],
              query={'dedup_id': 'd'}, note='of one message'),
         Call(413, headers=HUGE, type='application/json'),
         Call(431, body=[], headers=MANY_FIELDS),
-        unknown=207, in_memory=True, command=('batch', lambda world: world.file(
+        in_memory=True, command=('batch', lambda world: world.file(
             f'{{"topic":"b","url":"{world.good}","message":1}}\n'
             f'{{"topic":"b","url":"{world.good}","delay":"1h"}}\n'))),
     'replay': Walk(
