@@ -261,6 +261,7 @@ static void change_failed(struct subscription_call *task)
     settings_fini(&subscription->settings);
     subscription->settings = settings;
     shard_subscription_changed(task->there, subscription);
+    api_reading_changed(task->base.api, task->there, subscription);
 }
 
 static void change_done(struct store_op *op, enum err err);
@@ -324,6 +325,7 @@ static void change(struct subscription_call *task,
                         step_begin(task, 1));
     }
     shard_subscription_changed(task->there, subscription);
+    api_reading_changed(task->base.api, task->there, subscription);
     buf_fini(&text);
     change_end(task);
 }
@@ -598,6 +600,7 @@ static void replay_run(struct api_call *call, struct shard *there)
     task->steps[0].op = (struct store_op){.done = replayed};
     store_cursor_move(subscription->store, next, &task->steps[0].op);
     topic_changed(subscription);
+    api_reading_changed(task->base.api, there, subscription);
 }
 
 void api_subscriptions_replay(const struct api_request *request)
@@ -656,6 +659,7 @@ static void delete_run(struct api_call *call, struct shard *there)
     }
     task->steps[0].task = task;
     task->steps[0].op = (struct store_op){.done = deleted};
+    api_reading_forget_subscription(task->base.api, there, subscription);
     shard_subscription_delete(there, subscription, &task->steps[0].op);
 }
 

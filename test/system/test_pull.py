@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from harness import wait_until
+from harness import SLOWNESS, wait_until
 
 
 def subscribe(opq, topic, name, **settings):
@@ -363,6 +363,68 @@ def test_stream_ends_with_its_topic_and_with_the_server(opq, receiver):
         assert time.monotonic() - begun < 10
         assert other.next() is None
     assert other.comments >= 1
+
+
+def waiting(opq, path, found, streams=1):
+    """A request that waits, in a thread; its answer is appended."""
+    thread = threading.Thread(target=lambda: found.append(opq.get(path)))
+    thread.start()
+    wait_until(lambda: opq.get('/opq/info').json()['now']['connections']
+               >= streams + 2)
+    return thread
+
+
+def test_what_waits_ends_with_its_subscription(opq):
+    subscribe(opq, 't', 'c')
+    subscribe(opq, 't', 'other')
+    push(opq, 't', 'x')
+    ack(opq, 't', 'c', 'seq=0')
+    found = []
+    begun = time.monotonic()
+    with Events(opq, path_of('t', 'c', '/events')) as stream, \
+            Events(opq, path_of('t', 'other', '/events')) as other:
+        assert other.take(1) == [0]
+        thread = waiting(opq, path_of('t', 'c', '/messages?wait=60s'), found,
+                         streams=2)
+        assert opq.request('DELETE', path_of('t', 'c')).status == 204
+        assert stream.next() is None
+        thread.join()
+        push(opq, 't', 'y')
+        assert other.take(1) == [1]
+    assert time.monotonic() - begun < 12 * SLOWNESS
+    assert found[0].status == 404
+    assert 'subscription' in found[0].json()['detail']
+
+
+def test_change_of_the_filter_is_for_those_who_wait_too(opq):
+    """What the old filter left out would be taken as read."""
+    subscribe(opq, 't', 'c', filter='label = "red"')
+    found = []
+    with Events(opq, path_of('t', 'c', '/events')) as stream:
+        thread = waiting(opq, path_of('t', 'c', '/messages?wait=60s'), found)
+        subscribe(opq, 't', 'c', filter='label = "blue"')
+        push(opq, 't', 'x', label='blue')
+        thread.join()
+        assert found[0].json()['cursor'] == 0
+        assert numbers(pull(opq, 't', 'c')) == [0]
+        assert stream.take(1) == [0]
+
+
+def test_pause_and_resume_reach_those_who_wait(opq):
+    subscribe(opq, 't', 'c')
+    begun = time.monotonic()
+    with Events(opq, path_of('t', 'c', '/events')) as stream:
+        push(opq, 't', 'x')
+        assert stream.take(1) == [0]
+        assert opq.request('POST', path_of('t', 'c', '/pause')).status == 200
+        push(opq, 't', 'y')
+        found = []
+        thread = waiting(opq, path_of('t', 'c', '/messages?wait=60s'), found)
+        assert opq.request('POST', path_of('t', 'c', '/resume')).status == 200
+        assert stream.take(1) == [1]
+        thread.join()
+        assert numbers(pull(opq, 't', 'c')) == [0, 1]
+    assert time.monotonic() - begun < 12 * SLOWNESS
 
 
 def test_head_of_a_stream_ends(opq, receiver):
