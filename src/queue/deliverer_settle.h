@@ -40,7 +40,8 @@ void deliverer_settle_store(struct parcel *parcel, const struct record *record);
 
 /* Why it could not be stored the last time; ERR_OK: it has not failed. Accepts
  * NULL. */
-enum err deliverer_settle_failed(const struct settlement *settlement);
+MUST_CHECK enum err
+deliverer_settle_failed(const struct settlement *settlement);
 
 /* Nobody waits for it any more: its parcel is freed. What was given to the
  * store is stored. Accepts NULL. */

@@ -4,11 +4,14 @@ SPDX-License-Identifier: MIT
 """
 
 import json
+import os
+import resource
 import threading
 import time
 
 import pytest
-from harness import SLOWNESS, wait_until
+import sanitizer
+from harness import BINARY, SLOWNESS, wait_until
 
 
 def subscribe(opq, topic, name, **settings):
@@ -425,6 +428,40 @@ def test_pause_and_resume_reach_those_who_wait(opq):
         thread.join()
         assert numbers(pull(opq, 't', 'c')) == [0, 1]
     assert time.monotonic() - begun < 12 * SLOWNESS
+
+
+def usage(opq):
+    """Memory in MiB, processor time in seconds."""
+    with open(f'/proc/{opq.pid}/statm', encoding='ascii') as file:
+        pages = int(file.read().split()[1])
+    with open(f'/proc/{opq.pid}/stat', encoding='ascii') as file:
+        ticks = file.read().rsplit(')', 1)[1].split()[11:13]
+    return (pages * resource.getpagesize() / (1 << 20),
+            sum(map(int, ticks)) / os.sysconf('SC_CLK_TCK'))
+
+
+def test_slow_clients_hold_neither_memory_nor_a_stop(serve, receiver):
+    opq = serve('--shards=2', '--drain=60s')
+    for number in range(100):
+        opq.push_json('t', receiver.url(), 'x' * 100_000)
+    opq.wait_delivered('t', 100)
+    before = usage(opq)[0]
+    streams = [Events(opq, '/opq/topics/t/events?from=0') for _ in range(50)]
+
+    def filled():
+        """Nothing more is read for them."""
+        used = usage(opq)[1]
+        time.sleep(1)
+        return usage(opq)[1] - used < 0.2
+    wait_until(filled)
+    if sanitizer.kind_of(BINARY) is None:
+        assert usage(opq)[0] - before < 50 * 0.6
+    assert streams[7].take(100) == list(range(100))
+    begun = time.monotonic()
+    assert opq.stop() == 0
+    assert time.monotonic() - begun < 15 * SLOWNESS
+    for stream in streams:
+        stream.connection.close()
 
 
 def test_head_of_a_stream_ends(opq, receiver):
