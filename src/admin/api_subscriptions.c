@@ -14,7 +14,6 @@
 #include "admin/api_settings.h"
 #include "admin/api_view.h"
 #include "base/check.h"
-#include "base/diag.h"
 #include "queue/answer.h"
 
 #include <stdio.h>
@@ -630,21 +629,14 @@ void api_subscriptions_replay(const struct api_request *request)
 static void deleted(struct store_op *op, enum err err)
 {
     struct subscription_call *task = CONTAINER_OF(op, struct step, op)->task;
-    struct topic *topic = NULL;
-    struct topic *subscription = NULL;
 
     if (err == ERR_OK) {
         task->base.status = 204;
         api_call_end(&task->base);
         return;
     }
-    if (shard_topic(task->there, str_from(task->base.topic), false, &topic) !=
-            ERR_OK ||
-        shard_subscription(task->there, topic, name_of(task), false,
-                           &subscription) != ERR_OK) {
-        DIAG_ERROR("topic_not_delivered", "topic=%s/%s", task->base.topic,
-                   task->name);
-    }
+    shard_subscription_again(task->there, str_from(task->base.topic),
+                             name_of(task));
     fail_err(task, err, "the subscription could not be deleted");
 }
 

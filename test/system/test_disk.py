@@ -172,3 +172,25 @@ def test_dead_letter_that_finds_no_room_says_so(failing, receivers):
     fail(False)
     wait_until(lambda: len(opq.get('/opq/dlq').json()['letters']) == 4)
     assert [opq.topic(f'd{number}')['lag'] for number in range(4)] == [0] * 4
+
+
+def test_replay_whose_change_fails_stays_as_it_was(failing, receiver):
+    opq, fail = failing
+    for number in range(100):
+        opq.push_json('t', receiver.url(), str(number))
+    opq.wait_delivered('t', 100)
+    answer = opq.request('POST', '/opq/replays?topic=t&from=0&rate=10/1s')
+    assert answer.status == 201, answer
+    one = f"/opq/replays/{answer.json()['id']}"
+    fail(True)
+    assert opq.request('POST', f'{one}/pause').status in REFUSED
+    assert opq.get(one).json()['state'] == 'running'
+    assert opq.request('DELETE', one).status in REFUSED
+    assert opq.get(one).json()['state'] == 'running'
+    assert len(opq.get('/opq/replays').json()['replays']) == 1
+    fail(False)
+    wait_until(lambda: opq.get(one).json()['state'] == 'done')
+    assert set(receiver.sequences('t')) == set(range(100))
+    assert wait_until(
+        lambda: opq.request('DELETE', one).status == 204, 'its deletion')
+    assert opq.get(one).status == 404
