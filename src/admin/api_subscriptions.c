@@ -14,7 +14,6 @@
 #include "admin/api_settings.h"
 #include "admin/api_view.h"
 #include "base/check.h"
-#include "base/diag.h"
 #include "queue/answer.h"
 
 #include <stdio.h>
@@ -265,6 +264,7 @@ static void change_failed(struct subscription_call *task)
     settings_fini(&subscription->settings);
     subscription->settings = settings;
     shard_subscription_changed(task->there, subscription);
+    api_reading_changed(task->base.api, task->there, subscription);
 }
 
 static void change_done(struct store_op *op, enum err err);
@@ -328,6 +328,7 @@ static void change(struct subscription_call *task,
                         step_begin(task, 1));
     }
     shard_subscription_changed(task->there, subscription);
+    api_reading_changed(task->base.api, task->there, subscription);
     buf_fini(&text);
     change_end(task);
 }
@@ -602,6 +603,7 @@ static void replay_run(struct api_call *call, struct shard *there)
     task->steps[0].op = (struct store_op){.done = replayed};
     store_cursor_move(subscription->store, next, &task->steps[0].op);
     topic_changed(subscription);
+    api_reading_changed(task->base.api, there, subscription);
 }
 
 void api_subscriptions_replay(const struct api_request *request)
@@ -631,21 +633,14 @@ void api_subscriptions_replay(const struct api_request *request)
 static void deleted(struct store_op *op, enum err err)
 {
     struct subscription_call *task = CONTAINER_OF(op, struct step, op)->task;
-    struct topic *topic = NULL;
-    struct topic *subscription = NULL;
 
     if (err == ERR_OK) {
         task->base.status = 204;
         api_call_end(&task->base);
         return;
     }
-    if (shard_topic(task->there, str_from(task->base.topic), false, &topic) !=
-            ERR_OK ||
-        shard_subscription(task->there, topic, name_of(task), false,
-                           &subscription) != ERR_OK) {
-        DIAG_ERROR("topic_not_delivered", "topic=%s/%s", task->base.topic,
-                   task->name);
-    }
+    shard_subscription_again(task->there, str_from(task->base.topic),
+                             name_of(task));
     fail_err(task, err, "the subscription could not be deleted");
 }
 
@@ -660,6 +655,7 @@ static void delete_run(struct api_call *call, struct shard *there)
     }
     task->steps[0].task = task;
     task->steps[0].op = (struct store_op){.done = deleted};
+    api_reading_forget_subscription(task->base.api, there, subscription);
     shard_subscription_delete(there, subscription, &task->steps[0].op);
 }
 

@@ -213,10 +213,13 @@ void http_exchange_stream_begin(struct http_exchange *exchange,
                                 uint32_t header_count);
 
 /* Send a piece, copied.
- * Errors: ERR_BUSY    the client takes too slowly: more than 1 MiB waits
+ * Errors: ERR_BUSY    the client takes too slowly: more than 128 KiB wait
  *         ERR_CLOSED  the client has gone */
 MUST_CHECK enum err http_exchange_stream_send(struct http_exchange *exchange,
                                               struct str piece);
+
+/* How many bytes of a stream wait for its client; 0 also when that has gone. */
+size_t http_exchange_stream_unsent(struct http_exchange *exchange);
 
 /* End the body; the exchange is gone afterwards. */
 void http_exchange_stream_end(struct http_exchange *exchange);
@@ -224,7 +227,7 @@ void http_exchange_stream_end(struct http_exchange *exchange);
 /* Close the connection instead of answering, with a reset or in order; what was
  * not sent yet is dropped, as are other requests of the connection. The
  * exchange is gone afterwards. Not from inside the handler. For receivers that
- * misbehave on purpose. */
+ * misbehave on purpose, and clients that a stop cannot wait for. */
 void http_exchange_cut(struct http_exchange *exchange, bool reset);
 
 /* The sink takes bytes again. Not from inside write(). */

@@ -39,20 +39,21 @@
 #include <stdint.h>
 
 enum {
-    SERVER_COMMON_SIZE_MAX = 256,         /* bytes of Date and Server */
-    SERVER_SPARE_BUFS_MAX = 256,          /* buffers kept */
-    SERVER_SPARE_BUF_SIZE_MAX = 65536,    /* bytes of one that is kept */
-    SERVER_SPARE_EXCHANGES_MAX = 4096,    /* exchanges kept */
-    SERVER_SPARE_CONNECTIONS_MAX = 256,   /* connections kept */
-    SERVER_REFUSED_MAX = 64,              /* connections past the cap that are
-                                             told at a time; others are cut */
-    SERVER_SEND_SIZE_MAX = 256 * 1024,    /* bytes of one send, which is what
-                                             its deadline is for */
-    SERVER_OUTPUT_SIZE_MAX = 256 * 1024,  /* bytes unsent, past which no more
-                                             is received */
-    SERVER_STREAM_SIZE_MAX = 1024 * 1024, /* bytes unsent of a stream */
-    SERVER_LINGER_MS = 5000,              /* from our end to the client's */
-    SERVER_PLAIN_SIZE = 16 * 1024,        /* a record of TLS */
+    SERVER_COMMON_SIZE_MAX = 256,        /* bytes of Date and Server */
+    SERVER_SPARE_BUFS_MAX = 256,         /* buffers kept */
+    SERVER_SPARE_BUF_SIZE_MAX = 65536,   /* bytes of one that is kept */
+    SERVER_SPARE_EXCHANGES_MAX = 4096,   /* exchanges kept */
+    SERVER_SPARE_CONNECTIONS_MAX = 256,  /* connections kept */
+    SERVER_REFUSED_MAX = 64,             /* connections past the cap that are
+                                            told at a time; others are cut */
+    SERVER_SEND_SIZE_MAX = 256 * 1024,   /* bytes of one send, which is what
+                                            its deadline is for */
+    SERVER_OUTPUT_SIZE_MAX = 256 * 1024, /* bytes unsent, past which no more
+                                            is received */
+    SERVER_STREAM_SIZE_MAX = 128 * 1024, /* bytes unsent of a stream: there may
+                                            be thousands of slow clients */
+    SERVER_LINGER_MS = 5000,             /* from our end to the client's */
+    SERVER_PLAIN_SIZE = 16 * 1024,       /* a record of TLS */
 };
 
 #define SERVER_NEVER UINT64_MAX

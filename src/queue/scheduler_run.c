@@ -398,6 +398,9 @@ void scheduler_look(struct io_timer *timer)
     scheduler->look_ms = now_ms;
     for (uint32_t index = 0; index < scheduler->count; index++) {
         struct schedule_work *work = scheduler->table[index];
+        if (work->note_failed) {
+            scheduler_note(work);
+        }
         look_at(work, corrected, wall_ms);
         uint64_t wait_one_ms = wait_of(work);
         wait_ms = wait_one_ms < wait_ms ? wait_one_ms : wait_ms;

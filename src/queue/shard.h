@@ -146,4 +146,9 @@ void shard_topic_delete(struct shard *shard,
 /* A deletion failed: the topic is there again, and delivered. */
 void shard_topic_again(struct shard *shard, struct str name);
 
+/* The same of a subscription of a topic. */
+void shard_subscription_again(struct shard *shard,
+                              struct str topic_name,
+                              struct str name);
+
 #endif
