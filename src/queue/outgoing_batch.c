@@ -5,9 +5,9 @@
 #include "queue/outgoing_batch.h"
 
 #include "base/check.h"
-#include "base/json_scan.h"
 #include "base/json_text.h"
 #include "http/parse.h"
+#include "queue/json_type.h"
 
 #include <stddef.h>
 
@@ -22,28 +22,6 @@ void outgoing_batch_begin(struct outgoing_batch *batch,
         .topic = topic,
         .format = format,
     };
-}
-
-/* Tell whether a content type says JSON: application/json, text/json, or any
- * that ends with "+json" (RFC 6839), whatever parameters follow. */
-static bool is_json_type(struct str type)
-{
-    struct str name = str_trim(str_cut(type, 0, str_find(type, ';')));
-    size_t end = name.size > 5 ? name.size - 5 : 0;
-
-    return str_equal_nocase(name, STR("application/json")) ||
-           str_equal_nocase(name, STR("text/json")) ||
-           str_equal_nocase(str_cut(name, end, 5), STR("+json"));
-}
-
-static bool is_json(struct str body)
-{
-    struct json_scan scan = json_scan_of(body);
-    struct json_scan_value value;
-    struct json_scan_value more;
-
-    return json_scan_next(&scan, &value) == ERR_OK &&
-           json_scan_next(&scan, &more) == ERR_NOT_FOUND;
 }
 
 /* Append JSON, on one line: its line ends are blanks between tokens, for
@@ -110,7 +88,7 @@ static void append_body(struct buf *to, const struct message *message)
     if (message->content_type.size > 0) {
         json_text_append_text(to, "content_type", message->content_type);
     }
-    if (is_json_type(message->content_type) && is_json(message->body)) {
+    if (json_type_has(message->content_type, message->body)) {
         buf_append_c(to, ",\"json\":");
         append_line(to, message->body);
     } else {
