@@ -20,6 +20,7 @@ enum {
 #define TYPE_FLAG &settings_type_flag
 #define TYPE_EITHER &settings_type_either
 #define TYPE_CHOICE &settings_type_choice
+#define TYPE_ORDINAL &settings_type_ordinal
 #define TYPE_COUNT &settings_type_count
 #define TYPE_COUNT64 &settings_type_count64
 #define TYPE_SIZE &settings_type_size
@@ -59,6 +60,7 @@ static_assert(SETTING_COUNT <= 64, "a change has a bit for each");
 #define FIELD_FLAG bool
 #define FIELD_EITHER bool
 #define FIELD_CHOICE unsigned
+#define FIELD_ORDINAL unsigned
 #define FIELD_COUNT uint32_t
 #define FIELD_COUNT64 uint64_t
 #define FIELD_SIZE uint64_t

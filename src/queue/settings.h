@@ -56,6 +56,13 @@ enum settings_hold {
     SETTINGS_HOLD_NO,
 };
 
+/* What makes a push without a dedup_id a duplicate. */
+enum settings_dedup {
+    SETTINGS_DEDUP_ID,          /* nothing */
+    SETTINGS_DEDUP_CONTENT,     /* the same url, method and body */
+    SETTINGS_DEDUP_CLOUDEVENTS, /* an event with the same source and id */
+};
+
 enum settings_batch {
     SETTINGS_BATCH_NDJSON,
     SETTINGS_BATCH_JSON, /* an array */
@@ -81,9 +88,9 @@ struct settings {
     struct settings_rate flow_rate; /* of each flow_key */
     bool expired_drop;              /* without a dead letter */
     uint32_t dedup_window_ms;       /* 0: the default, 10 minutes */
-    bool dedup_content;             /* same url, method, body: a duplicate */
-    char *secret;                   /* names of signing secrets, with commas */
-    uint32_t batch_count;           /* 0: messages go one by one */
+    enum settings_dedup dedup;
+    char *secret;         /* names of signing secrets, with commas */
+    uint32_t batch_count; /* 0: messages go one by one */
     uint32_t batch_wait_ms;
     enum settings_batch batch_format;
     struct store_retention retention; /* of a topic only, as stored with it */

@@ -55,6 +55,7 @@ struct setting {
 extern const struct settings_type settings_type_flag;
 extern const struct settings_type settings_type_either;
 extern const struct settings_type settings_type_choice;
+extern const struct settings_type settings_type_ordinal;
 extern const struct settings_type settings_type_count;
 extern const struct settings_type settings_type_count64;
 extern const struct settings_type settings_type_size;

@@ -143,6 +143,7 @@ static const struct sample samples[] = {
     {"dedup_window", "7d", "dedup_window_ms 604800000\n",
      "\"dedup_window\":\"7d\""},
     {"dedup", "content", "dedup_content 1\n", "\"dedup\":\"content\""},
+    {"dedup", "cloudevents", "dedup_content 2\n", "\"dedup\":\"cloudevents\""},
     {"secret", "shop, shop-2", "secret shop,shop-2\n",
      "\"secret\":\"shop,shop-2\""},
     {"secret", "", "", "\"secret\":\"\""},

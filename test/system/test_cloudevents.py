@@ -1,0 +1,301 @@
+"""CloudEvents over HTTP: taken in both modes and in batches, and delivered as
+such.
+
+SPDX-License-Identifier: MIT
+"""
+
+import json
+
+import pytest
+from harness import Answer
+
+STRUCTURED = 'application/cloudevents+json'
+BATCH = 'application/cloudevents-batch+json'
+
+
+def event(**members):
+    return {'specversion': '1.0', 'id': '1', 'source': '/shop',
+            'type': 'order.made', **members}
+
+
+def headers_of(attributes, content_type=None):
+    headers = {f'ce-{name}': value for name, value in attributes.items()}
+    if content_type:
+        headers['Content-Type'] = content_type
+    return headers
+
+
+def without(attributes, name):
+    return {key: value for key, value in attributes.items() if key != name}
+
+
+def send(opq, body, headers, topic='t', url=None, **parameters):
+    query = '&'.join(f'{name}={value}' for name, value in {
+        'topic': topic, **({'url': url} if url else {}), **parameters}.items())
+    return opq.request('POST', f'/opq/push?{query}', body, headers)
+
+
+def send_structured(opq, body, **how):
+    if isinstance(body, dict):
+        body = json.dumps(body)
+    return send(opq, body, {'Content-Type': STRUCTURED}, **how)
+
+
+def messages(opq, topic='t'):
+    answer = opq.get(f'/opq/topics/{topic}/messages?from=0')
+    assert answer.status == 200, answer
+    return answer.json()['messages']
+
+
+def end(opq, topic='t'):
+    answer = opq.get(f'/opq/topics/{topic}')
+    return answer.json()['end'] if answer.status == 200 else 0
+
+
+# --- in ----------------------------------------------------------------------
+
+def test_structured_event_is_delivered_byte_for_byte(opq, receiver):
+    body = (' {"specversion" : "1.0", "id":"\\u0031","source":"/s",\r\n'
+            '"type":"t", "data":{"b":1, "a":[ 2 ]}} ')
+    kind = 'application/cloudevents+json; charset=UTF-8'
+    answer = send(opq, body, {'Content-Type': kind}, url=receiver.url())
+    assert answer.status == 201, answer
+    # A push in JSON may name the type, and then is looked at as well.
+    opq.push_json('t', receiver.url(), event(), content_type=STRUCTURED)
+    one, two = receiver.wait(2)
+    assert one.body == body.encode()
+    assert one.headers['content-type'] == kind
+    assert json.loads(two.body) == event()
+    assert two.headers['content-type'] == STRUCTURED
+
+
+@pytest.mark.parametrize('kind', [
+    'application/json', 'application/x-www-form-urlencoded', 'text/xml', None])
+def test_binary_event_is_delivered_with_its_headers(opq, receiver, kind):
+    body = b'{"topic":"no",\xff&url=none'
+    attributes = {'specversion': '1.0', 'id': '"a b"', 'source': '/s%20%C3%A4',
+                  'Type': 't', 'myext': '7'}
+    answer = send(opq, body, headers_of(attributes, kind), url=receiver.url())
+    assert answer.status == 201, answer
+    got = receiver.wait(1)[0]
+    assert got.body == body
+    assert got.headers.get('content-type') == kind
+    assert [field for field in got.fields
+            if field[0].lower().startswith('ce-')] == [
+        (f'ce-{name}', value) for name, value in attributes.items()]
+
+
+def test_topic_and_url_may_be_headers(opq, receiver):
+    answer = opq.request('POST', '/opq/push', 'x', {
+        **headers_of(event()), 'Opq-Topic': 't', 'Opq-Url': receiver.url(),
+        'Opq-Label': 'l', 'Accept': 'application/json'})
+    assert answer.status == 201, answer
+    assert answer.json()['topic'] == 't'
+    got = receiver.wait(1)[0]
+    assert got.headers['ce-type'] == 'order.made'
+    assert messages(opq)[0]['label'] == 'l'
+
+
+def test_large_binary_event_goes_through_a_file(serve, receiver):
+    opq = serve('--body_buffer=64k')
+    body = b'\x00\xff' * 200_000
+    answer = send(opq, body, headers_of(event(), 'application/octet-stream'),
+                  url=receiver.url())
+    assert answer.status == 201, answer
+    got = receiver.wait(1)[0]
+    assert got.body == body
+    assert got.headers['ce-id'] == '1'
+
+
+def test_large_structured_event_is_looked_at(serve, receiver):
+    opq = serve('--body_buffer=64k')
+    large = event(data='x' * 300_000)
+    assert send_structured(opq, large, url=receiver.url()).status == 201
+    assert json.loads(receiver.wait(1)[0].body) == large
+    refused = send_structured(opq, without(large, 'id'), url=receiver.url())
+    assert refused.status == 400
+    assert b'id is missing' in refused.body
+
+
+def malformed():
+    """(what is sent, the attribute that is named, what is said of it)."""
+    for name in ('specversion', 'id', 'source', 'type'):
+        yield without(event(), name), name, 'is missing'
+        yield event(**{name: ''}), name, 'must not be empty'
+        yield event(**{name: None}), name, 'is missing'
+        yield event(**{name: 1}), name, 'must be a string'
+    yield event(specversion='0.3'), 'specversion', 'must be 1.0'
+    yield event(Subject='s'), 'Subject', 'is no name'
+    yield event(my_ext='s'), 'my_ext', 'is no name'
+    yield event(subject={}), 'subject', 'must be a string'
+    yield event(ext=[1]), 'ext', 'must be a string, a boolean or an integer'
+    yield event(data=1, data_base64='AA=='), 'data_base64', 'excludes'
+    yield event(data_base64='A'), 'data_base64', 'must be base64'
+    yield event(datacontenttype=''), 'datacontenttype', 'media type'
+    yield event(partitionkey='k' * 257), 'partitionkey', '1 to 256 bytes'
+
+
+def test_what_is_no_valid_structured_event_is_refused(opq, receiver):
+    url = receiver.url()
+    bodies = [(json.dumps(body), f'CloudEvents attribute {name}', why)
+              for body, name, why in malformed()]
+    for body in ('', '[]', '"x"', '{', json.dumps(event()) + 'x',
+                 json.dumps([event()])):
+        bodies.append((body, 'the CloudEvent', 'must be a JSON object'))
+    for body, name, why in bodies:
+        answer = send_structured(opq, body, url=url)
+        assert answer.status == 400, (body, answer)
+        assert name in answer.body.decode() and why in answer.body.decode(), (
+            body, answer)
+        in_json = opq.request('POST', '/opq/push', json.dumps({
+            'topic': 't', 'url': url, 'message': body,
+            'content_type': STRUCTURED}), {'Content-Type': 'application/json'})
+        assert in_json.status == 400, (body, in_json)
+        assert in_json.json()['detail'].startswith(name)
+    assert end(opq) == 0
+    assert receiver.requests == []
+
+
+def test_what_is_no_valid_binary_event_is_refused(opq, receiver):
+    cases = [(without(event(), name), name, 'is missing')
+             for name in ('id', 'source', 'type')]
+    cases += [(event(**{name: ''}), name, 'must not be empty')
+              for name in ('specversion', 'id', 'source', 'type')]
+    cases += [
+        (event(specversion='2.0'), 'specversion', 'must be 1.0'),
+        (event(**{'my-ext': '1'}), 'my-ext', 'is no name'),
+        (event(type='%FF'), 'type', 'must be UTF-8'),
+        (event(data='x'), 'data', 'is no header'),
+        (event(datacontenttype='text/plain'), 'datacontenttype',
+         'is no header'),
+        (event(ID='1'), 'id', 'is given twice'),
+    ]
+    for attributes, name, why in cases:
+        answer = send(opq, 'x', headers_of(attributes, 'text/plain'),
+                      url=receiver.url())
+        assert answer.status == 400, (attributes, answer)
+        assert f'CloudEvents attribute {name} {why}' in answer.body.decode()
+    assert end(opq) == 0
+
+
+@pytest.mark.parametrize('path', ['/opq/push', '/opq/batch'])
+def test_batch_of_events_is_a_batch(opq, receiver, path):
+    body = ('[{"specversion":"1.0","id":"a","source":"/s","type":"t"},\n'
+            ' {"specversion":"1.0","id":"b","source":"/s","type":"t",'
+            '"data":[1,  2]}]')
+    answer = opq.request(
+        'POST', f'{path}?topic=t&url={receiver.url()}&label=l', body,
+        {'Content-Type': BATCH})
+    assert answer.status == 201, answer
+    assert [item['seq'] for item in answer.json()] == [0, 1]
+    got = receiver.wait(2)
+    assert [one.headers['content-type'] for one in got] == [STRUCTURED] * 2
+    assert got[0].body == body[1:body.index(',\n')].encode()
+    assert got[1].body == body[body.index('\n') + 2:-1].encode()
+    assert [one['label'] for one in messages(opq)] == ['l', 'l']
+
+
+def test_batch_tells_of_each_event_what_is_wrong(opq, receiver):
+    def post(body):
+        return opq.request(
+            'POST', f'/opq/push?topic=t&url={receiver.url()}',
+            body if isinstance(body, str) else json.dumps(body),
+            {'Content-Type': BATCH})
+
+    answer = post([event(), without(event(), 'type'), 7, event(id='2')])
+    assert answer.status == 207
+    results = answer.json()
+    assert [results[0]['seq'], results[3]['seq']] == [0, 1]
+    assert results[1]['detail'] == 'CloudEvents attribute type is missing'
+    assert results[2]['detail'] == 'the CloudEvent must be a JSON object'
+    assert results[1]['status'] == results[2]['status'] == 400
+    # What is no array is refused whole.
+    for body in (event(), '', json.dumps(event()) * 2, '[' + json.dumps(
+            event()), json.dumps([event()]) + ']'):
+        assert post(body).status == 400, body
+    empty = post([])
+    assert (empty.status, empty.json()) == (201, [])
+    assert end(opq) == 2
+
+
+def test_partitionkey_is_the_key_of_a_push_that_has_none(opq, receiver):
+    url = receiver.url()
+    send_structured(opq, event(partitionkey='kä'), url=url)
+    send(opq, 'x', headers_of(event(partitionkey='k%C3%A4')), url=url)
+    send_structured(opq, event(partitionkey='other'), url=url, key='own')
+    send_structured(opq, event(), url=url)
+    opq.request('POST', f'/opq/push?topic=t&url={url}',
+                json.dumps([event(partitionkey='1'), event(partitionkey='2')]),
+                {'Content-Type': BATCH})
+    assert [one.get('key') for one in messages(opq)] == [
+        'kä', 'kä', 'own', None, '1', '2']
+
+
+def test_duplicates_are_known_by_source_and_id(opq, receiver):
+    url = receiver.url()
+    assert opq.request('PUT', '/opq/topics/t',
+                       {'dedup': 'cloudevents'}).status == 201
+    first = send_structured(opq, event(id='ä'), url=url)
+    assert (first.status, first.headers['opq-seq']) == (201, '0')
+    again = send(opq, 'other', headers_of(event(id='%C3%A4', type='u')),
+                 url=url)
+    assert (again.status, again.headers['opq-seq']) == (202, '0')
+    assert again.headers['opq-duplicate'] == 'true'
+    # Where one ends and the other begins counts.
+    assert send_structured(opq, event(source='/sho', id='pä'),
+                           url=url).status == 201
+    assert send_structured(opq, event(source='/other', id='ä'),
+                           url=url).status == 201
+    # A dedup_id of its own goes before; what is no event has none.
+    assert send_structured(opq, event(id='ä'), url=url,
+                           dedup_id='x').status == 201
+    for _ in range(2):
+        assert send(opq, 'x', {'Content-Type': 'text/plain'},
+                    url=url).status == 201
+    opq.kill()
+    opq.start()
+    answer = send_structured(opq, event(id='ä'), url=url)
+    assert (answer.status, answer.headers['opq-seq']) == (202, '0')
+    assert end(opq) == 6
+
+
+def test_duplicates_with_large_bodies_are_known(serve, receiver):
+    opq = serve('--body_buffer=64k')
+    opq.request('PUT', '/opq/topics/t', {'dedup': 'cloudevents'})
+    for number, (name, status) in enumerate([('1', 201), ('1', 202),
+                                             ('2', 201)]):
+        body = bytes([number]) * 200_000
+        answer = send(opq, body, headers_of(event(id=name)),
+                      url=receiver.url())
+        assert answer.status == status, answer
+    assert [one.body[:1] for one in receiver.wait(2)] == [b'\x00', b'\x02']
+
+
+def test_filter_on_an_attribute_holds_in_both_modes(opq, receiver):
+    assert opq.request('PUT', '/opq/topics/t/subscriptions/s', {
+        'url': receiver.url(), 'filter': 'ce:type ^= "order."'}).status == 201
+    for name, kind in [('1', 'order.made'), ('2', 'user.made')]:
+        assert send_structured(opq, event(id=name, type=kind)).status == 201
+        assert send(opq, 'x', headers_of(
+            event(id=name, type=kind))).status == 201
+    assert send(opq, 'x', {'Content-Type': 'text/plain'}).status == 201
+    assert send_structured(opq, event(type='order.last')).status == 201
+    got = receiver.wait(3)
+    assert [one.sequence for one in got] == [0, 1, 5]
+
+
+def test_event_survives_kill_9_and_is_delivered(opq, receiver):
+    receiver.script = lambda request: Answer(503)
+    send_structured(opq, event(id='a'), url=receiver.url('/a'), topic='a')
+    send(opq, b'\x00\xff', headers_of(event(id='b'), 'image/png'),
+         url=receiver.url('/b'), topic='b')
+    opq.kill()
+    receiver.script = lambda request: None
+    opq.start()
+    opq.wait_delivered('a', 1)
+    opq.wait_delivered('b', 1)
+    last = {one.path: one for one in receiver.requests}
+    assert json.loads(last['/a'].body) == event(id='a')
+    assert last['/b'].body == b'\x00\xff'
+    assert last['/b'].headers['ce-id'] == 'b'
+    assert last['/b'].headers['content-type'] == 'image/png'
