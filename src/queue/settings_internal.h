@@ -70,6 +70,7 @@ extern const struct settings_type settings_type_statuses;
 extern const struct settings_type settings_type_secrets;
 extern const struct settings_type settings_type_name;
 extern const struct settings_type settings_type_url;
+extern const struct settings_type settings_type_text;
 extern const struct settings_type settings_type_filter;
 extern const struct settings_type settings_type_headers;
 

@@ -18,6 +18,7 @@ static_assert(sizeof(enum settings_kind) == sizeof(unsigned), "enum");
 static_assert(sizeof(enum settings_hold) == sizeof(unsigned), "enum");
 static_assert(sizeof(enum settings_batch) == sizeof(unsigned), "enum");
 static_assert(sizeof(enum settings_dedup) == sizeof(unsigned), "enum");
+static_assert(sizeof(enum settings_events) == sizeof(unsigned), "enum");
 
 /* --- flags and words ------------------------------------------------------ */
 

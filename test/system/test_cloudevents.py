@@ -4,10 +4,13 @@ such.
 SPDX-License-Identifier: MIT
 """
 
+import base64
+import hmac
 import json
 
 import pytest
 from harness import Answer
+
 
 STRUCTURED = 'application/cloudevents+json'
 BATCH = 'application/cloudevents-batch+json'
@@ -299,3 +302,220 @@ def test_event_survives_kill_9_and_is_delivered(opq, receiver):
     assert last['/b'].body == b'\x00\xff'
     assert last['/b'].headers['ce-id'] == 'b'
     assert last['/b'].headers['content-type'] == 'image/png'
+
+
+# --- out ---------------------------------------------------------------------
+
+def create(opq, topic='t', **settings):
+    answer = opq.request('PUT', f'/opq/topics/{topic}', settings)
+    assert answer.status == 201, answer
+    return answer.json()['settings']
+
+
+def attributes_of(request):
+    return {name[3:]: value for name, value in request.headers.items()
+            if name.startswith('ce-')}
+
+
+def test_setting_is_off_until_it_is_set(opq, receiver):
+    assert create(opq)['cloudevents'] == 'off'
+    opq.push('t', receiver.url(), 'x')
+    got = receiver.wait(1)[0]
+    assert attributes_of(got) == {}
+    assert got.form()[0] == ('message', 'x')
+
+
+@pytest.mark.parametrize('mode', ['structured', 'binary'])
+def test_any_message_becomes_an_event(opq, receiver, mode):
+    create(opq, cloudevents=mode)
+    url = receiver.url()
+    opq.push_json('t', url, {'a': [1, 'ä']}, key='kö y')
+    opq.push('t', url, 'a b')
+    send(opq, b'\x00\xff', {'Content-Type': 'image/png'}, url=url)
+    ours = ['specversion', 'id', 'type', 'source', 'time']
+    for one, data, kind, subject in zip(receiver.wait(3), [
+            {'a': [1, 'ä']}, None, b'\x00\xff'], [
+            'application/json', 'application/x-www-form-urlencoded',
+            'image/png'], ['kö y', None, None]):
+        if mode == 'structured':
+            got = json.loads(one.body)
+            assert one.headers['content-type'] == STRUCTURED
+            assert attributes_of(one) == {}
+            assert got['datacontenttype'] == kind
+            body = base64.b64decode(got.pop('data_base64', '')) or got['data']
+        else:
+            got = attributes_of(one)
+            assert one.headers['content-type'] == kind
+            body = one.body
+            if 'json' in kind:
+                body = json.loads(body)
+            elif 'form' in kind:
+                body = body.decode()
+            if 'subject' in got:
+                assert got['subject'] == 'k%C3%B6%20y'
+                got['subject'] = 'kö y'
+        if data is None:
+            assert body.startswith('message=a+b&topic=t&url=')
+        else:
+            assert body == data
+        assert got['specversion'] == '1.0'
+        assert got['id'] == one.headers['webhook-id']
+        assert got['source'] == '/topics/t'
+        assert got['type'] == 'opq.message'
+        assert got.get('subject') == subject
+        assert set(got) - {'subject', 'data', 'datacontenttype'} == set(ours)
+        shown = messages(opq)[one.sequence]
+        assert got['time'] == shown['pushed_at']
+
+
+def test_type_and_source_are_settings(opq, receiver):
+    create(opq, cloudevents='binary', cloudevents_type='shop.order',
+           cloudevents_source='urn:ä')
+    opq.push_json('t', receiver.url(), 1)
+    got = attributes_of(receiver.wait(1)[0])
+    assert (got['type'], got['source']) == ('shop.order', 'urn:%C3%A4')
+
+
+def test_event_keeps_its_mode_where_that_is_asked_for(opq, receiver):
+    raw = b' {"specversion":"1.0","id":"1","source":"/s","type":"t"}\n'
+    create(opq, 's', cloudevents='structured')
+    create(opq, 'b', cloudevents='binary')
+    send(opq, raw, {'Content-Type': STRUCTURED}, topic='s',
+         url=receiver.url('/s'))
+    send(opq, 'x', headers_of(event(id='"q%41"'), 'a/b'), topic='b',
+         url=receiver.url('/b'))
+    got = {one.path: one for one in receiver.wait(2)}
+    assert got['/s'].body == raw
+    assert attributes_of(got['/b'])['id'] == '"q%41"'
+    assert got['/b'].headers['content-type'] == 'a/b'
+    assert got['/b'].body == b'x'
+
+
+@pytest.mark.parametrize('members, kind, body', [
+    ({'data': {'a': 1}}, 'application/json', b'{"a": 1}'),
+    ({'data': 'text'}, 'application/json', b'"text"'),
+    ({'data': '<ä/>', 'datacontenttype': 'text/xml'}, 'text/xml',
+     '<ä/>'.encode()),
+    ({'data_base64': 'AP8=', 'datacontenttype': 'image/png'}, 'image/png',
+     b'\x00\xff'),
+    ({}, None, b''),
+], ids=['json', 'string', 'text', 'bytes', 'nothing'])
+def test_modes_are_changed_both_ways(opq, receiver, members, kind, body):
+    """Structured to binary, and what that is back to structured."""
+    create(opq, 'b', cloudevents='binary')
+    create(opq, 's', cloudevents='structured')
+    whole = event(subject='ä "b" %', myext='7', dataschema='urn:x', **members)
+    send_structured(opq, whole, topic='b', url=receiver.url())
+    binary = receiver.wait(1)[0]
+    assert attributes_of(binary) == {
+        'specversion': '1.0', 'id': '1', 'source': '/shop',
+        'type': 'order.made', 'subject': '%C3%A4%20%22b%22%20%25',
+        'myext': '7', 'dataschema': 'urn:x'}
+    assert binary.headers.get('content-type') == kind
+    assert binary.body == body
+    send(opq, binary.body,
+         {name: value for name, value in binary.headers.items()
+          if name.startswith('ce-') or name == 'content-type'},
+         topic='s', url=receiver.url())
+    back = receiver.wait(2)[1]
+    assert back.headers['content-type'] == STRUCTURED
+    if 'data' in members and 'datacontenttype' not in members:
+        whole['datacontenttype'] = 'application/json'
+    assert json.loads(back.body) == whole
+
+
+def test_subscriptions_choose_for_themselves(opq, receiver):
+    for name in ('off', 'structured', 'binary'):
+        assert opq.request('PUT', f'/opq/topics/t/subscriptions/{name}', {
+            'url': receiver.url(f'/{name}'), 'cloudevents': name,
+        }).status == 201
+    send_structured(opq, event(data=1))
+    got = {one.path: one for one in receiver.wait(3)}
+    assert json.loads(got['/off'].body) == event(data=1)
+    assert got['/off'].body == got['/structured'].body
+    assert got['/binary'].body == b'1'
+    assert attributes_of(got['/binary']) == event()
+
+
+def test_body_in_a_file_is_sent_in_binary_mode(serve, receiver):
+    opq = serve('--body_buffer=64k')
+    create(opq, cloudevents='structured')
+    body = bytes(range(256)) * 1000
+    send(opq, body, {'Content-Type': 'image/png'}, url=receiver.url())
+    got = receiver.wait(1)[0]
+    assert got.body == body
+    assert got.headers['content-type'] == 'image/png'
+    assert attributes_of(got)['type'] == 'opq.message'
+
+
+def test_batch_is_an_array_of_events(opq, receiver):
+    create(opq, cloudevents='structured', batch='10,50ms', paused=True)
+    url = receiver.url()
+    send_structured(opq, event(id='a', data=1), url=url)
+    send(opq, 'x', headers_of(event(id='b'), 'text/plain'), url=url)
+    opq.push_json('t', url, {'c': 1})
+    opq.request('POST', '/opq/topics/t/resume')
+    got = receiver.wait(1)[0]
+    assert got.headers['content-type'] == BATCH
+    assert got.headers['opq-batch'] == '3'
+    events = json.loads(got.body)
+    assert events[0] == event(id='a', data=1)
+    assert events[1] == event(id='b', data='x', datacontenttype='text/plain')
+    assert events[2]['id'] == messages(opq)[2]['id']
+    assert events[2]['data'] == {'c': 1}
+    opq.wait_delivered('t', 3)
+
+
+def test_binary_events_and_batches_exclude_one_another(opq, receiver):
+    path = '/opq/topics/t'
+    refused = opq.request('PUT', path, {'cloudevents': 'binary', 'batch': 5})
+    assert refused.status == 409
+    assert 'cloudevents=binary' in refused.json()['detail']
+    assert opq.get(path).status == 404
+    create(opq, batch='5,1ms')
+    assert opq.request('PUT', path, {'cloudevents': 'binary'}).status == 409
+    assert opq.request('PUT', path, {'cloudevents': 'binary',
+                                     'batch': '0'}).status == 200
+    assert opq.request('PUT', path, {'batch': '5'}).status == 409
+    shown = opq.topic('t')['settings']
+    assert (shown['cloudevents'], shown['batch']) == ('binary', '0')
+    sub = f'{path}/subscriptions/s'
+    how = {'url': receiver.url(), 'cloudevents': 'binary'}
+    assert opq.request('PUT', sub, {**how, 'batch': 5}).status == 409
+    assert opq.get(sub).status == 404
+    assert opq.request('PUT', sub, how).status == 201
+    assert opq.request('PUT', sub, {'batch': 5}).status == 409
+
+
+@pytest.mark.parametrize('mode', ['structured', 'binary'])
+def test_signature_is_of_the_body_that_is_sent(serve, receiver, tmp_path,
+                                               mode):
+    key = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
+    path = tmp_path / 'secrets'
+    path.write_text(f'shop {key}\n')
+    path.chmod(0o600)
+    opq = serve(f'--secrets={path}')
+    create(opq, cloudevents=mode, secret='shop')
+    opq.push_json('t', receiver.url(), {'a': 1})
+    send_structured(opq, event(data='x', datacontenttype='text/plain'),
+                    url=receiver.url())
+    for one in receiver.wait(2):
+        content = (f'{one.headers["webhook-id"]}.'
+                   f'{one.headers["webhook-timestamp"]}.').encode() + one.body
+        digest = hmac.digest(base64.b64decode(key[6:]), content, 'sha256')
+        assert one.headers['webhook-signature'] == (
+            'v1,' + base64.b64encode(digest).decode())
+
+
+def test_repeats_are_the_same_event_over_kill_9(opq, receiver):
+    create(opq, cloudevents='structured')
+    receiver.script = lambda request: Answer(503)
+    opq.push_json('t', receiver.url(), {'a': 1})
+    first = receiver.wait(1)[0]
+    opq.kill()
+    receiver.script = lambda request: None
+    opq.start()
+    opq.wait_delivered('t', 1)
+    last = receiver.requests[-1]
+    assert last.body == first.body
+    assert json.loads(last.body)['id'] == last.headers['webhook-id']
