@@ -7,10 +7,12 @@ SPDX-License-Identifier: MIT
 import base64
 import hmac
 import json
+import subprocess
 
 import pytest
-from harness import Answer
+from harness import PATIENCE_S, ROOT, Answer
 
+VERIFY = ROOT / 'test/verify'
 
 STRUCTURED = 'application/cloudevents+json'
 BATCH = 'application/cloudevents-batch+json'
@@ -519,3 +521,76 @@ def test_repeats_are_the_same_event_over_kill_9(opq, receiver):
     last = receiver.requests[-1]
     assert last.body == first.body
     assert json.loads(last.body)['id'] == last.headers['webhook-id']
+
+
+# --- by a library that is not ours -------------------------------------------
+
+def library(*lines):
+    """What the package cloudevents says to each line."""
+    assert (VERIFY / 'node_modules/cloudevents').is_dir(), \
+        'the library is not there: "make system" brings it'
+    done = subprocess.run(['node', 'cloudevents.mjs'], cwd=VERIFY,
+                          input='\n'.join(map(json.dumps, lines)),
+                          capture_output=True, text=True, check=True,
+                          timeout=PATIENCE_S)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def as_line(request):
+    return {'headers': request.headers,
+            'body_base64': base64.b64encode(request.body).decode()}
+
+
+def test_events_of_a_library_are_taken_and_read_by_it(opq, receiver):
+    events = [event(id=str(number), time='2026-01-02T03:04:05.678Z', **members)
+              for number, members in enumerate([
+                  {'data': {'a': [1, 'ä']}, 'subject': 's'},
+                  {'data': 'text', 'datacontenttype': 'text/plain'},
+                  {'partitionkey': 'k'},
+              ])]
+    modes = ['binary', 'structured']
+    made = library(*[{'event': one, 'mode': mode}
+                     for mode in modes for one in events])
+    for out in ['off', *modes]:
+        create(opq, out, cloudevents=out)
+        for one in made:
+            answer = send(opq, one.get('body', '').encode(), one['headers'],
+                          topic=out, url=receiver.url())
+            assert answer.status == 201, answer
+        opq.wait_delivered(out, len(made))
+        read = library(*map(as_line, receiver.of_topic(out)))
+        for got, sent in zip(read, events * 2, strict=True):
+            for name, value in sent.items():
+                assert got[name] == value, (out, got)
+
+
+@pytest.mark.parametrize('mode', ['structured', 'binary'])
+def test_what_is_made_an_event_is_read_by_a_library(opq, receiver, mode):
+    create(opq, cloudevents=mode)
+    url = receiver.url()
+    opq.push_json('t', url, {'a': 1}, key='k')
+    opq.push_json('t', url, 'text')
+    opq.push('t', url, 'form')
+    send(opq, b'\x00\xff\x01', {'Content-Type': 'image/png'}, url=url)
+    requests = receiver.wait(4)
+    read = library(*map(as_line, requests))
+    for got, one in zip(read, requests, strict=True):
+        assert got['id'] == one.headers['webhook-id'], got
+        assert got['type'] == 'opq.message'
+        assert got['source'] == '/topics/t'
+    assert read[0]['data'] == {'a': 1}
+    assert read[0]['subject'] == 'k'
+    assert read[1]['data'] == 'text'
+    assert read[2]['data'].startswith('message=form&')
+    assert base64.b64decode(read[3]['data_base64']) == b'\x00\xff\x01'
+
+
+def test_batch_is_read_by_a_library(opq, receiver):
+    create(opq, cloudevents='structured', batch='10,50ms', paused=True)
+    for number in range(3):
+        opq.push_json('t', receiver.url(), {'n': number})
+    opq.request('POST', '/opq/topics/t/resume')
+    read, = library(as_line(receiver.wait(1)[0]))
+    assert [one['data'] for one in read] == [{'n': 0}, {'n': 1}, {'n': 2}]
+    assert [one['id'] for one in read] == [
+        one['id'] for one in messages(opq)]
