@@ -37,7 +37,7 @@ refuse(const struct reading *reading, struct str name, const char *why)
 static const struct str header_prefix = {"ce-", 3};
 static const struct str family = {"application/cloudevents", 23};
 
-bool cloudevents_is_any(struct str type)
+bool cloudevents_begins(struct str type)
 {
     struct str start = str_cut(type, 0, family.size);
 

@@ -251,6 +251,14 @@ enum err recorder_check_url(struct recorder *recorder,
     return ERR_OK;
 }
 
+/* Tell whether a message is to be looked at: most are none. */
+static bool may_be_event(const struct message *message)
+{
+    return message->kind == MESSAGE_KIND_RAW &&
+           (message->header_count > 0 ||
+            cloudevents_is_any(message->content_type));
+}
+
 enum err recorder_finish(struct recorder *recorder,
                          struct push *out_push,
                          struct push_refusal *refusal)
@@ -274,7 +282,7 @@ enum err recorder_finish(struct recorder *recorder,
     if (push->message.url.size > 0) { /* without: for the subscriptions */
         err = recorder_check_url(recorder, "url", push->message.url, refusal);
     }
-    if (err == ERR_OK && push->message.kind == MESSAGE_KIND_RAW) {
+    if (err == ERR_OK && may_be_event(&push->message)) {
         err = recorder_check_event(recorder, refusal);
     }
     if (err == ERR_OK &&

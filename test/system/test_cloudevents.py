@@ -509,6 +509,16 @@ def test_signature_is_of_the_body_that_is_sent(serve, receiver, tmp_path,
             'v1,' + base64.b64encode(digest).decode())
 
 
+def test_command_that_repeats_a_delivery_has_the_event(opq, receiver):
+    create(opq, cloudevents='structured', paused=True)
+    opq.push_json('t', receiver.url(), {'a': 1})
+    answer = opq.get('/opq/topics/t/messages/0/curl')
+    assert answer.status == 200, answer
+    command = answer.body.decode()
+    assert f'Content-Type: {STRUCTURED}' in command
+    assert '"type":"opq.message"' in command
+
+
 def test_repeats_are_the_same_event_over_kill_9(opq, receiver):
     create(opq, cloudevents='structured')
     receiver.script = lambda request: Answer(503)
