@@ -480,9 +480,14 @@ static void put_run(struct api_call *call, struct shard *there)
     if (err == ERR_OK) {
         err = settings_change_apply(&task->change, &settings);
     }
-    if (err != ERR_OK) {
+    const char *conflict = settings_conflict(&settings);
+    if (err != ERR_OK || conflict != NULL) {
         shard_topic_unused(there, str_from(call->topic));
+    }
+    if (err != ERR_OK) {
         fail_err(task, err, "the settings");
+    } else if (conflict != NULL) {
+        fail(task, 409, conflict);
     } else if (subscription != NULL) {
         begin_change(task, subscription, &settings);
     } else {

@@ -293,10 +293,15 @@ static void put_run(struct api_call *call, struct shard *there)
     }
     settings_init(&settings);
     enum err err = change_settings(task, topic, &settings, &text);
-    if (err != ERR_OK) {
+    const char *conflict = settings_conflict(&settings);
+    if (err != ERR_OK || conflict != NULL) {
         settings_fini(&settings);
         put_failed(task);
-        api_call_err(call, err, "all settings together");
+        if (err != ERR_OK) {
+            api_call_err(call, err, "all settings together");
+        } else {
+            api_call_problem(call, 409, conflict);
+        }
         api_call_end(call);
     } else {
         task->op.done = configured;

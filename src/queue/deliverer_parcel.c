@@ -409,6 +409,13 @@ void deliverer_parcel_board(struct parcel *parcel)
     (void)flight_take(parcel);
 }
 
+const struct settings *deliverer_parcel_events(const struct parcel *parcel)
+{
+    const struct settings *settings = parcel->delivery->settings;
+
+    return settings->cloudevents != SETTINGS_EVENTS_OFF ? settings : NULL;
+}
+
 void deliverer_parcel_context(const struct parcel *parcel,
                               const struct url *url,
                               struct outgoing_context *out_context)
@@ -429,6 +436,7 @@ void deliverer_parcel_context(const struct parcel *parcel,
         .secret_names = str_from(settings->secret),
         .sign = &deliverer->sign,
         .headers = str_from(settings->headers),
+        .events = deliverer_parcel_events(parcel),
         .replay = settings->kind == SETTINGS_KIND_REPLAY
                       ? parcel->delivery->topic->store->name_str
                       : (struct str){0},

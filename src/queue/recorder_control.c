@@ -399,6 +399,23 @@ static enum err join_dedup(struct recorder *recorder,
     return ERR_OK;
 }
 
+enum err recorder_default_key(struct recorder *recorder,
+                              struct str value,
+                              struct push_refusal *refusal)
+{
+    const struct message_options *options = recorder->push.message.options;
+
+    if (options != NULL && options->key.size > 0) {
+        return ERR_OK;
+    }
+    if (!is_text(value)) {
+        return recorder_refuse(refusal, 400,
+                               "CloudEvents attribute partitionkey", A_TEXT);
+    }
+    ask(recorder)->options.key = value;
+    return ERR_OK;
+}
+
 enum err recorder_finish_options(struct recorder *recorder,
                                  struct push_refusal *refusal)
 {
