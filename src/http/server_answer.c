@@ -117,7 +117,7 @@ static struct str connection_field(struct http_exchange *exchange)
     struct http_connection *connection = exchange->connection;
     bool last = connection->exchanges.prev == &exchange->link;
     if (exchange->server->draining && last &&
-        connection->state == SERVER_HEAD) {
+        connection->state == SERVER_HEAD && !server_is_held(connection)) {
         exchange->keep_alive = false;
         server_stop_taking(connection);
     }
