@@ -200,6 +200,9 @@ struct http_handed {
  * are coming go on. For a while before http_server_hand_over(). */
 void http_server_hold_uploads(struct http_server *server);
 
+/* Close the connections that send a body to a sink. */
+void http_server_cut_uploads(struct http_server *server);
+
 /* Give the connections to a successor, without any client being told. Listeners
  * are closed: the caller has other descriptors of these. Requests that were
  * taken are answered, by whoever has them; no more are taken. `give` gets each

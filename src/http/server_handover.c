@@ -103,6 +103,18 @@ void http_server_hold_uploads(struct http_server *server)
     server->uploads_held = true;
 }
 
+void http_server_cut_uploads(struct http_server *server)
+{
+    for (struct list *node = server->connections.next;
+         node != &server->connections; node = node->next) {
+        struct http_connection *connection =
+            CONTAINER_OF(node, struct http_connection, link);
+        if (connection->sink != NULL) {
+            server_close(connection);
+        }
+    }
+}
+
 void http_server_hand_over(struct http_server *server,
                            void (*give)(void *context,
                                         const struct http_handed *handed),

@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -234,6 +235,35 @@ enum err net_listen(const struct net_address *address, bool shared, int *out_fd)
 fail:
     (void)close(fd);
     return err;
+}
+
+bool net_same(const struct net_address *address,
+              const struct net_address *wanted)
+{
+    if (address->any.sa_family != wanted->any.sa_family) {
+        return false;
+    }
+    switch (address->any.sa_family) {
+    case AF_INET:
+        return address->v4.sin_addr.s_addr == wanted->v4.sin_addr.s_addr &&
+               (wanted->v4.sin_port == 0 ||
+                address->v4.sin_port == wanted->v4.sin_port);
+    case AF_INET6:
+        return memcmp(&address->v6.sin6_addr, &wanted->v6.sin6_addr,
+                      sizeof(wanted->v6.sin6_addr)) == 0 &&
+               (wanted->v6.sin6_port == 0 ||
+                address->v6.sin6_port == wanted->v6.sin6_port);
+    case AF_UNIX:
+        return strcmp(address->local.sun_path, wanted->local.sun_path) == 0;
+    default:
+        return false;
+    }
+}
+
+enum err net_duplicate(int fd, int *out_fd)
+{
+    *out_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return *out_fd >= 0 ? ERR_OK : ERR_BUSY;
 }
 
 enum err net_bound(int fd, struct net_address *out_address)

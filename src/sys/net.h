@@ -59,6 +59,15 @@ void net_format(const struct net_address *address, char text[NET_TEXT_MAX]);
 MUST_CHECK enum err
 net_listen(const struct net_address *address, bool shared, int *out_fd);
 
+/* Tell whether two addresses are the same; with port 0 in `wanted`, but for the
+ * port. */
+bool net_same(const struct net_address *address,
+              const struct net_address *wanted);
+
+/* Have a second descriptor of a socket, close-on-exec.
+ * Gives: `*out_fd`. Errors: ERR_BUSY (descriptors) */
+MUST_CHECK enum err net_duplicate(int fd, int *out_fd);
+
 /* The address a socket is bound to (its port when 0 was asked for).
  * Errors: ERR_IO */
 MUST_CHECK enum err net_bound(int fd, struct net_address *out_address);
