@@ -6,10 +6,11 @@
  * tells all of them to close, for until then one may still carry a push to
  * another. Closing: topics detached, store closed (checkpoint), loop stopped.
  *
- * Handing over to a successor is the same with a step before it, and without
- * clients being told: first no delivery begins any more, and none of the bodies
- * that go to a file, while all else goes on; when the last shard is quiet, all
- * hold their connections and end as above.
+ * Handing over to a successor is the same with steps before it, and without
+ * clients being told: first the store writes what it has in memory, so that
+ * little is left to do with connections waiting; then no delivery begins any
+ * more, and none of the bodies that go to a file, while all else goes on; when
+ * the last shard is quiet, all hold their connections and end as above.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -49,7 +50,9 @@ struct pipeline {
     struct io_timer cut_timer; /* ends the drain */
     /* Handing over. */
     bool handing;
-    bool quiet; /* counted, in the group */
+    uint64_t prepared_ms; /* when the store began to write what it has */
+    bool ending;          /* no delivery begins any more */
+    bool quiet;           /* counted, in the group */
     pipeline_give *give;
     void *give_context;           /* borrowed */
     struct io_task handover_task; /* from pipeline_hand_over() */
@@ -425,15 +428,38 @@ static void post_all(const struct shard_group *group, size_t task_offset)
     }
 }
 
-/* Each turn before connections are held: count this shard when nothing is under
- * way that would be done twice. */
+/* Have the store write what it has in memory, beside other work. */
+static void prepare_store(struct pipeline *pipeline)
+{
+    pipeline->prepared_ms = io_now_ms(pipeline->io);
+    store_prepare_close(pipeline->store);
+}
+
+/* Each turn before connections are held: take the next step when there is one,
+ * and count this shard when nothing is under way that would be done twice, and
+ * little is in memory. */
 static void quiet_look(struct pipeline *pipeline)
 {
+    enum { PREPARED_MS = 2000 }; /* after which it is worth doing once more */
     struct shard_group *group = pipeline->shard.group;
 
-    if (pipeline->quiet || !pipeline->deliverer_drained ||
+    if (pipeline->quiet || !store_close_prepared(pipeline->store)) {
+        return; /* its end makes a turn */
+    }
+    if (!pipeline->ending) {
+        pipeline->ending = true;
+        http_server_hold_uploads(pipeline->server);
+        deliverer_drain(pipeline->deliverer, deliverer_drained, pipeline);
+    }
+    if (!pipeline->deliverer_drained ||
         listener_uploads(pipeline->listener) > 0) {
         return;
+    }
+    if (io_now_ms(pipeline->io) - pipeline->prepared_ms > PREPARED_MS) {
+        prepare_store(pipeline);
+        if (!store_close_prepared(pipeline->store)) {
+            return;
+        }
     }
     pipeline->quiet = true;
     io_timer_stop(pipeline->io, &pipeline->cut_timer);
@@ -494,8 +520,7 @@ static void handover_arrived(struct io_task *task)
     io_hook_add(pipeline->io, &pipeline->drain_hook);
     io_timer_start(pipeline->io, &pipeline->cut_timer,
                    atomic_load(&pipeline->stop_ms));
-    http_server_hold_uploads(pipeline->server);
-    deliverer_drain(pipeline->deliverer, deliverer_drained, pipeline);
+    prepare_store(pipeline);
 }
 
 static void give(void *context, const struct http_handed *handed)

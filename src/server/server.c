@@ -105,6 +105,7 @@ static struct store_local_options store_options(struct server *server)
     options.disk_reserve = config->disk_reserve;
     options.topics_max = (uint32_t)config->topics_max;
     options.files_open_max = (uint32_t)config->files_open;
+    options.hurried = server->start->handover.fd > 0;
     options.checkpoint_interval_ms = (uint32_t)config->checkpoint_interval;
     options.cursor_interval_ms = (uint32_t)config->cursor_interval;
     options.sync_inline_max_us = (uint32_t)config->sync_inline_max * 1000;
