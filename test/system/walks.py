@@ -266,7 +266,8 @@ SETTINGS = {
     'endpoint_concurrency': '2', 'timeout': '5s', 'retries': '5',
     'retry_schedule': '1s', 'permanent_status': '400', 'rate': '9/1s',
     'flow_rate': '9/1s', 'expired': 'drop', 'secret': 'a', 'batch': '2,1ms',
-    'batch_format': 'json'}
+    'batch_format': 'json', 'cloudevents': 'structured',
+    'cloudevents_source': '/here', 'cloudevents_type': 'a.b'}
 TOPIC_SETTINGS = {
     **SETTINGS, 'dedup_window': '1m', 'dedup': 'content', 'retain_age': '7d',
     'retain_bytes': '1g', 'retain_count': '10', 'discard': 'old'}
@@ -438,6 +439,8 @@ WALKS = {
         Call(400, topic(World.name), body={'timeout': 'soon'}),
         Call(400, topic(World.name), body={'kind': 'pull'}),
         Call(403, OWN),
+        Call(409, topic(World.name),
+             body={'batch': '2,1ms', 'cloudevents': 'binary'}),
         command=('set', World.topic, 'order=key')),
     'deleteTopic': Walk(
         Call(204, topic()), Call(404, NOBODY), Call(400, {'topic': '..'}),
