@@ -4,6 +4,9 @@
  * Each shard has its own socket for each address (SO_REUSEPORT), so that the
  * kernel spreads connections; a Unix socket belongs to the first shard.
  *
+ * Sockets that systemd has opened (LISTEN_FDS) take the place of all addresses
+ * of the settings. All shards accept from each of those of TCP.
+ *
  * SPDX-License-Identifier: MIT
  */
 #ifndef OPQ_SERVER_LISTEN_H
@@ -32,14 +35,18 @@ struct listen_set {
 MUST_CHECK enum err listen_check(const struct config *config,
                                  struct buf *errors);
 
-/* Bind what the settings say, for `shard_count` shards. With port 0 the first
- * address takes a free one and the others follow it. An address that the
- * machine lacks (::1 without IPv6, say) is passed over with a warning while
- * another is left. listen_check() has been asked before.
+/* Take what systemd hands over; without that bind what the settings say, for
+ * `shard_count` shards. With port 0 the first address takes a free one and the
+ * others follow it. An address that the machine lacks (::1 without IPv6, say)
+ * is passed over with a warning while another is left. listen_check() has been
+ * asked before.
  *
  * Gives:  `*out`, for listen_close().
- * Errors: ERR_INVALID (none of them is the machine's), ERR_EXISTS (in use),
- *         ERR_DENIED, ERR_BUSY, ERR_IO; `errors` has a line
+ * Errors: ERR_INVALID  no address is the machine's; or of what was handed over
+ *                      there is too much, or some that does not listen, or
+ *                      that others can reach
+ *         ERR_EXISTS (in use), ERR_DENIED, ERR_BUSY, ERR_IO
+ *         `errors` has a line
  * Blocks: for a second, while an address is in use
  */
 MUST_CHECK enum err listen_open(const struct config *config,

@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -234,6 +235,49 @@ enum err net_listen(const struct net_address *address, bool shared, int *out_fd)
 fail:
     (void)close(fd);
     return err;
+}
+
+static int socket_option(int fd, int name)
+{
+    int value = -1;
+    socklen_t size = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
+}
+
+enum err net_adopt(int fd, struct net_address *out_address)
+{
+    struct net_address address;
+
+    if (socket_option(fd, SO_TYPE) != SOCK_STREAM ||
+        socket_option(fd, SO_ACCEPTCONN) != 1) {
+        return ERR_INVALID;
+    }
+    enum err err = net_bound(fd, &address);
+    if (err != ERR_OK) {
+        return ERR_INVALID;
+    }
+    int family = address.any.sa_family;
+    int flags = fcntl(fd, F_GETFL);
+    if ((family != AF_UNIX && family != AF_INET && family != AF_INET6) ||
+        flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        return ERR_INVALID;
+    }
+    net_ease(fd, &address);
+    *out_address = address;
+    return ERR_OK;
+}
+
+enum err net_share(int fd, int *out_fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    if (copy < 0) {
+        return ERR_BUSY;
+    }
+    *out_fd = copy;
+    return ERR_OK;
 }
 
 enum err net_bound(int fd, struct net_address *out_address)
