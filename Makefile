@@ -34,6 +34,7 @@ help:
 	@echo 'make lint      clang-format and clang-tidy, nothing is changed'
 	@echo 'make format    clang-format, files are changed'
 	@echo 'make tidy      layout and conventions (tools/tidy)'
+	@echo 'make static    build-static/opq, one file that needs no others'
 	@echo 'make install   to DESTDIR and the prefix of the build'
 	@echo 'make setup     install what a fresh Debian 12 lacks'
 	@echo 'make clean     remove build directories'
@@ -139,10 +140,19 @@ tidy:
 format:
 	@find src test bench -name '*.[ch]' -print0 | xargs -0r clang-format -i
 
+# One file: what it links to is in it. Without symbols for a debugger.
+build-static/build.ninja:
+	$(MESON) setup build-static -Dstatic=true -Dtests=false -Ddebug=false
+
+.PHONY: static
+static: setup build-static/build.ninja
+	@$(NINJA) -C build-static opq
+	@ls -l build-static/opq
+
 .PHONY: install
 install: build
 	@$(MESON) install -C build --destdir "$(DESTDIR)"
 
 .PHONY: clean
 clean:
-	rm -rf build build-asan build-tsan build-fuzz build-cover
+	rm -rf build build-asan build-tsan build-fuzz build-cover build-static
