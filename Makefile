@@ -35,6 +35,8 @@ help:
 	@echo 'make format    clang-format, files are changed'
 	@echo 'make tidy      layout and conventions (tools/tidy)'
 	@echo 'make static    build-static/opq, one file that needs no others'
+	@echo 'make deb       the Debian packages, in build-package'
+	@echo 'make dist      the source tarball, in build-package'
 	@echo 'make install   to DESTDIR and the prefix of the build'
 	@echo 'make setup     install what a fresh Debian 12 lacks'
 	@echo 'make clean     remove build directories'
@@ -149,6 +151,17 @@ static: setup build-static/build.ninja
 	@$(NINJA) -C build-static opq
 	@ls -l build-static/opq
 
+VERSION = $(shell sed -n "s/^  version: '\(.*\)',\$$/\1/p" meson.build)
+.PHONY: dist
+dist:
+	@tools/dist build-package/opq-$(VERSION).tar.gz
+	@sha256sum build-package/opq-$(VERSION).tar.gz
+
+.PHONY: deb
+deb: setup
+	@tools/setup package
+	@tools/deb build-package
+
 .PHONY: install
 install: build
 	@$(MESON) install -C build --destdir "$(DESTDIR)"
@@ -156,3 +169,4 @@ install: build
 .PHONY: clean
 clean:
 	rm -rf build build-asan build-tsan build-fuzz build-cover build-static
+	rm -rf build-package
