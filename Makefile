@@ -27,6 +27,9 @@ help:
 	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS (60);'
 	@echo '               FUZZ_ONLY=url for one of them'
 	@echo 'make torture   the long form of the crash tests (as root, an hour)'
+	@echo 'make test-package   packages, static binary and image, put into'
+	@echo '               clean systems that debootstrap makes (as root)'
+	@echo 'make exposure  what systemd grants the service, and its figure'
 	@echo 'make bench     the table of figures, a quarter of an hour;'
 	@echo '               bench/run build/opq --quick for a look'
 	@echo 'make cover     lines run by unit and system tests, by file'
@@ -161,6 +164,15 @@ dist:
 deb: setup
 	@tools/setup package
 	@tools/deb build-package
+
+.PHONY: test-package
+test-package: build deb
+	@$(RUN_TESTS) --build build package
+
+.PHONY: exposure
+exposure:
+	@systemd-analyze security --offline=yes --no-pager \
+	    packaging/systemd/opq.service
 
 .PHONY: install
 install: build
