@@ -20,6 +20,8 @@ enum { HEAD_SIZE = 16, RECORD_HEAD_SIZE = 8, CLIENT_NUMBERS = 13 };
 
 enum record_type { RECORD_BEGUN = 1, RECORD_LISTENER, RECORD_CLIENT };
 
+enum { LISTENER_ACTIVATED = 1 << 0 }; /* of a listener's flags */
+
 /* Of a client's flags. */
 enum {
     CLIENT_DEAF = 1 << 0,
@@ -61,10 +63,11 @@ void handover_begin(struct buf *to, uint64_t held_ns)
     append_u64(to, held_ns);
 }
 
-void handover_listener(struct buf *to, int fd)
+void handover_listener(struct buf *to, int fd, bool activated)
 {
-    append_head(to, RECORD_LISTENER, 8);
+    append_head(to, RECORD_LISTENER, 16);
     append_u64(to, (uint64_t)fd);
+    append_u64(to, activated ? LISTENER_ACTIVATED : 0);
 }
 
 void handover_client(struct buf *to,
@@ -167,7 +170,7 @@ static enum err read_record(uint32_t type,
     if (type != RECORD_BEGUN && type != RECORD_LISTENER) {
         return ERR_OK;
     }
-    if (bytes.size < 8) {
+    if (bytes.size < (type == RECORD_BEGUN ? 8 : 16)) {
         return ERR_CORRUPT;
     }
     uint64_t number = number_at(bytes, 0);
@@ -176,7 +179,8 @@ static enum err read_record(uint32_t type,
     } else if (!is_descriptor(number)) {
         return ERR_CORRUPT;
     } else {
-        calls->listener(context, (int)number);
+        bool activated = (number_at(bytes, 1) & LISTENER_ACTIVATED) != 0;
+        calls->listener(context, (int)number, activated);
     }
     return ERR_OK;
 }
@@ -221,8 +225,9 @@ static void note_nothing(void *context, uint64_t held_ns)
     (void)held_ns;
 }
 
-static void share_listener(void *context, int fd)
+static void share_listener(void *context, int fd, bool activated)
 {
+    (void)activated;
     (void)exec_share(fd, *(const bool *)context);
 }
 

@@ -8,7 +8,7 @@
  *     { u32 type, u32 size, size bytes }*             little-endian
  *
  *     type 1, begun:     u64 monotonic ns, when connections were held
- *     type 2, listener:  u64 descriptor
+ *     type 2, listener:  u64 descriptor, flags (1: opened by systemd)
  *     type 3, client:    u64 descriptor, shard, flags, head size; of a chunked
  *                        body: bytes left of the chunk, state, overhead; bytes
  *                        of the body to come, that came; sizes of the four
@@ -46,7 +46,7 @@ enum { HANDOVER_VERSION = 1 };
 void handover_begin(struct buf *to, uint64_t held_ns);
 
 /* A listening socket. */
-void handover_listener(struct buf *to, int fd);
+void handover_listener(struct buf *to, int fd, bool activated);
 
 /* A connection of a shard. */
 void handover_client(struct buf *to,
@@ -58,7 +58,7 @@ void handover_client(struct buf *to,
 /* What is called for each record; none NULL. */
 struct handover_calls {
     void (*begun)(void *context, uint64_t held_ns);
-    void (*listener)(void *context, int fd);
+    void (*listener)(void *context, int fd, bool activated);
     /* Borrowed during the call, but for the descriptor. */
     void (*client)(void *context,
                    uint32_t shard,

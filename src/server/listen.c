@@ -8,6 +8,7 @@
 #include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/net.h"
+#include "sys/process.h"
 
 #include <string.h>
 
@@ -131,16 +132,19 @@ static void take_surplus(struct listen_set *set,
     }
 }
 
-/* Have a second descriptor of each socket. Errors: ERR_BUSY */
+/* Have a second descriptor of each socket; those that systemd opened are the
+ * same for all shards. Errors: ERR_BUSY */
 static enum err keep_all(struct listen_set *set)
 {
-    for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) {
+    uint32_t shard_max = set->kept.activated ? 1 : SHARDS_MAX;
+
+    for (uint32_t shard = 0; shard < shard_max; shard++) {
         for (uint32_t index = 0; index < set->count; index++) {
             int fd = -1;
             if (set->fds[shard][index] < 0) {
                 continue;
             }
-            enum err err = net_duplicate(set->fds[shard][index], &fd);
+            enum err err = net_share(set->fds[shard][index], &fd);
             if (err != ERR_OK) {
                 return err;
             }
@@ -168,7 +172,7 @@ static enum err bind_one(struct listen_set *set,
         return ERR_OK;
     }
     if (shard > 0 && set->inherits) {
-        return net_duplicate(set->fds[0][set->count], fd);
+        return net_share(set->fds[0][set->count], fd);
     }
     return bind_patiently(address, shared, shard == 0, fd);
 }
@@ -228,6 +232,21 @@ static bool next_address(struct str *list, struct str *out_text)
     return false;
 }
 
+/* Refuse an address that others can reach, unless that is meant. */
+static enum err check_reach(const struct config *config,
+                            const struct net_address *address,
+                            struct str text,
+                            struct buf *errors)
+{
+    if (!config->insecure_open && !net_is_loopback(address)) {
+        return complain(errors, text,
+                        "others can reach it, and nobody is asked who he is; "
+                        "--insecure-open allows it",
+                        ERR_INVALID);
+    }
+    return ERR_OK;
+}
+
 static enum err
 check_address(const struct config *config, struct str text, struct buf *errors)
 {
@@ -235,13 +254,7 @@ check_address(const struct config *config, struct str text, struct buf *errors)
     if (net_parse(text, 0, &address) != ERR_OK) {
         return complain(errors, text, "no IP address", ERR_INVALID);
     }
-    if (!config->insecure_open && !net_is_loopback(&address)) {
-        return complain(errors, text,
-                        "others can reach it, and nobody is asked who he is; "
-                        "--insecure-open allows it",
-                        ERR_INVALID);
-    }
-    return ERR_OK;
+    return check_reach(config, &address, text, errors);
 }
 
 enum err listen_check(const struct config *config, struct buf *errors)
@@ -312,6 +325,102 @@ static enum err bind_local(const struct config *config,
     return err;
 }
 
+/* Give a socket that was handed over to the shards that are to have it. */
+static enum err adopt_socket(const struct config *config,
+                             uint32_t shard_count,
+                             struct listen_set *set,
+                             struct buf *errors)
+{
+    struct net_address address;
+    char text[NET_TEXT_MAX] = "a socket that was handed over";
+    int *first = &set->fds[0][set->count];
+
+    enum err err = net_adopt(*first, &address);
+    if (err != ERR_OK) {
+        return complain(errors, str_from(text), "it does not listen", err);
+    }
+    net_format(&address, text);
+    err = check_reach(config, &address, str_from(text), errors);
+    if (err != ERR_OK) {
+        return err;
+    }
+    bool local = address.any.sa_family == AF_UNIX;
+    for (uint32_t shard = 1; shard < (local ? 1 : shard_count); shard++) {
+        err = net_share(*first, &set->fds[shard][set->count]);
+        if (err != ERR_OK) {
+            return complain(errors, str_from(text), err_text(err), err);
+        }
+    }
+    set->secure[set->count] = !local && config->tls_cert[0] != '\0';
+    note_bound(set, &address);
+    return ERR_OK;
+}
+
+/* The sockets that systemd has opened, for this process or for the one before.
+ * Errors: as process_sockets() */
+static enum err find_activated(struct listen_inherited *inherited,
+                               struct listen_set *set,
+                               uint32_t *out_count)
+{
+    if (!inherited->activated) {
+        return process_sockets(LISTEN_ADDRESSES_MAX, set->fds[0], out_count);
+    }
+    *out_count = inherited->count < LISTEN_ADDRESSES_MAX ? inherited->count
+                                                         : LISTEN_ADDRESSES_MAX;
+    for (uint32_t index = 0; index < *out_count; index++) {
+        set->fds[0][index] = inherited->fds[index];
+        inherited->fds[index] = -1;
+    }
+    return ERR_OK;
+}
+
+/* Take the sockets that systemd hands over; there may be none. */
+static enum err adopt_all(const struct config *config,
+                          uint32_t shard_count,
+                          struct listen_inherited *inherited,
+                          struct listen_set *set,
+                          struct buf *errors)
+{
+    uint32_t count = 0;
+
+    enum err err = find_activated(inherited, set, &count);
+    set->kept.activated = count > 0;
+    if (err != ERR_OK) {
+        return complain(errors, STR("LISTEN_FDS"),
+                        err == ERR_RANGE ? "too many sockets"
+                                         : "it names no open sockets",
+                        ERR_INVALID);
+    }
+    for (; set->count < count; set->count++) {
+        err = adopt_socket(config, shard_count, set, errors);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err bind_all(const struct config *config,
+                         uint32_t shard_count,
+                         struct listen_inherited *inherited,
+                         struct listen_set *set,
+                         struct buf *errors)
+{
+    enum err err = bind_list(config, shard_count, inherited, set, errors);
+
+    if (err == ERR_OK) {
+        err = bind_local(config, inherited, set, errors);
+    }
+    if (err == ERR_OK && set->count == 0) {
+        buf_append_format(errors,
+                          "cannot listen on %s: the machine has no "
+                          "such address\n",
+                          config->listen);
+        err = ERR_INVALID;
+    }
+    return err;
+}
+
 enum err listen_open(const struct config *config,
                      uint32_t shard_count,
                      struct listen_inherited *inherited,
@@ -324,16 +433,9 @@ enum err listen_open(const struct config *config,
             out->fds[shard][index] = -1;
         }
     }
-    enum err err = bind_list(config, shard_count, inherited, out, errors);
-    if (err == ERR_OK) {
-        err = bind_local(config, inherited, out, errors);
-    }
+    enum err err = adopt_all(config, shard_count, inherited, out, errors);
     if (err == ERR_OK && out->count == 0) {
-        buf_append_format(errors,
-                          "cannot listen on %s: the machine has no "
-                          "such address\n",
-                          config->listen);
-        err = ERR_INVALID;
+        err = bind_all(config, shard_count, inherited, out, errors);
     }
     if (err == ERR_OK) {
         err = keep_all(out);

@@ -113,7 +113,7 @@ void restart_records(const struct listen_inherited *listeners,
     }
     handover_begin(to, held_ns);
     for (uint32_t index = 0; index < listeners->count; index++) {
-        handover_listener(to, listeners->fds[index]);
+        handover_listener(to, listeners->fds[index], listeners->activated);
     }
     for (uint32_t index = 0; index < count; index++) {
         to->failed = to->failed || clients[index]->records.failed;
@@ -138,11 +138,12 @@ static void read_begun(void *context, uint64_t held_ns)
     ((struct reading *)context)->held_ns = held_ns;
 }
 
-static void read_listener(void *context, int fd)
+static void read_listener(void *context, int fd, bool activated)
 {
     struct reading *reading = context;
 
     if (reading->listeners != NULL) {
+        reading->listeners->activated |= activated;
         listen_inherit(reading->listeners, fd);
     }
 }
