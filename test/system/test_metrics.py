@@ -549,3 +549,90 @@ def test_ten_thousand_topics_are_told_in_no_time(serve, receivers, shards,
     assert median_s < 0.1 * SLOWNESS, told
     # What a page may take from a push at the worst, on a busy machine.
     assert scraped_s < quiet_s + 0.05 * SLOWNESS, told
+
+
+# --- alerts and dashboard ---------------------------------------------------
+
+RULES = ROOT / 'packaging/prometheus/opq.rules.yml'
+RULES_TEST = ROOT / 'test/system/opq.rules_test.yml'
+DASHBOARD = ROOT / 'packaging/grafana/opq.json'
+
+
+def unknown_names(text):
+    """Metrics that are named somewhere and that there are not."""
+    known = set()
+    for name, kind in table_names().items():
+        known.add(name)
+        if kind == 'histogram':
+            known.update(f'{name}_{part}'
+                         for part in ('bucket', 'sum', 'count'))
+    named = set(re.findall(r'\bopq_\w+', text))
+    assert len(named) > 15
+    return named - known
+
+
+def test_alerts_name_only_metrics_that_exist():
+    assert unknown_names(RULES.read_text('utf-8')) == set()
+    assert unknown_names(RULES_TEST.read_text('utf-8')) == set()
+    assert unknown_names('opq_nonsense ' + RULES.read_text('utf-8')) == {
+        'opq_nonsense'}
+
+
+def test_alerts_are_good_rules_and_fire_when_they_should():
+    for command, path in (('check', RULES), ('test', RULES_TEST)):
+        said = promtool(command, 'rules', path)
+        assert said.returncode == 0 and 'SUCCESS' in said.stdout, said
+
+
+def test_each_alert_is_tested_both_ways():
+    alerts = re.findall(r'(?m)^ +- alert: (\w+)$', RULES.read_text('utf-8'))
+    tests = re.findall(r'alertname: (\w+)\n +eval_time: \S+\n'
+                       r' +exp_alerts:( \[\])?',
+                       RULES_TEST.read_text('utf-8'))
+    assert len(set(alerts)) == len(alerts) > 10
+    assert {name for name, none in tests if none} == set(alerts)
+    assert {name for name, none in tests if not none} == set(alerts)
+
+
+def panels():
+    dashboard = json.loads(DASHBOARD.read_text('utf-8'))
+    return dashboard, [panel for panel in dashboard['panels']
+                       if panel['type'] != 'row']
+
+
+def test_the_dashboard_names_only_metrics_that_exist():
+    assert unknown_names(DASHBOARD.read_text('utf-8')) == set()
+
+
+def test_the_dashboard_is_in_order():
+    dashboard, shown = panels()
+    ids = [panel['id'] for panel in dashboard['panels']]
+    assert len(set(ids)) == len(ids)
+    taken = set()
+    for panel in dashboard['panels']:
+        place = panel['gridPos']
+        cells = {(x, y) for x in range(place['x'], place['x'] + place['w'])
+                 for y in range(place['y'], place['y'] + place['h'])}
+        assert not cells & taken, f'{panel["title"]} lies over another'
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+    for panel in shown:
+        assert panel['description'] and panel['title'] and panel['targets']
+        assert panel['fieldConfig']['defaults']['unit']
+        assert panel['datasource']['uid'] == '${datasource}'
+        for target in panel['targets']:
+            assert 'instance=~"$instance"' in target['expr'], target
+
+
+def test_prometheus_reads_every_query_of_the_dashboard(tmp_path):
+    """As rules, since that is what promtool reads without a server."""
+    queries = [target['expr'] for panel in panels()[1]
+               for target in panel['targets']]
+    rules = {'groups': [{'name': 'dashboard', 'rules': [
+        {'record': f'a:b{number}', 'expr': query.replace(
+            '$__rate_interval', '5m')}
+        for number, query in enumerate(queries)]}]}
+    (tmp_path / 'rules.yml').write_text(json.dumps(rules), 'utf-8')
+    said = promtool('check', 'rules', tmp_path / 'rules.yml')
+    assert said.returncode == 0, said
+    assert f'{len(queries)} rules found' in said.stdout
