@@ -14,6 +14,7 @@ import math
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -416,6 +417,33 @@ def test_bounds_and_what_is_refused_at_them(serve, receiver):
     page = scrape(opq)
     assert page.sum('opq_pushes_refused_total') == 4 + 5
     assert page.get('opq_server_requests_refused_total') == 1
+
+
+def test_a_smooth_restart_begins_counters_anew(opq, receiver):
+    opq.push_json('a', receiver.url(), 'x')
+    opq.wait_delivered('a', 1)
+    before = scrape(opq)
+    started_s = before.get('opq_process_start_time_seconds')
+    assert before.get('opq_pushes_total') == 1
+    kept = [opq.connect() for _ in range(5)]
+    for connection in kept:
+        connection.send('GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n')
+        assert connection.read_response().status == 200
+    pid = opq.pid
+    opq.signal(signal.SIGHUP)
+    page = scrape_until(
+        opq, lambda page:
+        page.get('opq_process_start_time_seconds') > started_s,
+        'another start')
+    assert opq.alive() and opq.pid == pid
+    assert page.get('opq_pushes_total') == 0
+    assert page.get('opq_topics') == 1
+    # Connections that were handed over are those of the new one.
+    assert page.get('opq_server_connections') == len(kept) + 1
+    for connection in kept:
+        connection.close()
+    scrape_until(opq, lambda page: page.get('opq_server_connections') == 1,
+                 'that they are gone')
 
 
 def test_schedules_and_replays_are_counted(opq, receiver):
