@@ -83,6 +83,11 @@ struct http_server *pipeline_server(struct pipeline *pipeline)
     return pipeline->server;
 }
 
+struct http_client *pipeline_client(struct pipeline *pipeline)
+{
+    return pipeline->client;
+}
+
 struct listener *pipeline_listener(struct pipeline *pipeline)
 {
     return pipeline->listener;

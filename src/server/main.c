@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "admin/metrics.h"
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "queue/settings.h"
@@ -118,7 +119,8 @@ static int serve(char *const *arguments, char *const *all)
     return code;
 }
 
-/* What documents are made from and compared with: tables of settings. Returns
+/* What documents are made from and compared with: tables of settings and
+ * metrics. Returns
  * false when `command` is none of them. */
 static bool print_document(const char *command)
 {
@@ -134,6 +136,8 @@ static bool print_document(const char *command)
         settings_table(SETTINGS_TOPIC, &text);
     } else if (strcmp(command, "subscription-settings-table") == 0) {
         settings_table(SETTINGS_SUBSCRIPTION, &text);
+    } else if (strcmp(command, "metrics-table") == 0) {
+        metrics_table(&text);
     } else {
         return false;
     }

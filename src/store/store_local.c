@@ -300,6 +300,9 @@ static const struct store_stats *local_stats(const struct store *base)
     struct local_store *store = store_of((struct store *)base);
     const struct journal_stats *journal = journal_stats(store->journal);
     store->stats.journal_bytes = journal->used_bytes;
+    store->stats.journal_size_max = store->options->journal_size;
+    store->stats.memory_size_max = store->options->memory_size_max;
+    store->stats.disk_reserve = store->options->disk_reserve;
     return &store->stats;
 }
 

@@ -610,6 +610,8 @@ WALKS = {
         Call(400, {'schedule': World.schedule}, body={'a': 1}),
         command=('schedules run', World.schedule)),
     'info': Walk(Call(200), unknown=200, command=('info',)),
+    'metrics': Walk(Call(200), unknown=200,
+                    command=(None, 'for Prometheus')),
     'health': Walk(Call(200), unknown=200,
                    command=(None, 'for what keeps it alive')),
     'ready': Walk(Call(200), unknown=200,
