@@ -237,6 +237,27 @@ void deliverer_topic_changed(struct topic *topic)
     }
 }
 
+bool deliverer_hold_slow(struct deliverer *deliverer,
+                         uint64_t slow_ms,
+                         uint64_t hold_ms)
+{
+    uint64_t now_ms = io_now_ms(deliverer->options.io);
+    bool any = false;
+
+    for (struct list *link = deliverer->flying.next; link != &deliverer->flying;
+         link = link->next) {
+        const struct flight *flight = CONTAINER_OF(link, struct flight, link);
+        if (now_ms - flight->begun_ms < slow_ms) {
+            break;
+        }
+        any = true;
+        if (flight->parcel->target != NULL) {
+            deliverer_target_hold(flight->parcel->target, hold_ms);
+        }
+    }
+    return !any;
+}
+
 void deliverer_drain(struct deliverer *deliverer,
                      void (*drained)(void *context),
                      void *context)

@@ -209,6 +209,13 @@ void deliverer_attempts(const struct topic *topic,
                         uint64_t sequence,
                         struct buf *to);
 
+/* Before deliverer_drain(), so that it is short: have targets that let a
+ * request wait for `slow_ms` get no new ones for `hold_ms`, while all others
+ * do. Called now and then, until it tells that no request is as old as that. */
+bool deliverer_hold_slow(struct deliverer *deliverer,
+                         uint64_t slow_ms,
+                         uint64_t hold_ms);
+
 /* Send nothing new; `drained` is called from the loop when nothing is in
  * flight any more. deliverer_cut() gives up what is. */
 void deliverer_drain(struct deliverer *deliverer,
