@@ -1,0 +1,199 @@
+/* A stored message as a push of the API.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cli/import_item.h"
+
+#include "base/json_text.h"
+#include "http/form.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct str form_type = {"application/x-www-form-urlencoded", 33};
+
+/* By name; of one name in the order in which they came, which is that of the
+ * array. */
+static int compare_fields(const void *left, const void *right)
+{
+    const struct pair *const *a = left;
+    const struct pair *const *b = right;
+    int order = str_compare((*a)->key, (*b)->key);
+
+    return order != 0 ? order : *a < *b ? -1 : *a > *b ? 1 : 0;
+}
+
+void import_item_form(struct buf *to,
+                      struct str topic,
+                      const struct message *message)
+{
+    struct pair fields[MESSAGE_PAIRS_MAX + 2];
+    const struct pair *sorted[MESSAGE_PAIRS_MAX + 2];
+    size_t count = 0;
+
+    fields[count++] = (struct pair){STR("url"), message->url};
+    fields[count++] = (struct pair){STR("topic"), topic};
+    for (uint32_t index = 0; index < message->field_count; index++) {
+        fields[count++] = message->fields[index];
+    }
+    for (size_t index = 0; index < count; index++) {
+        sorted[index] = &fields[index];
+    }
+    qsort(sorted, count, sizeof(sorted[0]), compare_fields);
+    for (size_t index = 0; index < count; index++) {
+        buf_append_c(to, index > 0 ? "&" : "");
+        form_escape(to, sorted[index]->key);
+        buf_append_byte(to, '=');
+        form_escape(to, sorted[index]->value);
+    }
+}
+
+/* --- control values ------------------------------------------------------- */
+
+/* Where the values go: as members of an object, or as header fields. */
+struct values {
+    struct buf *to;
+    bool headers;
+};
+
+static void add_text(const struct values *values,
+                     const char *member,
+                     const char *header,
+                     struct str text)
+{
+    if (text.size == 0) {
+        return;
+    }
+    if (!values->headers) {
+        json_text_append_text(values->to, member, text);
+        return;
+    }
+    buf_append_format(values->to, "%s: %.*s\r\n", header, STR_ARG(text));
+}
+
+static void add_number(const struct values *values,
+                       const char *member,
+                       const char *header,
+                       uint64_t value)
+{
+    char text[PUT_DECIMAL_MAX];
+
+    add_text(values, member, header,
+             (struct str){text, (size_t)(put_decimal(text, value) - text)});
+}
+
+static void add_span(const struct values *values,
+                     const char *member,
+                     const char *header,
+                     uint64_t ms)
+{
+    char text[PUT_DECIMAL_MAX + 2];
+    char *end = put_text(put_decimal(text, ms), STR("ms"));
+
+    add_text(values, member, header, (struct str){text, (size_t)(end - text)});
+}
+
+static void add_options(const struct values *values,
+                        const struct message_options *options,
+                        uint64_t now_ms)
+{
+    add_text(values, "key", "Opq-Key", options->key);
+    add_text(values, "label", "Opq-Label", options->label);
+    add_text(values, "retry_schedule", "Opq-Retry-Schedule",
+             options->retry_schedule);
+    if (!str_starts(options->dedup_id, STR("sha256:"))) {
+        add_text(values, "dedup_id", "Opq-Dedup-Id", options->dedup_id);
+    }
+    add_text(values, "collapse", "Opq-Collapse", options->collapse);
+    add_text(values, "flow_key", "Opq-Flow-Key", options->flow_key);
+    add_text(values, "callback", "Opq-Callback", options->callback);
+    add_text(values, "failure_callback", "Opq-Failure-Callback",
+             options->failure_callback);
+    if (options->priority > 0) {
+        add_number(values, "priority", "Opq-Priority", options->priority);
+    }
+    if (options->retries != MESSAGE_RETRIES_UNSET) {
+        add_number(values, "retries", "Opq-Retries", options->retries);
+    }
+    if (options->expires_at_ms > 0) {
+        add_span(values, "ttl", "Opq-Ttl",
+                 options->expires_at_ms > now_ms
+                     ? options->expires_at_ms - now_ms
+                     : 1);
+    }
+}
+
+static void add_values(const struct values *values,
+                       const struct message *message,
+                       uint64_t now_ms)
+{
+    add_text(values, "url", "Opq-Url", message->url);
+    add_text(values, "method", "Opq-Method", message->method);
+    if (message->timeout_ms > 0) {
+        add_span(values, "timeout", "Opq-Timeout", message->timeout_ms);
+    }
+    if (message->options != NULL) {
+        add_options(values, message->options, now_ms);
+    }
+}
+
+/* --- pushes --------------------------------------------------------------- */
+
+static void append_headers(struct buf *to, const struct message *message)
+{
+    buf_append_c(to, ",\"headers\":{");
+    for (uint32_t index = 0; index < message->header_count; index++) {
+        buf_append_c(to, index > 0 ? ",\"" : "\"");
+        buf_append_json(to, message->headers[index].key);
+        buf_append_c(to, "\":\"");
+        buf_append_json(to, message->headers[index].value);
+        buf_append_byte(to, '"');
+    }
+    buf_append_byte(to, '}');
+}
+
+void import_item_write(struct buf *to,
+                       struct str topic,
+                       const struct message *message,
+                       uint64_t now_ms)
+{
+    const struct values values = {.to = to};
+    struct buf form = {0};
+    struct str body = message->body;
+    struct str type = message->content_type;
+
+    if (message->kind == MESSAGE_KIND_FORM) {
+        import_item_form(&form, topic, message);
+        body = buf_str(&form);
+        type = type.size > 0 ? type : form_type;
+    }
+    buf_append_c(to, "{\"topic\":\"");
+    buf_append_json(to, topic);
+    buf_append_byte(to, '"');
+    add_values(&values, message, now_ms);
+    add_text(&values, "content_type", "", type);
+    append_headers(to, message);
+    json_text_append_bytes(to, "message", body);
+    buf_append_c(to, "}\n");
+    to->failed = to->failed || form.failed;
+    buf_fini(&form);
+}
+
+void import_item_headers(struct buf *to,
+                         struct str topic,
+                         const struct message *message,
+                         uint64_t now_ms)
+{
+    const struct values values = {.to = to, .headers = true};
+
+    add_text(&values, "", "Opq-Topic", topic);
+    add_values(&values, message, now_ms);
+    add_text(&values, "", "Content-Type",
+             message->content_type.size > 0 ? message->content_type
+                                            : STR("application/octet-stream"));
+    for (uint32_t index = 0; index < message->header_count; index++) {
+        buf_append_format(to, "Opq-Forward-%.*s: %.*s\r\n",
+                          STR_ARG(message->headers[index].key),
+                          STR_ARG(message->headers[index].value));
+    }
+}
