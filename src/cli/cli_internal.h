@@ -159,6 +159,8 @@ int cli_verify(int argument_count, char *const *arguments);
 int cli_dump(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */
 int cli_grep(int argument_count, char *const *arguments);
+/* As cli_push(); on a data directory. */
+int cli_repair(int argument_count, char *const *arguments);
 /* As cli_push(); also on a data directory. */
 int cli_import(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */

@@ -127,8 +127,10 @@ static enum err take_lock(struct inspect *inspect)
     return err == ERR_OK ? dir_lock(path, &inspect->lock) : err;
 }
 
-static enum err
-open_directory(const char *directory, bool running, struct inspect **out)
+static enum err open_directory(const char *directory,
+                               bool running,
+                               bool locked,
+                               struct inspect **out)
 {
     struct inspect *inspect = calloc(1, sizeof(*inspect));
     enum err err = ERR_NOMEM;
@@ -142,7 +144,7 @@ open_directory(const char *directory, bool running, struct inspect **out)
     if (inspect->directory != NULL) {
         err = meta_load(directory, &inspect->meta);
     }
-    if (err == ERR_OK && !running) {
+    if (err == ERR_OK && locked) {
         err = take_lock(inspect);
     }
     if (err == ERR_OK) {
@@ -158,12 +160,17 @@ open_directory(const char *directory, bool running, struct inspect **out)
 
 enum err inspect_open(const char *directory, struct inspect **out)
 {
-    return open_directory(directory, false, out);
+    return open_directory(directory, false, true, out);
 }
 
 enum err inspect_look(const char *directory, struct inspect **out)
 {
-    return open_directory(directory, true, out);
+    return open_directory(directory, true, false, out);
+}
+
+enum err inspect_held(const char *directory, struct inspect **out)
+{
+    return open_directory(directory, false, false, out);
 }
 
 bool inspect_in_use(const char *directory)
@@ -382,6 +389,14 @@ static void journal_progress(void *context, uint64_t done, uint64_t all)
     (void)all;
 }
 
+static enum err pass_over(void *context, const char *name, bool is_directory)
+{
+    (void)context;
+    (void)name;
+    (void)is_directory;
+    return ERR_OK;
+}
+
 static enum err scan_journal(struct journal_scan *scan)
 {
     struct checkpoint checkpoint = {0};
@@ -399,7 +414,12 @@ static enum err scan_journal(struct journal_scan *scan)
         .context = scan,
     };
 
-    enum err err = checkpoint_load(scan->path, &checkpoint);
+    /* A folder is made when its shard first starts: after another number of
+     * shards was set, there may be none. */
+    enum err err = dir_each(scan->path, pass_over, NULL);
+    if (err == ERR_OK) {
+        err = checkpoint_load(scan->path, &checkpoint);
+    }
     if (err != ERR_OK || (checkpoint.number != 0 &&
                           checkpoint.number < scan->inspect->meta.base)) {
         return err; /* void: what it had is in the segments */

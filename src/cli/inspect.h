@@ -76,6 +76,9 @@ MUST_CHECK enum err inspect_open(const char *directory, struct inspect **out);
 /* As inspect_open(), without the lock: a server may have the directory. */
 MUST_CHECK enum err inspect_look(const char *directory, struct inspect **out);
 
+/* As inspect_open(), for who has the lock already. */
+MUST_CHECK enum err inspect_held(const char *directory, struct inspect **out);
+
 /* Tell whether a process has the lock of a data directory. Writes nothing. */
 bool inspect_in_use(const char *directory);
 

@@ -461,6 +461,9 @@ static enum err check_views(struct scan *scan)
     enum err err = topic_conf_load(directory, &memory, &conf);
     scan->id = err == ERR_OK ? conf.id : 0;
     free(memory);
+    if (err == ERR_CORRUPT) {
+        tell_state(scan, "topic.conf", 0, "it is damaged");
+    }
     if (err != ERR_OK && err != ERR_NOT_FOUND && err != ERR_CORRUPT &&
         err != ERR_UNSUPPORTED) {
         return err;
