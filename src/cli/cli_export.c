@@ -200,6 +200,58 @@ static bool is_wanted(const struct export *export, const char *name)
     return call->word_count <= 1;
 }
 
+static bool is_exported(const struct export *export,
+                        const struct snapshot_topic *topic)
+{
+    return !topic->deleted && topic->conf.parent == 0 &&
+           is_wanted(export, topic->name);
+}
+
+/* The log of a bucket of delayed messages, which is written before it: who
+ * pushes those has to know which are done with. Gives the count of topics when
+ * there is none. */
+static size_t find_log(const struct export *export, const char *name)
+{
+    char log[TOPIC_CONF_NAME_MAX + 8];
+    size_t count = snapshot_count(export->snapshot);
+    size_t index = count;
+
+    if (!str_starts(str_from(name), STR(".opq.delayed."))) {
+        return count;
+    }
+    (void)snprintf(log, sizeof(log), "%s_log", name);
+    for (index = 0; index < count; index++) {
+        const struct snapshot_topic *topic =
+            snapshot_at(export->snapshot, index);
+        if (is_exported(export, topic) && strcmp(topic->name, log) == 0) {
+            return index;
+        }
+    }
+    return count;
+}
+
+/* Whether a topic is such a log, and its bucket is exported, too. */
+static bool comes_before(const struct export *export,
+                         const struct snapshot_topic *topic)
+{
+    struct str name = str_from(topic->name);
+
+    if (!str_starts(name, STR(".opq.delayed.")) || name.size <= 4 ||
+        !str_equal(str_cut(name, name.size - 4, 4), STR("_log"))) {
+        return false;
+    }
+    for (size_t index = 0; index < snapshot_count(export->snapshot); index++) {
+        const struct snapshot_topic *bucket =
+            snapshot_at(export->snapshot, index);
+        if (is_exported(export, bucket) &&
+            str_equal(str_from(bucket->name),
+                      str_cut(name, 0, name.size - 4))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum err write_all(struct export *export)
 {
     uint64_t id = 0;
@@ -211,8 +263,14 @@ static enum err write_all(struct export *export)
          err == ERR_OK && index < snapshot_count(export->snapshot); index++) {
         const struct snapshot_topic *topic =
             snapshot_at(export->snapshot, index);
-        if (!topic->deleted && topic->conf.parent == 0 &&
-            is_wanted(export, topic->name)) {
+        if (!is_exported(export, topic) || comes_before(export, topic)) {
+            continue;
+        }
+        size_t log = find_log(export, topic->name);
+        if (log < snapshot_count(export->snapshot)) {
+            err = write_topic(export, log);
+        }
+        if (err == ERR_OK) {
             err = write_topic(export, index);
         }
     }

@@ -5,6 +5,7 @@
 #include "cli/cli_import_remote.h"
 
 #include "base/json_text.h"
+#include "cli/cli_import_own.h"
 #include "cli/import_item.h"
 #include "cli/import_settings.h"
 #include "http/form.h"
@@ -63,14 +64,21 @@ struct cli_import_remote {
     /* A message whose body comes in parts. */
     struct buf headers;
     struct buf body;
-    uint64_t body_size; /* 0: none is coming */
-    uint64_t refused;   /* messages, in all */
+    uint64_t body_size;        /* 0: none is coming */
+    uint64_t refused;          /* messages, in all */
+    struct cli_import_own own; /* a topic of the server's own */
 };
 
 static enum err failed(struct cli_import_remote *remote, int code)
 {
     *remote->options.code = code;
     return ERR_IO;
+}
+
+/* What the part for OPQ's own topics came to; it has said why. */
+static enum err said(struct cli_import_remote *remote, enum err err)
+{
+    return err == ERR_IO ? failed(remote, CLI_EXIT_FAILED) : err;
 }
 
 static enum err request(struct cli_import_remote *remote,
@@ -175,6 +183,8 @@ enum err cli_import_remote_open(const struct cli_import_remote_options *options,
         return ERR_NOMEM;
     }
     remote->options = *options;
+    remote->own =
+        (struct cli_import_own){.call = options->call, .mark = options->mark};
     enum err err = load_state(remote);
     if (err != ERR_OK) {
         cli_import_remote_close(remote);
@@ -213,12 +223,13 @@ void cli_import_remote_close(struct cli_import_remote *remote)
     buf_fini(&remote->batch);
     buf_fini(&remote->headers);
     buf_fini(&remote->body);
+    cli_import_own_fini(&remote->own);
     free(remote);
 }
 
 uint64_t cli_import_remote_refused(const struct cli_import_remote *remote)
 {
-    return remote->refused;
+    return remote->refused + remote->own.refused;
 }
 
 /* --- topics --------------------------------------------------------------- */
@@ -266,8 +277,15 @@ enum err cli_import_remote_begin(struct cli_import_remote *remote,
     drop_left(remote);
     remote->state =
         (struct state){.ordinal = remote->state.ordinal + 1, .next = first};
-    if (remote->state.ordinal < remote->found.ordinal) {
-        return ERR_AGAIN;
+    bool done = remote->state.ordinal < remote->found.ordinal;
+    enum err err = cli_import_own_begin(&remote->own, name);
+    if (err == ERR_OK) {
+        /* A log is read again, for the bucket behind it. */
+        return done && remote->own.kind != CLI_IMPORT_OWN_LOG ? ERR_AGAIN
+                                                              : ERR_OK;
+    }
+    if (done || err != ERR_UNSUPPORTED) {
+        return done ? ERR_AGAIN : err;
     }
     if (!store_topic_name_valid(name)) {
         return ERR_INVALID;
@@ -288,7 +306,9 @@ enum err cli_import_remote_begin(struct cli_import_remote *remote,
 void cli_import_remote_cursor(struct cli_import_remote *remote,
                               const struct topic_cursor *cursor)
 {
-    remote->views[0].next = cursor->next;
+    if (remote->own.kind == CLI_IMPORT_OWN_NONE) {
+        remote->views[0].next = cursor->next;
+    }
 }
 
 enum err cli_import_remote_view(struct cli_import_remote *remote,
@@ -608,6 +628,9 @@ enum err cli_import_remote_message(struct cli_import_remote *remote,
     struct str topic = str_from(remote->topic);
     size_t before = 0;
 
+    if (remote->own.kind != CLI_IMPORT_OWN_NONE) {
+        return said(remote, cli_import_own_message(&remote->own, record));
+    }
     enum err err = prepare(remote);
     if (err != ERR_OK) {
         return err;
@@ -712,9 +735,11 @@ static enum err restore(struct cli_import_remote *remote,
 
 enum err cli_import_remote_end(struct cli_import_remote *remote)
 {
-    enum err err = prepare(remote);
+    bool own = remote->own.kind != CLI_IMPORT_OWN_NONE;
+    enum err err =
+        own ? said(remote, cli_import_own_end(&remote->own)) : prepare(remote);
 
-    if (err == ERR_OK) {
+    if (err == ERR_OK && !own) {
         err = flush(remote);
     }
     for (uint32_t index = 0;
@@ -725,7 +750,8 @@ enum err cli_import_remote_end(struct cli_import_remote *remote)
     if (err == ERR_OK) {
         const struct state done = remote->state;
         remote->state = (struct state){.ordinal = done.ordinal + 1};
-        err = store_state(remote);
+        err =
+            done.ordinal < remote->found.ordinal ? ERR_OK : store_state(remote);
         remote->state = done;
     }
     return err;

@@ -152,10 +152,11 @@ static void append_headers(struct buf *to, const struct message *message)
     buf_append_byte(to, '}');
 }
 
-void import_item_write(struct buf *to,
+static void write_item(struct buf *to,
                        struct str topic,
                        const struct message *message,
-                       uint64_t now_ms)
+                       uint64_t now_ms,
+                       uint64_t due_ms)
 {
     const struct values values = {.to = to};
     struct buf form = {0};
@@ -171,12 +172,35 @@ void import_item_write(struct buf *to,
     buf_append_json(to, topic);
     buf_append_byte(to, '"');
     add_values(&values, message, now_ms);
+    if (due_ms > 0) {
+        json_text_append_time(to, "not_before", due_ms);
+    }
     add_text(&values, "content_type", "", type);
     append_headers(to, message);
     json_text_append_bytes(to, "message", body);
     buf_append_c(to, "}\n");
     to->failed = to->failed || form.failed;
     buf_fini(&form);
+}
+
+void import_item_write(struct buf *to,
+                       struct str topic,
+                       const struct message *message,
+                       uint64_t now_ms)
+{
+    write_item(to, topic, message, now_ms, 0);
+}
+
+void import_item_write_due(struct buf *to,
+                           struct str topic,
+                           const struct message *message,
+                           uint64_t now_ms)
+{
+    uint64_t due_ms =
+        message->options == NULL ? 0 : message->options->not_before_ms;
+
+    /* ttl counts from then. */
+    write_item(to, topic, message, due_ms > now_ms ? due_ms : now_ms, due_ms);
 }
 
 void import_item_headers(struct buf *to,

@@ -22,6 +22,12 @@ void import_item_write(struct buf *to,
                        const struct message *message,
                        uint64_t now_ms);
 
+/* The same, of a message that waits to be due: with its due time. */
+void import_item_write_due(struct buf *to,
+                           struct str topic,
+                           const struct message *message,
+                           uint64_t now_ms);
+
 /* Append the header fields of a raw push of a message whose body lies beside,
  * topic and URL included. */
 void import_item_headers(struct buf *to,

@@ -6,12 +6,13 @@ SPDX-License-Identifier: MIT
 import base64
 import json
 import os
+import subprocess
 import threading
 import urllib.parse
 
 import first_opq
 import pytest
-from harness import run_cli, wait_until
+from harness import BINARY, run_cli, wait_until
 
 OPTIONS = {
     'key': 'k', 'priority': 3, 'retries': 7, 'retry_schedule': '5s,1m',
@@ -308,3 +309,119 @@ def test_a_push_that_was_cut_short_goes_on_without_doubles(
     done = other.run('import', str(file), '--state', str(state))
     assert done.returncode == 1
     assert 'another import' in done.stderr
+
+
+def synthetic(url, topics, messages):
+    """An export that no server wrote."""
+    lines = [{'opq_export': 1, 'id': '00000000deadbeef'}]
+    for topic in range(topics):
+        lines.append({'topic': f't{topic}', 'first': 0})
+        lines += [{'seq': number, 'pushed_at_ms': 1795889539018 + number,
+                   'url': url, 'body': f't{topic} m{number}'}
+                  for number in range(messages)]
+        lines.append({'topic_end': f't{topic}', 'messages': messages,
+                      'next': messages})
+    lines.append({'export_end': topics, 'messages': topics * messages})
+    return ''.join(json.dumps(line) + '\n' for line in lines)
+
+
+def kill_after(seconds, *arguments):
+    """Run a subcommand and kill it; return whether it was cut short."""
+    process = subprocess.Popen([BINARY, *arguments], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    try:
+        process.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+
+
+def test_imports_that_are_killed_again_and_again(tmp_path, serve, receiver):
+    """Into a directory, and into a server: no message twice, none missing."""
+    file = tmp_path / 'x.export'
+    file.write_text(synthetic(receiver.url(), 4, 3000))
+    data = tmp_path / 'copy'
+    wait_s, cuts = 0.05, 0
+    while kill_after(wait_s, 'import', str(file), '--data', str(data)):
+        wait_s, cuts = wait_s * 1.2, cuts + 1
+    assert cuts > 1
+    assert run_cli('verify', str(data)).returncode == 0
+    assert not [name for name in os.listdir(data) if 'import-' in name]
+    for topic in range(4):
+        lines = export(data, f't{topic}').splitlines()
+        assert [json.loads(line)['body'] for line in lines
+                if line.startswith('{"seq"')] == [
+                    f't{topic} m{number}' for number in range(3000)]
+    other = serve(name='other')
+    state = tmp_path / 'state'
+    for topic in range(4):
+        other.request('PUT', f'/opq/topics/t{topic}', {'paused': True})
+    wait_s, cuts = 0.1, 0
+    while kill_after(wait_s, 'import', str(file), '--url', other.url,
+                     '--state', str(state)):
+        wait_s, cuts = wait_s * 1.1, cuts + 1
+    assert cuts > 1
+    done = other.run('import', str(file), '--state', str(state))
+    assert done.returncode == 0, done
+    for topic in range(4):
+        other.request('POST', f'/opq/topics/t{topic}/pause')
+        assert other.topic(f't{topic}')['end'] == 3000
+    assert other.stop() == 0
+    for topic in range(4):
+        lines = export(other.data, f't{topic}').splitlines()
+        assert [json.loads(line)['body'] for line in lines
+                if line.startswith('{"seq"')] == [
+                    f't{topic} m{number}' for number in range(3000)]
+
+
+def test_what_waits_and_schedules_are_brought_along(serve, receiver, tmp_path):
+    opq = serve()
+    for number in range(5):
+        opq.push_json('later', receiver.url(), f'd{number}', delay='2h')
+    soon = opq.push_json('later', receiver.url(), 'soon', delay='1s')
+    cancelled = opq.push_json('later', receiver.url(), 'not this', delay='2h')
+    done = opq.request('DELETE', f'/opq/messages/{cancelled["id"]}')
+    assert done.status == 204, done
+    definition = {'cron': '30 2 * * *', 'zone': 'UTC', 'topic': 'reports',
+                  'url': receiver.url(), 'message': {'n': 7}}
+    for name in ('nightly', 'held'):
+        made = opq.request('PUT', f'/opq/schedules/{name}', definition)
+        assert made.status == 201, made
+    opq.request('POST', '/opq/schedules/held/pause')
+    wait_until(lambda: receiver.requests, 'the one that is due')
+    opq.wait_delivered('later', 1)
+    assert soon['id'] == receiver.requests[0].headers['webhook-id']
+    due = [one['due'] for one in opq.get('/opq/delayed').json()['delayed']]
+    assert len(due) == 5
+    assert opq.stop() == 0
+    file = tmp_path / 'x.export'
+    file.write_text(export(opq.data))
+    # As it was:
+    copy = tmp_path / 'copy'
+    done = run_cli('import', str(file), '--data', str(copy))
+    assert done.returncode == 0, done
+    again = serve(name='copy')
+    waits = again.get('/opq/delayed').json()['delayed']
+    assert [one['due'] for one in waits] == due
+    assert again.get('/opq/schedules/held').json()['paused'] is True
+    # Pushed:
+    other = serve(name='other')
+    for _ in range(2):
+        done = other.run('import', str(file), '--state',
+                         str(tmp_path / 'state'), '--json')
+        assert done.returncode == 0, done
+    waits = other.get('/opq/delayed').json()['delayed']
+    assert [one['due'] for one in waits] == due
+    assert [one['body'] for one in waits] == [f'd{n}' for n in range(5)]
+    assert other.get('/opq/schedules/nightly').json()[
+        'definition'] == definition
+    assert other.get('/opq/schedules/nightly').json()['paused'] is False
+    assert other.get('/opq/schedules/held').json()['paused'] is True
+    assert other.topic('later')['end'] == 1
+    assert len(receiver.requests) == 1
+    # Once more without the state: those that wait are duplicates.
+    done = other.run('import', str(file), '--state', str(tmp_path / 'state2'))
+    assert done.returncode == 0, done
+    assert other.get('/opq/delayed').json()['total'] == 5
