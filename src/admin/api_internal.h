@@ -131,11 +131,14 @@ void api_call_drop(struct api_call *call);
  * shard can end it. */
 struct api_reading {
     struct store_reader *reader; /* owned; NULL: not open */
+    const char *subscription;    /* borrowed: for whom; NULL or empty: none */
     struct api_shard *place;     /* borrowed */
     /* Bytes are there: read again. */
     void (*ready)(struct api_reading *reading);
     /* It was closed, for the topic goes: must not open one of it again. */
     void (*gone)(struct api_reading *reading);
+    /* The subscription's settings or cursor changed; NULL: it has none. */
+    void (*changed)(struct api_reading *reading);
     /* The shard stops: end waiting. Called each turn while it does. */
     void (*stopping)(struct api_reading *reading);
     struct list link; /* in place->readings */
@@ -162,6 +165,16 @@ void api_reading_close(struct api_reading *reading);
 void api_reading_forget(struct api *api,
                         struct shard *shard,
                         const struct topic *topic);
+
+/* The same of a subscription that goes. */
+void api_reading_forget_subscription(struct api *api,
+                                     struct shard *shard,
+                                     const struct topic *subscription);
+
+/* A subscription's settings or cursor changed: say so to its readings. */
+void api_reading_changed(struct api *api,
+                         struct shard *shard,
+                         const struct topic *subscription);
 
 /* --- requests ------------------------------------------------------------- */
 

@@ -103,6 +103,7 @@ struct delivery_view {
     uint32_t endpoint_in_flight;     /* these of DELIVERY_WAITING */
     uint32_t endpoint_in_flight_max; /* as the endpoint is now */
     struct settings_rate limit;      /* by an operator; count 0: none */
+    enum err unstored; /* of DELIVERY_SETTLING: why not, the last time */
 };
 
 /* An endpoint as a deliverer sees it, for people. */

@@ -197,6 +197,10 @@ static void take_push(struct listener *listener, struct http_exchange *exchange)
     struct push_task *task = NULL;
     struct push push;
 
+    if (recorder_is_event_batch(exchange->head)) {
+        listener_batch(listener, exchange);
+        return;
+    }
     enum err err =
         recorder_read(listener->recorder, exchange->head, exchange->body,
                       io_wall_ms(listener->options.shard->io), &push, &refusal);

@@ -55,6 +55,9 @@ void listener_destroy(struct listener *listener);
  * Returns false, the exchange untouched, when its path is not. */
 bool listener_handle(struct listener *listener, struct http_exchange *exchange);
 
+/* Bodies that are coming into files now. */
+uint32_t listener_uploads(const struct listener *listener);
+
 /* Figures so far; borrowed, living as long as the listener. */
 const struct listener_stats *listener_stats(struct listener *listener);
 

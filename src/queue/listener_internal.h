@@ -39,7 +39,7 @@ void listener_count(struct listener *listener, const struct push_task *task);
 /* A push of its own, not of a batch, has ended: answer it. */
 void listener_push_ended(struct push_task *task);
 
-/* Take POST /opq/batch. */
+/* Take POST /opq/batch, and events for /opq/push. */
 void listener_batch(struct listener *listener, struct http_exchange *exchange);
 
 /* Take POST /opq/replay. */

@@ -229,3 +229,8 @@ enum http_body listener_upload(struct listener *listener,
     }
     return take_push(listener, exchange, out_sink);
 }
+
+uint32_t listener_uploads(const struct listener *listener)
+{
+    return listener->uploads;
+}

@@ -4,6 +4,9 @@
  * Each shard has its own socket for each address (SO_REUSEPORT), so that the
  * kernel spreads connections; a Unix socket belongs to the first shard.
  *
+ * Sockets that systemd has opened (LISTEN_FDS) take the place of all addresses
+ * of the settings. All shards accept from each of those of TCP.
+ *
  * SPDX-License-Identifier: MIT
  */
 #ifndef OPQ_SERVER_LISTEN_H
@@ -17,13 +20,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LISTEN_ADDRESSES_MAX = 16 };
+enum { LISTEN_ADDRESSES_MAX = 16, LISTEN_INHERITED_MAX = 1024 };
+
+/* Listening sockets that another process bound for this one. */
+struct listen_inherited {
+    bool activated; /* by systemd, instead of the settings' addresses */
+    uint32_t count;
+    int fds[LISTEN_INHERITED_MAX]; /* owned; -1: taken */
+};
 
 struct listen_set {
     uint32_t count;                            /* of sockets of each shard */
     int fds[SHARDS_MAX][LISTEN_ADDRESSES_MAX]; /* owned; -1: handed over, or
                                                   none for this shard */
-    bool secure[LISTEN_ADDRESSES_MAX];         /* TLS is spoken there */
+    struct listen_inherited kept;      /* a second descriptor of each, for a
+                                          successor */
+    bool secure[LISTEN_ADDRESSES_MAX]; /* TLS is spoken there */
+    uint16_t port;                     /* private: to bind next */
+    bool inherits;                     /* private: the address in hand */
     struct buf text; /* owned: "http://127.0.0.1:8999" or https, a line each */
 };
 
@@ -32,22 +46,36 @@ struct listen_set {
 MUST_CHECK enum err listen_check(const struct config *config,
                                  struct buf *errors);
 
-/* Bind what the settings say, for `shard_count` shards. With port 0 the first
- * address takes a free one and the others follow it. An address that the
- * machine lacks (::1 without IPv6, say) is passed over with a warning while
- * another is left. listen_check() has been asked before.
+/* Note a socket that another process bound; one too many is closed. Takes: fd.
+ */
+void listen_inherit(struct listen_inherited *inherited, int fd);
+
+/* Close those that nobody took. */
+void listen_forget(struct listen_inherited *inherited);
+
+/* Take what systemd hands over; without that bind what the settings say, for
+ * `shard_count` shards. Sockets that were inherited and are bound to an address
+ * that is wanted are taken instead, those of more shards than there are by the
+ * first one. With port 0 the first address takes a free one and the others
+ * follow it. An address that the machine lacks (::1 without IPv6, say) is
+ * passed over with a warning while another is left. listen_check() has been
+ * asked before.
  *
  * Gives:  `*out`, for listen_close().
- * Errors: ERR_INVALID (none of them is the machine's), ERR_EXISTS (in use),
- *         ERR_DENIED, ERR_BUSY, ERR_IO; `errors` has a line
+ * Errors: ERR_INVALID  no address is the machine's; or of what was handed over
+ *                      there is too much, or some that does not listen, or
+ *                      that others can reach
+ *         ERR_EXISTS (in use), ERR_DENIED, ERR_BUSY, ERR_IO
+ *         `errors` has a line
  * Blocks: for a second, while an address is in use
  */
 MUST_CHECK enum err listen_open(const struct config *config,
                                 uint32_t shard_count,
+                                struct listen_inherited *inherited,
                                 struct listen_set *out,
                                 struct buf *errors);
 
-/* Close what was not handed over. */
+/* Close what was not handed over, and what is kept. */
 void listen_close(struct listen_set *set);
 
 #endif

@@ -146,6 +146,8 @@ struct store_reader;
 struct store_ops {
     const char *name; /* "local" */
     void (*close)(struct store *store, void (*closed)(void *), void *context);
+    void (*prepare_close)(struct store *store);
+    bool (*close_prepared)(const struct store *store);
     const struct store_stats *(*stats)(const struct store *store);
     enum err (*topic_open)(struct store *store,
                            struct str name,
@@ -254,6 +256,14 @@ bool store_topic_name_valid(struct str name);
 void store_close(struct store *store,
                  void (*closed)(void *context),
                  void *context);
+
+/* Make a later store_close() short, for a process that goes on with the data at
+ * once: what is in memory is written now, beside other work, and at the end
+ * only what has come since is left, to the next recovery. */
+void store_prepare_close(struct store *store);
+
+/* Tell whether that is done, or cannot be. */
+bool store_close_prepared(const struct store *store);
 
 /* Let the store ask how many changes are likely to come from whose last one it
  * has reported in the last `within_ns`, so that a commit may wait a little for

@@ -396,6 +396,7 @@ struct local_store {
     bool closing;          /* changes are refused */
     bool cursors_tried;    /* a last commit of them */
     bool checkpoint_tried; /* a last one */
+    bool close_prepared;   /* there is to be none */
     bool closing_posted;   /* the end is near */
     void (*closed)(void *context);
     void *closed_context; /* borrowed */

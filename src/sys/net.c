@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -234,6 +235,72 @@ enum err net_listen(const struct net_address *address, bool shared, int *out_fd)
 fail:
     (void)close(fd);
     return err;
+}
+
+bool net_same(const struct net_address *address,
+              const struct net_address *wanted)
+{
+    if (address->any.sa_family != wanted->any.sa_family) {
+        return false;
+    }
+    switch (address->any.sa_family) {
+    case AF_INET:
+        return address->v4.sin_addr.s_addr == wanted->v4.sin_addr.s_addr &&
+               (wanted->v4.sin_port == 0 ||
+                address->v4.sin_port == wanted->v4.sin_port);
+    case AF_INET6:
+        return memcmp(&address->v6.sin6_addr, &wanted->v6.sin6_addr,
+                      sizeof(wanted->v6.sin6_addr)) == 0 &&
+               (wanted->v6.sin6_port == 0 ||
+                address->v6.sin6_port == wanted->v6.sin6_port);
+    case AF_UNIX:
+        return strcmp(address->local.sun_path, wanted->local.sun_path) == 0;
+    default:
+        return false;
+    }
+}
+
+static int socket_option(int fd, int name)
+{
+    int value = -1;
+    socklen_t size = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
+}
+
+enum err net_adopt(int fd, struct net_address *out_address)
+{
+    struct net_address address;
+
+    if (socket_option(fd, SO_TYPE) != SOCK_STREAM ||
+        socket_option(fd, SO_ACCEPTCONN) != 1) {
+        return ERR_INVALID;
+    }
+    enum err err = net_bound(fd, &address);
+    if (err != ERR_OK) {
+        return ERR_INVALID;
+    }
+    int family = address.any.sa_family;
+    int flags = fcntl(fd, F_GETFL);
+    if ((family != AF_UNIX && family != AF_INET && family != AF_INET6) ||
+        flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        return ERR_INVALID;
+    }
+    net_ease(fd, &address);
+    *out_address = address;
+    return ERR_OK;
+}
+
+enum err net_share(int fd, int *out_fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+    if (copy < 0) {
+        return ERR_BUSY;
+    }
+    *out_fd = copy;
+    return ERR_OK;
 }
 
 enum err net_bound(int fd, struct net_address *out_address)

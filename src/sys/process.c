@@ -4,13 +4,18 @@
  */
 #include "sys/process.h"
 
+#include "base/str.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
-#include <systemd/sd-daemon.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -168,7 +173,79 @@ void process_gate_destroy(struct process_gate *gate)
     free(gate);
 }
 
+/* --- the supervisor ------------------------------------------------------- */
+
+/* Both halves are a few lines of a protocol that systemd promises to keep
+ * (sd_notify(3), sd_listen_fds(3)); its library cannot be linked statically. */
+
+enum { FIRST_SOCKET = 3 }; /* SD_LISTEN_FDS_START */
+
 void process_notify(const char *state)
 {
-    (void)sd_notify(0, state);
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (path == NULL || (path[0] != '/' && path[0] != '@')) {
+        return;
+    }
+    size_t size = strlen(path);
+    if (size >= sizeof(address.sun_path)) {
+        return;
+    }
+    memcpy(address.sun_path, path, size);
+    if (path[0] == '@') {
+        address.sun_path[0] = '\0'; /* a name that is no file */
+    }
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return;
+    }
+    socklen_t address_size =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
+    (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL,
+                 (const struct sockaddr *)&address, address_size);
+    (void)close(fd);
+}
+
+/* A number of the environment; 0 where it is not there. */
+static enum err environment_number(const char *name, uint64_t *out)
+{
+    const char *text = getenv(name);
+
+    if (text == NULL) {
+        *out = 0;
+        return ERR_OK;
+    }
+    return str_to_u64(str_from(text), out);
+}
+
+enum err process_sockets(uint32_t max, int *out_fds, uint32_t *out_count)
+{
+    uint64_t process = 0;
+    uint64_t count = 0;
+    enum err process_err = environment_number("LISTEN_PID", &process);
+    enum err count_err = environment_number("LISTEN_FDS", &count);
+
+    (void)unsetenv("LISTEN_PID");
+    (void)unsetenv("LISTEN_FDS");
+    (void)unsetenv("LISTEN_FDNAMES");
+    if (process_err != ERR_OK || count_err != ERR_OK) {
+        return ERR_INVALID;
+    }
+    if (process != process_id()) {
+        count = 0; /* meant for who started us */
+    }
+    if (count > max) {
+        return ERR_RANGE;
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        if (fcntl(FIRST_SOCKET + (int)index, F_SETFD, FD_CLOEXEC) != 0) {
+            return ERR_INVALID;
+        }
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        out_fds[index] = FIRST_SOCKET + (int)index;
+    }
+    *out_count = (uint32_t)count;
+    return ERR_OK;
 }

@@ -66,4 +66,15 @@ void process_gate_destroy(struct process_gate *gate);
  * without one. */
 void process_notify(const char *state);
 
+/* Take the sockets that the supervisor has opened for us (LISTEN_FDS), at most
+ * `max`. The environment is told to name them no more, so that there are none
+ * the second time. Before any thread.
+ *
+ * Gives:  `out_fds`, `*out_count` of them, for close; close-on-exec.
+ * Errors: ERR_RANGE    there are more
+ *         ERR_INVALID  the environment names what is no number, or not open
+ */
+MUST_CHECK enum err
+process_sockets(uint32_t max, int *out_fds, uint32_t *out_count);
+
 #endif

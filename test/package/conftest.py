@@ -1,0 +1,77 @@
+"""The package that is tested, and clean systems to put it in.
+
+OPQ_PACKAGES names the folder where tools/deb has left it, and where the clean
+system is kept.
+
+SPDX-License-Identifier: MIT
+"""
+
+import os
+import pathlib
+import subprocess
+
+import clean_root
+import pytest
+
+
+@pytest.fixture(scope='session')
+def folder():
+    return pathlib.Path(os.environ['OPQ_PACKAGES'])
+
+
+@pytest.fixture(scope='session')
+def package(folder):
+    found = sorted(folder.glob('opq_*_*.deb'))
+    assert len(found) == 1, found
+    return found[0]
+
+
+@pytest.fixture(scope='session')
+def newer(package, tmp_path_factory):
+    """The same package with a higher version."""
+    unpacked = tmp_path_factory.mktemp('newer') / 'package'
+    made = unpacked.parent / 'opq-newer.deb'
+    subprocess.run(['dpkg-deb', '-R', package, unpacked], check=True)
+    control = unpacked / 'DEBIAN/control'
+    lines = control.read_text('utf-8').splitlines()
+    lines = [f'{line}+newer' if line.startswith('Version:') else line
+             for line in lines]
+    control.write_text('\n'.join(lines) + '\n', 'utf-8')
+    subprocess.run(['dpkg-deb', '--root-owner-group', '-b', unpacked, made],
+                   check=True, stdout=subprocess.DEVNULL)
+    return made
+
+
+@pytest.fixture(scope='session')
+def pristine(folder):
+    return clean_root.pristine(folder)
+
+
+@pytest.fixture
+def chroot(pristine, tmp_path):
+    root = clean_root.Chroot(clean_root.copy(pristine, tmp_path / 'root'))
+    yield root
+    root.close()
+
+
+@pytest.fixture
+def booted(pristine, tmp_path, package):
+    """A running system that has what the package depends on."""
+    root = clean_root.Chroot(clean_root.copy(pristine, tmp_path / 'root'))
+    try:
+        prepare(root, package)
+    finally:
+        root.close()
+    root = clean_root.Booted(tmp_path / 'root')
+    yield root
+    root.close()
+
+
+def prepare(root, package):
+    """Install what the package depends on, but not the package."""
+    wanted = subprocess.run(['dpkg-deb', '-f', package, 'Depends'], text=True,
+                            check=True, capture_output=True).stdout
+    names = [one.split('|')[0].split()[0] for one in wanted.split(',')]
+    root.with_network('apt-get', '-q', 'update')
+    root.with_network('apt-get', '-q', '-y', '--no-install-recommends',
+                      'install', *names)
