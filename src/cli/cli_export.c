@@ -214,13 +214,12 @@ static size_t find_log(const struct export *export, const char *name)
 {
     char log[TOPIC_CONF_NAME_MAX + 8];
     size_t count = snapshot_count(export->snapshot);
-    size_t index = count;
 
     if (!str_starts(str_from(name), STR(".opq.delayed."))) {
         return count;
     }
     (void)snprintf(log, sizeof(log), "%s_log", name);
-    for (index = 0; index < count; index++) {
+    for (size_t index = 0; index < count; index++) {
         const struct snapshot_topic *topic =
             snapshot_at(export->snapshot, index);
         if (is_exported(export, topic) && strcmp(topic->name, log) == 0) {

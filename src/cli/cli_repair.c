@@ -184,17 +184,15 @@ static int run_repair(struct run *run, struct repair_plan *plan)
     if (err == ERR_OK) {
         code = tell_plan(run, plan);
     }
-    bool wanted = err == ERR_OK && plan->found > 0 && !run->dry;
-    if (wanted && !is_agreed(run, plan)) {
+    bool found = err == ERR_OK && plan->found > 0;
+    if (found && (run->dry || !is_agreed(run, plan))) {
         code = CLI_EXIT_FAILED;
-    } else if (wanted) {
+    } else if (found) {
         err = apply(run, plan);
         if (err == ERR_OK && !run->call->json) {
             (void)printf("mended; what was taken out is in %s\n",
                          run->repair.quarantine);
         }
-    } else if (run->dry && plan->found > 0) {
-        code = CLI_EXIT_FAILED;
     }
     snapshot_close(snapshot);
     return err == ERR_OK ? code : fail(run, err);

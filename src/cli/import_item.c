@@ -12,39 +12,43 @@
 
 static const struct str form_type = {"application/x-www-form-urlencoded", 33};
 
-/* By name; of one name in the order in which they came, which is that of the
- * array. */
+/* A field, and as which one it came. */
+struct field {
+    struct pair pair;
+    size_t place;
+};
+
+/* By name; of one name in the order in which they came. */
 static int compare_fields(const void *left, const void *right)
 {
-    const struct pair *const *a = left;
-    const struct pair *const *b = right;
-    int order = str_compare((*a)->key, (*b)->key);
+    const struct field *a = left;
+    const struct field *b = right;
+    int order = str_compare(a->pair.key, b->pair.key);
 
-    return order != 0 ? order : *a < *b ? -1 : *a > *b ? 1 : 0;
+    return order != 0 ? order : a->place < b->place ? -1 : 1;
 }
 
 void import_item_form(struct buf *to,
                       struct str topic,
                       const struct message *message)
 {
-    struct pair fields[MESSAGE_PAIRS_MAX + 2];
-    const struct pair *sorted[MESSAGE_PAIRS_MAX + 2];
+    struct field fields[MESSAGE_PAIRS_MAX + 2];
     size_t count = 0;
 
-    fields[count++] = (struct pair){STR("url"), message->url};
-    fields[count++] = (struct pair){STR("topic"), topic};
+    fields[count++].pair = (struct pair){STR("url"), message->url};
+    fields[count++].pair = (struct pair){STR("topic"), topic};
     for (uint32_t index = 0; index < message->field_count; index++) {
-        fields[count++] = message->fields[index];
+        fields[count++].pair = message->fields[index];
     }
     for (size_t index = 0; index < count; index++) {
-        sorted[index] = &fields[index];
+        fields[index].place = index;
     }
-    qsort(sorted, count, sizeof(sorted[0]), compare_fields);
+    qsort(fields, count, sizeof(fields[0]), compare_fields);
     for (size_t index = 0; index < count; index++) {
         buf_append_c(to, index > 0 ? "&" : "");
-        form_escape(to, sorted[index]->key);
+        form_escape(to, fields[index].pair.key);
         buf_append_byte(to, '=');
-        form_escape(to, sorted[index]->value);
+        form_escape(to, fields[index].pair.value);
     }
 }
 

@@ -58,19 +58,20 @@ static bool append_other(struct buf *to, struct str name, struct str value)
     static const struct {
         const char *stored;
         const char *name;
-        const char *words[2];
+        const char *words[3];
     } words[] = {
-        {"expired_drop", "expired", {"dead", "drop"}},
-        {"dedup_content", "dedup", {"id", "content"}},
-        {"discard_old", "discard", {"new", "old"}},
+        {"expired_drop", "expired", {"dead", "drop", NULL}},
+        {"dedup_content", "dedup", {"id", "content", "cloudevents"}},
+        {"discard_old", "discard", {"new", "old", NULL}},
     };
     uint64_t number = 0;
 
     for (size_t index = 0; index < sizeof(words) / sizeof(words[0]); index++) {
-        if (str_equal(name, str_from(words[index].stored))) {
-            bool one = str_equal(value, STR("1"));
+        if (str_equal(name, str_from(words[index].stored)) &&
+            str_to_u64(value, &number) == ERR_OK && number < 3 &&
+            words[index].words[number] != NULL) {
             json_text_append_text(to, words[index].name,
-                                  str_from(words[index].words[one ? 1 : 0]));
+                                  str_from(words[index].words[number]));
             return true;
         }
     }

@@ -34,12 +34,15 @@ struct look {
     bool failed; /* no memory */
 };
 
-__attribute__((format(printf, 2, 3))) static void
-note(struct repair_plan *plan, const char *format, ...)
+static void note(struct repair_plan *plan, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void note(struct repair_plan *plan, const char *format, ...)
 {
     char line[DIR_PATH_MAX];
     va_list arguments;
 
+    line[0] = '\0';
     va_start(arguments, format);
     (void)vsnprintf(line, sizeof(line), format, arguments);
     va_end(arguments);

@@ -26,7 +26,9 @@ OPTIONS = {
 def fill(opq, receiver):
     """Messages of every kind, settings, a subscription, cursors."""
     opq.request('PUT', '/opq/topics/kinds', {
-        'order': 'none', 'retain_count': 100000, 'retry_schedule': '1h'})
+        'order': 'none', 'retain_count': 100000, 'retry_schedule': '1h',
+        'dedup': 'content', 'dedup_window': '1m', 'discard': 'old',
+        'retain_age': '7d', 'timeout': '3s'})
     opq.push('kinds', receiver.url(), 'a form \u00e9 &=+', second='\u4e2d')
     opq.push_json('kinds', receiver.url(), 'plain')
     opq.request('POST', '/opq/push', {
@@ -93,6 +95,7 @@ def filled(serve, receiver):
     opq.settings = {
         name: opq.get(f'/opq/topics/fan/subscriptions/{name}').json()[
             'settings'] for name in ('desk', 'mirror')}
+    opq.settings['kinds'] = opq.topic('kinds')['settings']
     assert opq.stop() == 0
     return opq
 
@@ -257,7 +260,7 @@ def test_an_export_is_pushed_into_a_server(filled, tmp_path, serve, receiver):
     assert other.topic('many')['end'] == 60
     assert other.topic('many')['delivered'] == 40
     assert other.topic('many')['paused'] is True
-    assert other.topic('kinds')['settings']['order'] == 'none'
+    assert other.topic('kinds')['settings'] == filled.settings['kinds']
     desk = other.get('/opq/topics/fan/subscriptions/desk/messages').json()
     assert [one['body'] for one in desk['messages']] == ['f2', 'f3', 'f4']
     for name in ('desk', 'mirror'):
