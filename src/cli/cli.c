@@ -46,6 +46,10 @@ static const struct command commands[] = {
     {"dlq", cli_dlq, "list dead letters, send them again, drop them"},
     {"verify", cli_verify, "read all of a data directory: is it whole?"},
     {"dump", cli_dump, "print messages of a data directory"},
+    {"repair", cli_repair, "mend a data directory, say what is lost"},
+    {"grep", cli_grep, "find messages of a data directory by a pattern"},
+    {"export", cli_export, "write topics of a data directory as lines"},
+    {"import", cli_import, "restore an export, or take over the first OPQ's"},
     {"sink", cli_sink, "a receiver that counts, and can misbehave"},
     {"bench", cli_bench, "push as fast as a server answers, and measure it"},
 };

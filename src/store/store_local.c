@@ -53,6 +53,11 @@ uint32_t store_local_shard(const struct store_local_data *data,
     return store_data_shard(data->meta.shard_count, topic);
 }
 
+uint32_t store_local_shard_of(uint32_t shard_count, struct str topic)
+{
+    return store_data_shard(shard_count, topic);
+}
+
 uint64_t store_local_node_id(const struct store_local_data *data)
 {
     return data->meta.node;
