@@ -55,7 +55,7 @@ build/build.ninja:
 build: setup build/build.ninja
 	@$(NINJA) -C build opq
 
-# What verifies signatures, of npm: locked, and used by tests alone.
+# What verifies signatures and reads events, of npm: locked, for tests alone.
 VERIFIER = test/verify/node_modules/.package-lock.json
 $(VERIFIER): test/verify/package-lock.json | setup
 	@npm ci --prefix test/verify --ignore-scripts --no-audit --no-fund

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 struct api;
+struct secrets;
 
 /* What /opq/info tells of the process; limits are shown as they are set. */
 struct api_options {
@@ -37,7 +38,8 @@ struct api_options {
     /* Whether a target's host is allowed at all, as recorder_options has it.
      * Threads: any. NULL: all are. */
     bool (*target_allowed)(void *context, struct str host);
-    void *context; /* borrowed */
+    void *context;                 /* borrowed */
+    const struct secrets *secrets; /* borrowed; NULL: there are none */
 };
 
 /* Make the API.

@@ -316,6 +316,56 @@ void api_reading_close(struct api_reading *reading)
     }
 }
 
+/* Tell whether a reading is for a subscription. */
+static bool is_for(const struct api_reading *reading,
+                   const struct topic *subscription)
+{
+    return reading->subscription != NULL &&
+           reading->reader->topic == subscription->store->parent &&
+           strcmp(reading->subscription, subscription->store->name) == 0;
+}
+
+void api_reading_forget_subscription(struct api *api,
+                                     struct shard *shard,
+                                     const struct topic *subscription)
+{
+    struct api_shard *place = &api->shards[shard->index];
+
+    if (place->shard == NULL) {
+        return; /* nothing was ever read here */
+    }
+    struct list *link = place->readings.next;
+    while (link != &place->readings) {
+        struct api_reading *reading =
+            CONTAINER_OF(link, struct api_reading, link);
+        link = link->next;
+        if (is_for(reading, subscription)) {
+            api_reading_close(reading);
+            reading->gone(reading);
+        }
+    }
+}
+
+void api_reading_changed(struct api *api,
+                         struct shard *shard,
+                         const struct topic *subscription)
+{
+    struct api_shard *place = &api->shards[shard->index];
+
+    if (place->shard == NULL) {
+        return; /* nothing was ever read here */
+    }
+    struct list *link = place->readings.next;
+    while (link != &place->readings) {
+        struct api_reading *reading =
+            CONTAINER_OF(link, struct api_reading, link);
+        link = link->next;
+        if (is_for(reading, subscription)) {
+            reading->changed(reading);
+        }
+    }
+}
+
 void api_reading_forget(struct api *api,
                         struct shard *shard,
                         const struct topic *topic)

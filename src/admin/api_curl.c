@@ -254,6 +254,9 @@ enum err api_curl_append(const struct topic *topic,
         .sequence = record->sequence,
         .attempt = attempts + 1,
         .now_s = now_ms / 1000,
+        .events = topic->settings.cloudevents != SETTINGS_EVENTS_OFF
+                      ? &topic->settings
+                      : NULL,
     };
     struct store_topic origin = {0};
     struct topic was = *topic;

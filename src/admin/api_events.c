@@ -28,6 +28,7 @@ enum {
     PIECE_SIZE = 32 * 1024,  /* given to the server at once */
     SLOW_WAIT_MS = 50,       /* until a slow client is tried again */
     SLOW_MS_MAX = 60 * 1000, /* without any progress: it is cut */
+    STOP_MS_MAX = 1000,      /* of a client when the server stops */
 };
 
 struct stream {
@@ -38,6 +39,7 @@ struct stream {
     struct http_exchange *exchange; /* borrowed */
     struct io_timer timer;          /* home: the client takes slowly */
     uint64_t slow_ms;               /* monotonic: since when; 0: it is not */
+    uint64_t stop_ms;               /* the same of a stop that waits for it */
     struct api_page page;
     struct filter *filter; /* owned */
     struct buf text;       /* owned: a page */
@@ -52,6 +54,7 @@ struct stream {
     bool away;       /* `call` is */
     bool cancelling; /* `cancel` is away */
     bool gone;       /* the client has */
+    bool late;       /* the server stops, and does not wait for it */
     /* Set there, looked at at home. */
     bool idle;  /* there: not in a page */
     int status; /* of a problem that ends it; 0: none */
@@ -198,7 +201,9 @@ static void stream_end(struct stream *stream)
         return;
     }
     stream->exchange->abandoned = NULL;
-    if (stream->begun) {
+    if (stream->late) {
+        http_exchange_cut(stream->exchange, false);
+    } else if (stream->begun) {
         http_exchange_stream_end(stream->exchange);
     } else {
         answer_problem(
@@ -263,9 +268,30 @@ static bool send_text(struct stream *stream)
     return true;
 }
 
+/* The server stops: wait a moment for the client to take what it has, for a
+ * slow one would hold the stop. It can go on by the last id that it got.
+ * Returns false when the wait is over. */
+static bool stop_waits(struct stream *stream)
+{
+    uint64_t now_ms = io_now_ms(stream->home->io);
+
+    if (!stream->begun || http_exchange_stream_unsent(stream->exchange) == 0) {
+        return false;
+    }
+    stream->stop_ms = stream->stop_ms > 0 ? stream->stop_ms : now_ms;
+    stream->late = now_ms - stream->stop_ms >= STOP_MS_MAX;
+    if (!stream->late) {
+        io_timer_start(stream->home->io, &stream->timer, SLOW_WAIT_MS);
+    }
+    return !stream->late;
+}
+
 /* A page is home: send it, and go for the next. */
 static void stream_send(struct stream *stream)
 {
+    if (!stream->gone && stream->home->stopping && stop_waits(stream)) {
+        return;
+    }
     if (stream->gone || stream->home->stopping || stream->text.failed) {
         stream_end(stream);
         return;

@@ -33,6 +33,8 @@ enum {
     API_SETTINGS_SIZE_MAX = 0x4000, /* of a PUT's body */
 };
 
+struct metrics_about;
+
 enum api_phase { API_STARTING, API_READY, API_STOPPING };
 
 /* What of the API lives on one shard; its thread's. */
@@ -46,7 +48,9 @@ struct api_shard {
 
 struct api {
     struct api_options options;
-    atomic_int phase; /* enum api_phase */
+    atomic_int phase;    /* enum api_phase */
+    uint64_t started_ms; /* wall clock: when it was made */
+    uint64_t started_ns; /* the same, monotonic */
     struct api_shard shards[SHARDS_MAX];
 };
 
@@ -131,11 +135,14 @@ void api_call_drop(struct api_call *call);
  * shard can end it. */
 struct api_reading {
     struct store_reader *reader; /* owned; NULL: not open */
+    const char *subscription;    /* borrowed: for whom; NULL or empty: none */
     struct api_shard *place;     /* borrowed */
     /* Bytes are there: read again. */
     void (*ready)(struct api_reading *reading);
     /* It was closed, for the topic goes: must not open one of it again. */
     void (*gone)(struct api_reading *reading);
+    /* The subscription's settings or cursor changed; NULL: it has none. */
+    void (*changed)(struct api_reading *reading);
     /* The shard stops: end waiting. Called each turn while it does. */
     void (*stopping)(struct api_reading *reading);
     struct list link; /* in place->readings */
@@ -163,6 +170,16 @@ void api_reading_forget(struct api *api,
                         struct shard *shard,
                         const struct topic *topic);
 
+/* The same of a subscription that goes. */
+void api_reading_forget_subscription(struct api *api,
+                                     struct shard *shard,
+                                     const struct topic *subscription);
+
+/* A subscription's settings or cursor changed: say so to its readings. */
+void api_reading_changed(struct api *api,
+                         struct shard *shard,
+                         const struct topic *subscription);
+
 /* --- requests ------------------------------------------------------------- */
 
 /* Read the query into `form`, which is empty; refuses names that are not in
@@ -187,6 +204,11 @@ bool api_query_flag(const struct api_request *request,
                     const char *name,
                     bool *flag);
 
+/* What is known of the process, for metrics.h. Borrows: api. */
+void api_about(const struct api *api,
+               const struct shard *shard,
+               struct metrics_about *out_about);
+
 /* Tell whether deliveries may go to a URL, as a push's may. A name is looked at
  * again, by address, when it is connected to. */
 bool api_url_allowed(const struct api *api, const char *text);
@@ -199,6 +221,8 @@ void api_info_health(const struct api_request *request);
 void api_info_ready(const struct api_request *request);
 /* GET /opq/info. */
 void api_info_get(const struct api_request *request);
+/* GET /metrics. */
+void api_metrics_get(const struct api_request *request);
 /* GET /openapi.json. */
 void api_info_openapi(const struct api_request *request);
 /* GET /opq/topics. */

@@ -145,6 +145,10 @@ static void page_read(struct api_page *page)
     const struct store_cursor *cursor = cursor_of(page);
     struct record record;
 
+    if (page->changed) {
+        page_end(page, ERR_OK, "");
+        return;
+    }
     for (uint32_t left = WORK_MAX; !is_full(page) && left > 0; left--) {
         if (page->held) {
             at_end(page);
@@ -185,7 +189,18 @@ static void page_gone(struct api_reading *reading)
 
     /* Before the store frees the list that the watch is in. */
     wait_end(page);
-    page_end(page, ERR_NOT_FOUND, "topic");
+    page_end(page, ERR_NOT_FOUND,
+             page->subscription[0] == '\0' ? "topic" : "subscription");
+}
+
+static void page_changed(struct api_reading *reading)
+{
+    struct api_page *page = page_of(reading);
+
+    page->changed = true;
+    if (!reading->busy) { /* else it ends when the bytes are there */
+        io_timer_start(page->there->io, &page->timer, 0);
+    }
 }
 
 static void page_stopping(struct api_reading *reading)
@@ -226,6 +241,9 @@ void api_page_begin(struct api_page *page)
     CHECK(!page->open);
     page->count = 0;
     page->passed_count = 0;
+    page->changed = false;
+    page->reading.subscription = page->subscription;
+    page->reading.changed = page_changed;
     page->reading.ready = page_ready;
     page->reading.gone = page_gone;
     page->reading.stopping = page_stopping;

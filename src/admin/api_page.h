@@ -28,7 +28,8 @@ enum api_page_form {
 
 enum { API_PAGE_PASSED_MAX = CURSOR_RANGES_MAX }; /* ranges that are noted */
 
-/* Embedded in the owner's object. */
+/* Embedded in the owner's object. It ends early, with what it has, when the
+ * subscription is changed: what follows is for its filter as it is then. */
 struct api_page {
     /* Set by the owner, all borrowed. */
     struct api *api;
@@ -60,6 +61,7 @@ struct api_page {
     bool waiting;
     bool woken;
     bool cancelled;
+    bool changed; /* the subscription has: nothing more may be read */
 };
 
 /* Begin to read; the fields above are set. done() may come from inside. */

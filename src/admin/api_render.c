@@ -140,6 +140,13 @@ static void append_doing(const struct delivery_view *view, struct buf *to)
         break;
     case DELIVERY_SETTLING:
         buf_append_c(to, "is done when its dead letter or callback is stored");
+        if (view->unstored != ERR_OK) {
+            buf_append_format(to, ", which failed (%s) and is tried again",
+                              view->unstored == ERR_FULL
+                                  ? "the disk is full"
+                                  : err_text(view->unstored));
+            append_until(view, " at ", to);
+        }
         break;
     case DELIVERY_PAUSED:
         buf_append_c(to, "waits, since the topic is paused");

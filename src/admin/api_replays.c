@@ -53,7 +53,7 @@ struct replay_call {
     char subscription[TOPIC_NAME_MAX + 1]; /* as which it goes; empty: none */
     struct settings settings;              /* that it has */
     struct api_replay_count count;         /* of a dry run */
-    struct api_view view;                  /* that is made */
+    struct api_view view;                  /* that is made, or changed */
     struct store_op op;                    /* of a deletion or a pause */
     bool pausing;                          /* what a change says */
     bool found;                            /* on some shard */
@@ -310,6 +310,15 @@ void api_replays_get(const struct api_request *request)
 
 /* --- changing ------------------------------------------------------------- */
 
+/* Note which view is changed: it may be gone when that ends. */
+static void name_view(struct replay_call *task, const struct topic *replay)
+{
+    (void)snprintf(task->view.topic, sizeof(task->view.topic), "%s",
+                   replay->store->parent->name);
+    (void)snprintf(task->view.name, sizeof(task->view.name), "%s",
+                   replay->store->name);
+}
+
 static void deleted(struct store_op *op, enum err err)
 {
     struct replay_call *task = CONTAINER_OF(op, struct replay_call, op);
@@ -317,6 +326,8 @@ static void deleted(struct store_op *op, enum err err)
     if (err == ERR_OK) {
         task->base.status = 204;
     } else {
+        shard_subscription_again(task->there, str_from(task->view.topic),
+                                 str_from(task->view.name));
         api_call_err(&task->base, err, "the replay could not be deleted");
     }
     api_call_end(&task->base);
@@ -332,6 +343,7 @@ static void delete_run(struct api_call *call, struct shard *there)
         api_call_end(call);
         return;
     }
+    name_view(task, replay);
     task->op = (struct store_op){.done = deleted};
     shard_subscription_delete(there, replay, &task->op);
 }
@@ -341,11 +353,28 @@ void api_replays_delete(const struct api_request *request)
     send_walk(request, delete_run, not_found, false);
 }
 
+/* The store has brought back the settings that it had. */
+static void pause_failed(struct replay_call *task)
+{
+    struct topic *replay = find(task);
+    struct settings settings;
+
+    settings_init(&settings);
+    if (replay != NULL &&
+        settings_read(replay->store->settings, &settings) == ERR_OK) {
+        replay->settings.paused = settings.paused;
+        topic_changed(replay);
+        replays_changed(replay);
+    }
+    settings_fini(&settings);
+}
+
 static void paused(struct store_op *op, enum err err)
 {
     struct replay_call *task = CONTAINER_OF(op, struct replay_call, op);
 
     if (err != ERR_OK) {
+        pause_failed(task);
         api_call_err(&task->base, err, "the replay could not be changed");
         api_call_end(&task->base);
         return;
@@ -407,6 +436,8 @@ static void made(struct api_view *view, enum err err)
         api_call_err(&task->base, err, "the replay could not be stored");
     } else {
         render(replay, &task->base.body);
+        api_settings_warn(&replay->settings, task->base.api->options.secrets,
+                          &task->base.body);
         buf_append_byte(&task->base.body, '\n');
         task->base.status = 201;
     }

@@ -94,6 +94,9 @@ append_schedule(struct buf *to, const struct schedule *schedule, bool whole)
     append_time(to, "last_run_at", state->run_ms);
     json_text_append_number(to, "runs", state->run_count);
     json_text_append_number(to, "refused", state->fail_count);
+    if (schedule->retry_count > 0) {
+        json_text_append_number(to, "retries", schedule->retry_count);
+    }
     if (schedule->error[0] != '\0') {
         json_text_append_text(to, "error", str_from(schedule->error));
     }
@@ -110,8 +113,10 @@ struct schedule_call {
     struct api_call base;
     struct scheduler_change change;
     struct scheduler_run run;
-    struct scheduler *scheduler; /* borrowed: that of the shard it is at */
-    struct buf json;             /* owned: the definition of a PUT */
+    struct scheduler *scheduler;    /* borrowed: that of the shard it is at */
+    struct buf json;                /* owned: the definition of a PUT, */
+    struct scheduler_target target; /* and where its runs go */
+    bool checked;                   /* that somebody would get them */
     bool paused;
 };
 
@@ -205,11 +210,45 @@ static void get_run(struct api_call *call, struct shard *there)
     show(task, 200);
 }
 
+/* A definition without a URL goes by its topic first, which says whether it
+ * has subscriptions, as it would to a push. */
+static struct shard *put_next(struct api_call *call)
+{
+    struct schedule_call *task = schedule_call_of(call);
+
+    if (!task->checked) {
+        return shard_owner(call->home, str_from(task->target.topic));
+    }
+    return task->scheduler == NULL
+               ? shard_owner(call->home, str_from(call->topic))
+               : NULL;
+}
+
+static void check_run(struct schedule_call *task, struct shard *there)
+{
+    struct topic *topic = NULL;
+    enum err err =
+        shard_topic(there, str_from(task->target.topic), false, &topic);
+
+    task->checked = true;
+    if (err == ERR_NOT_FOUND ||
+        (err == ERR_OK && !topic_has_subscriptions(topic))) {
+        api_call_problem(&task->base, 400, push_task_err_text(ERR_INVALID));
+    } else if (err != ERR_OK) {
+        api_call_err(&task->base, err, "topic");
+    }
+    api_call_end(&task->base);
+}
+
 static void put_run(struct api_call *call, struct shard *there)
 {
     struct schedule_call *task = schedule_call_of(call);
     struct push_refusal refusal;
 
+    if (!task->checked) {
+        check_run(task, there);
+        return;
+    }
     task->scheduler = pipeline_scheduler(pipeline_of(there));
     task->change.done = changed;
     enum err err = scheduler_put(task->scheduler, id_of(task),
@@ -267,8 +306,7 @@ static void run_done(struct scheduler_run *run, enum err err)
     struct schedule_call *task = CONTAINER_OF(run, struct schedule_call, run);
 
     if (err != ERR_OK) {
-        api_call_problem(&task->base, answer_status(err),
-                         push_task_err_text(err));
+        api_call_problem(&task->base, answer_status(err), run->detail);
     } else {
         buf_append_c(&task->base.body, run->json);
         buf_append_byte(&task->base.body, '\n');
@@ -357,6 +395,32 @@ static bool has_control(const struct http_head *head)
     return false;
 }
 
+/* Look at a definition before anything is begun for it. When it is refused, so
+ * is the request. */
+static bool check_put(const struct api_request *request,
+                      struct schedule_call *task)
+{
+    struct http_exchange *exchange = request->exchange;
+    struct push_refusal refusal;
+
+    enum err err = scheduler_check(pipeline_scheduler(request->pipeline),
+                                   exchange->body, &task->target, &refusal);
+    if (err == ERR_INVALID) {
+        answer_problem(exchange, refusal.status, refusal.detail, NULL);
+        return false;
+    }
+    if (err == ERR_OK) {
+        buf_append_str(&task->json, exchange->body);
+        err = buf_err(&task->json);
+    }
+    if (err != ERR_OK) {
+        answer_problem(exchange, 503, "out of memory", NULL);
+        return false;
+    }
+    task->checked = task->target.addressed;
+    return true;
+}
+
 void api_schedules_put(const struct api_request *request)
 {
     struct http_exchange *exchange = request->exchange;
@@ -377,13 +441,12 @@ void api_schedules_put(const struct api_request *request)
     if (task == NULL) {
         return;
     }
-    buf_append_str(&task->json, exchange->body);
-    if (buf_err(&task->json) != ERR_OK) {
-        answer_problem(exchange, 503, "out of memory", NULL);
+    if (!check_put(request, task)) {
         api_call_drop(&task->base);
         return;
     }
-    api_call_send(&task->base);
+    task->base.onward = put_next;
+    api_call_tour(&task->base);
 }
 
 /* --- the list ------------------------------------------------------------- */

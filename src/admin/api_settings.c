@@ -5,6 +5,7 @@
 #include "admin/api_settings.h"
 
 #include "admin/api_internal.h"
+#include "base/check.h"
 #include "http/form.h"
 
 #include <jansson.h>
@@ -209,4 +210,55 @@ enum err api_settings_each(const struct http_exchange *exchange,
         err = note_json(&reading, exchange->body);
     }
     return err;
+}
+
+/* --- warnings ------------------------------------------------------------- */
+
+/* Tell of one name, if it is unknown; the first time opens the array. */
+static void warn_of(struct str name,
+                    const struct secrets *secrets,
+                    bool *open,
+                    struct buf *to)
+{
+    uint32_t count = 0;
+
+    if (secrets_find(secrets, name, &count) != NULL) {
+        return;
+    }
+    buf_append_c(to, *open ? "," : ",\"warnings\":[");
+    *open = true;
+    buf_append_format(to,
+                      "\"secret %.*s is not in the file of secrets: until it "
+                      "is, nothing is sent\"",
+                      STR_ARG(name));
+}
+
+void api_settings_warn(const struct settings *settings,
+                       const struct secrets *secrets,
+                       struct buf *to)
+{
+    struct str names = str_from(settings->secret);
+    struct str headers = str_from(settings->headers);
+    struct buf nowhere = {0};
+    struct str name;
+    bool open = false;
+
+    if (to->failed) {
+        return;
+    }
+    CHECK(to->size > 0 && to->data[to->size - 1] == '}');
+    to->size--;
+    while (names.size > 0) {
+        size_t comma = str_find(names, ',');
+        warn_of(str_cut(names, 0, comma), secrets, &open, to);
+        names = str_cut(names, comma + 1, SIZE_MAX);
+    }
+    /* Without a table the first name of all is the one that is not found. */
+    while (secrets_expand(NULL, headers, 0, &nowhere, &name) == ERR_NOT_FOUND) {
+        warn_of(name, secrets, &open, to);
+        size_t behind = (size_t)(name.data - headers.data) + name.size;
+        headers = str_cut(headers, behind, headers.size);
+    }
+    buf_fini(&nowhere);
+    buf_append_c(to, open ? "]}" : "}");
 }

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "http/server.h"
+#include "queue/secrets.h"
 #include "queue/settings.h"
 
 #include <stdbool.h>
@@ -56,5 +57,13 @@ MUST_CHECK enum err api_settings_read_with(const struct http_exchange *exchange,
                                            struct settings_change *change,
                                            struct api_settings_extra *extra,
                                            struct buf *detail);
+
+/* Tell of secrets that settings name and the server does not have. They may
+ * come, so the settings are taken: the object that `to` ends with gets a member
+ * `warnings`, an array of texts, when there is something to tell. A table that
+ * is NULL has no secrets. */
+void api_settings_warn(const struct settings *settings,
+                       const struct secrets *secrets,
+                       struct buf *to);
 
 #endif

@@ -14,7 +14,6 @@
 #include "admin/api_settings.h"
 #include "admin/api_view.h"
 #include "base/check.h"
-#include "base/diag.h"
 #include "queue/answer.h"
 
 #include <stdio.h>
@@ -37,7 +36,7 @@ struct subscription_call {
     char name[TOPIC_NAME_MAX + 1];
     struct settings_change change; /* of a PUT */
     struct api_place place;        /* of a PUT that makes one, or a replay */
-    bool create;                   /* the subscription, when it is not there */
+    bool create; /* a PUT: the subscription, when it is not there */
     bool created;
     struct api_view view; /* of one that is made */
     struct step steps[STEPS_MAX];
@@ -138,6 +137,10 @@ static void show(struct subscription_call *task)
         return;
     }
     api_render_subscription(subscription, &task->base.body);
+    if (task->create) {
+        api_settings_warn(&subscription->settings, task->api->options.secrets,
+                          &task->base.body);
+    }
     buf_append_byte(&task->base.body, '\n');
     task->base.status = task->created ? 201 : 200;
     api_call_end(&task->base);
@@ -261,6 +264,7 @@ static void change_failed(struct subscription_call *task)
     settings_fini(&subscription->settings);
     subscription->settings = settings;
     shard_subscription_changed(task->there, subscription);
+    api_reading_changed(task->base.api, task->there, subscription);
 }
 
 static void change_done(struct store_op *op, enum err err);
@@ -324,6 +328,7 @@ static void change(struct subscription_call *task,
                         step_begin(task, 1));
     }
     shard_subscription_changed(task->there, subscription);
+    api_reading_changed(task->base.api, task->there, subscription);
     buf_fini(&text);
     change_end(task);
 }
@@ -475,9 +480,14 @@ static void put_run(struct api_call *call, struct shard *there)
     if (err == ERR_OK) {
         err = settings_change_apply(&task->change, &settings);
     }
-    if (err != ERR_OK) {
+    const char *conflict = settings_conflict(&settings);
+    if (err != ERR_OK || conflict != NULL) {
         shard_topic_unused(there, str_from(call->topic));
+    }
+    if (err != ERR_OK) {
         fail_err(task, err, "the settings");
+    } else if (conflict != NULL) {
+        fail(task, 409, conflict);
     } else if (subscription != NULL) {
         begin_change(task, subscription, &settings);
     } else {
@@ -598,6 +608,7 @@ static void replay_run(struct api_call *call, struct shard *there)
     task->steps[0].op = (struct store_op){.done = replayed};
     store_cursor_move(subscription->store, next, &task->steps[0].op);
     topic_changed(subscription);
+    api_reading_changed(task->base.api, there, subscription);
 }
 
 void api_subscriptions_replay(const struct api_request *request)
@@ -627,21 +638,14 @@ void api_subscriptions_replay(const struct api_request *request)
 static void deleted(struct store_op *op, enum err err)
 {
     struct subscription_call *task = CONTAINER_OF(op, struct step, op)->task;
-    struct topic *topic = NULL;
-    struct topic *subscription = NULL;
 
     if (err == ERR_OK) {
         task->base.status = 204;
         api_call_end(&task->base);
         return;
     }
-    if (shard_topic(task->there, str_from(task->base.topic), false, &topic) !=
-            ERR_OK ||
-        shard_subscription(task->there, topic, name_of(task), false,
-                           &subscription) != ERR_OK) {
-        DIAG_ERROR("topic_not_delivered", "topic=%s/%s", task->base.topic,
-                   task->name);
-    }
+    shard_subscription_again(task->there, str_from(task->base.topic),
+                             name_of(task));
     fail_err(task, err, "the subscription could not be deleted");
 }
 
@@ -656,6 +660,7 @@ static void delete_run(struct api_call *call, struct shard *there)
     }
     task->steps[0].task = task;
     task->steps[0].op = (struct store_op){.done = deleted};
+    api_reading_forget_subscription(task->base.api, there, subscription);
     shard_subscription_delete(there, subscription, &task->steps[0].op);
 }
 

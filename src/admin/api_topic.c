@@ -24,7 +24,7 @@ struct topic_call {
     struct shard *there;           /* borrowed: the topic's */
     struct api_reading reading;    /* of the oldest message not delivered */
     struct settings_change change; /* of a PUT */
-    bool create;                   /* the topic, when it is not there */
+    bool create;                   /* a PUT: the topic, when not there */
     bool created;
     uint64_t dead; /* live letters; API_RENDER_NONE: it has none of its own */
     uint32_t hops; /* shards visited, see topic_next() */
@@ -132,6 +132,10 @@ static void show_end(struct topic_call *task, uint64_t age_ms)
         return;
     }
     api_render_topic(topic, age_ms, task->dead, &task->base.body);
+    if (task->create) {
+        api_settings_warn(&topic->settings, task->base.api->options.secrets,
+                          &task->base.body);
+    }
     buf_append_byte(&task->base.body, '\n');
     task->base.status = task->created ? 201 : 200;
     api_call_end(&task->base);
@@ -289,10 +293,15 @@ static void put_run(struct api_call *call, struct shard *there)
     }
     settings_init(&settings);
     enum err err = change_settings(task, topic, &settings, &text);
-    if (err != ERR_OK) {
+    const char *conflict = settings_conflict(&settings);
+    if (err != ERR_OK || conflict != NULL) {
         settings_fini(&settings);
         put_failed(task);
-        api_call_err(call, err, "all settings together");
+        if (err != ERR_OK) {
+            api_call_err(call, err, "all settings together");
+        } else {
+            api_call_problem(call, 409, conflict);
+        }
         api_call_end(call);
     } else {
         task->op.done = configured;

@@ -24,10 +24,11 @@ struct command {
 static const struct command commands[] = {
     {"push", cli_push, "push one message"},
     {"batch", cli_batch, "push many: NDJSON from a file or standard input"},
+    {"info", cli_info, "show a server's version, limits and figures"},
     {"topics", cli_topics, "list topics, or show one"},
     {"message", cli_message, "show a message, where it stands and why"},
     {"tail", cli_tail, "print a topic's messages, and follow it"},
-    {"delayed", cli_delayed, "list what is not due yet, or cancel of it"},
+    {"delayed", cli_delayed, "list what is not due yet, show or cancel of it"},
     {"replay", cli_replay, "deliver a topic again from a sequence number on"},
     {"pause", cli_pause, "hold a topic's deliveries"},
     {"resume", cli_resume, "go on with them"},

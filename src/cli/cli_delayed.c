@@ -1,4 +1,4 @@
-/* The subcommand `delayed`: what is not due yet, listed and cancelled.
+/* The subcommand `delayed`: what is not due yet, listed, shown, cancelled.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -101,22 +101,38 @@ static int list(struct cli_call *call, const struct list_options *options)
     return code;
 }
 
+/* Ask for one message, by its id. */
+static int
+request_one(struct cli_call *call, const char *method, const char *id)
+{
+    struct buf target = {0};
+    int code = CLI_EXIT_FAILED;
+
+    buf_append_c(&target, "/opq/messages/");
+    form_escape(&target, str_from(id));
+    if (buf_err(&target) == ERR_OK) {
+        const struct remote_request request = {.method = method,
+                                               .target = buf_str(&target)};
+        code = cli_request(call, &request);
+    }
+    buf_fini(&target);
+    return code;
+}
+
+static int show(struct cli_call *call)
+{
+    int code = request_one(call, "GET", call->words[1]);
+
+    return code == CLI_EXIT_OK ? cli_print_answer(call) : code;
+}
+
 /* Cancel all that are named; what could not be is said, the rest goes on. */
 static int cancel(struct cli_call *call)
 {
     int code = CLI_EXIT_OK;
 
     for (uint32_t index = 1; index < call->word_count; index++) {
-        struct buf target = {0};
-        buf_append_c(&target, "/opq/messages/");
-        form_escape(&target, str_from(call->words[index]));
-        int failed = CLI_EXIT_FAILED;
-        if (buf_err(&target) == ERR_OK) {
-            const struct remote_request request = {.method = "DELETE",
-                                                   .target = buf_str(&target)};
-            failed = cli_request(call, &request);
-        }
-        buf_fini(&target);
+        int failed = request_one(call, "DELETE", call->words[index]);
         code = failed != CLI_EXIT_OK ? failed : code;
     }
     return code;
@@ -127,6 +143,7 @@ int cli_delayed(int argument_count, char *const *arguments)
     struct cli_call call = {
         .command = "delayed",
         .usage = "[list] [--topic TOPIC] [--from TIME] [--to TIME] [--json]\n"
+                 "       opq delayed show ID [--json]\n"
                  "       opq delayed cancel ID...",
     };
     struct list_options listed = {0};
@@ -143,11 +160,14 @@ int cli_delayed(int argument_count, char *const *arguments)
         const char *word = call.word_count > 0 ? call.words[0] : "list";
         if (strcmp(word, "list") == 0 && call.word_count <= 1) {
             code = list(&call, &listed);
+        } else if (strcmp(word, "show") == 0 && call.word_count == 2) {
+            code = show(&call);
         } else if (strcmp(word, "cancel") == 0 && call.word_count > 1) {
             code = cancel(&call);
         } else {
             code = cli_complain(&call, CLI_EXIT_USAGE,
-                                "say list, or cancel with ids");
+                                "say list, show with an id, or cancel with "
+                                "ids");
         }
     }
     cli_call_fini(&call);

@@ -117,6 +117,8 @@ int cli_push(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_batch(int argument_count, char *const *arguments);
 /* As cli_push(). */
+int cli_info(int argument_count, char *const *arguments);
+/* As cli_push(). */
 int cli_topics(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_message(int argument_count, char *const *arguments);

@@ -225,7 +225,7 @@ static int count_results(struct cli_call *call, struct batch_count *count)
     }
     json_array_foreach(results, index, result)
     {
-        if (json_object_get(result, "seq") != NULL) {
+        if (json_object_get(result, "id") != NULL) {
             count->stored++;
             continue;
         }
@@ -394,10 +394,15 @@ static int print_message(struct cli_call *call, const json_t *message)
 int cli_message(int argument_count, char *const *arguments)
 {
     struct cli_call call = {.command = "message",
-                            .usage = "TOPIC SEQ [--json]"};
+                            .usage = "TOPIC SEQ [--curl] [--json]"};
+    bool as_command = false;
+    const struct cli_option options[] = {
+        {"curl", NULL, &as_command, NULL},
+        {NULL, NULL, NULL, NULL},
+    };
     struct buf target = {0};
     json_t *message = NULL;
-    int code = cli_parse(&call, argument_count, arguments, no_options, 2, 2);
+    int code = cli_parse(&call, argument_count, arguments, options, 2, 2);
 
     if (code != CLI_EXIT_OK || call.help) {
         return code;
@@ -406,8 +411,16 @@ int cli_message(int argument_count, char *const *arguments)
     form_escape(&target, str_from(call.words[0]));
     buf_append_c(&target, "/messages/");
     form_escape(&target, str_from(call.words[1]));
-    code = cli_get_json(&call, buf_str(&target), &message);
-    if (code == CLI_EXIT_OK) {
+    if (as_command) {
+        buf_append_c(&target, "/curl");
+        const struct remote_request request = {.method = "GET",
+                                               .target = buf_str(&target)};
+        code = cli_request(&call, &request);
+        code = code == CLI_EXIT_OK ? cli_print_response(&call) : code;
+    } else {
+        code = cli_get_json(&call, buf_str(&target), &message);
+    }
+    if (code == CLI_EXIT_OK && message != NULL) {
         code = print_message(&call, message);
         json_decref(message);
     }

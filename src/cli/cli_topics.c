@@ -1,5 +1,5 @@
 /* Subcommands about topics: list, show, pause, resume, set, purge, delete,
- * replay.
+ * replay; and about the server: info.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -157,6 +157,52 @@ int cli_topics(int argument_count, char *const *arguments)
     } else {
         code = request_topic(&call, "GET", call.words[0], STR(""));
         code = code == CLI_EXIT_OK ? cli_print_answer(&call) : code;
+    }
+    cli_call_fini(&call);
+    return code;
+}
+
+/* --- info ----------------------------------------------------------------- */
+
+/* Print an object as a table, the members of those in it as lines of it. */
+static int print_flat(const json_t *object)
+{
+    json_t *flat = json_object();
+    const char *name = NULL;
+    const char *inner = NULL;
+    json_t *value = NULL;
+    json_t *member = NULL;
+
+    json_object_foreach((json_t *)object, name, value)
+    {
+        if (!json_is_object(value)) {
+            (void)json_object_set(flat, name, value);
+        }
+        json_object_foreach(value, inner, member)
+        {
+            char path[64];
+            (void)snprintf(path, sizeof(path), "%s.%s", name, inner);
+            (void)json_object_set(flat, path, member);
+        }
+    }
+    int code = cli_print_object(flat);
+    json_decref(flat);
+    return code;
+}
+
+int cli_info(int argument_count, char *const *arguments)
+{
+    struct cli_call call = {.command = "info", .usage = "[--json]"};
+    json_t *info = NULL;
+    int code = cli_parse(&call, argument_count, arguments, no_options, 0, 0);
+
+    if (code != CLI_EXIT_OK || call.help) {
+        return code;
+    }
+    code = cli_get_json(&call, STR("/opq/info"), &info);
+    if (code == CLI_EXIT_OK) {
+        code = call.json ? cli_print_response(&call) : print_flat(info);
+        json_decref(info);
     }
     cli_call_fini(&call);
     return code;

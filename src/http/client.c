@@ -41,26 +41,21 @@ enum err http_client_create(const struct http_client_options *options,
         list_init(&client->endpoints[i]);
     }
     client_pool_init(client);
-    enum err err = tls_context_create_client(options->ca_file, &client->tls);
-    if (err != ERR_OK) {
-        goto fail_tls;
-    }
     struct resolver_options resolver = {
         .io = options->io,
         .servers = options->dns_servers,
     };
-    err = resolver_create(&resolver, &client->resolver);
+    enum err err = resolver_create(&resolver, &client->resolver);
+    if (err == ERR_OK && options->ca_file != NULL) {
+        err = tls_context_create_client(options->ca_file, &client->tls);
+    }
     if (err != ERR_OK) {
-        goto fail_resolver;
+        resolver_destroy(client->resolver);
+        free(client);
+        return err;
     }
     *out = client;
     return ERR_OK;
-
-fail_resolver:
-    tls_context_destroy(client->tls);
-fail_tls:
-    free(client);
-    return err;
 }
 
 /* Drop the calls and channels of an endpoint, and the endpoint. */

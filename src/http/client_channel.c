@@ -643,8 +643,16 @@ static void start_tls(struct http_channel *channel)
     uint64_t left_ms = channel->connect_until_ms > now_ms
                            ? channel->connect_until_ms - now_ms
                            : 0;
-    enum err err = tls_create_client(channel->client->tls, endpoint->host,
-                                     &endpoint->ticket, &channel->tls);
+    struct tls_context **context = &channel->client->tls;
+    enum err err = ERR_OK;
+    if (*context == NULL) {
+        /* The system's authorities are many: read when they are needed. */
+        err = tls_context_create_client(NULL, context);
+    }
+    if (err == ERR_OK) {
+        err = tls_create_client(*context, endpoint->host, &endpoint->ticket,
+                                &channel->tls);
+    }
     if (err != ERR_OK) {
         channel_fail(channel, err == ERR_INVALID ? ERR_TLS : err,
                      "no TLS session for this name");

@@ -33,7 +33,7 @@ struct http_client {
     struct http_client_stats stats;
     struct io *io;                         /* borrowed */
     struct resolver *resolver;             /* owned */
-    struct tls_context *tls;               /* owned */
+    struct tls_context *tls;               /* owned; NULL: not needed so far */
     struct list endpoints[CLIENT_BUCKETS]; /* owned; by hash of the key */
     struct list idle;    /* of channels, the one idle longest first */
     struct list hungry;  /* of endpoints with calls to be served */

@@ -24,6 +24,9 @@ static void turn(struct io_hook *hook)
     while ((node = list_take_first(&server->dirty)) != NULL) {
         server_flush(CONTAINER_OF(node, struct http_connection, dirty));
     }
+    if (server->give != NULL) {
+        server_hand_over_turn(server);
+    }
 }
 
 static void tell_drained(struct http_server *server)
@@ -195,7 +198,7 @@ static void accepted(struct io_listener *io_listener, enum err err, int fd)
         file_close(fd);
         return;
     }
-    server_open(server, fd, listener->secure, open >= open_max);
+    (void)server_open(server, fd, listener->secure, open >= open_max);
 }
 
 static enum err listen_to(struct http_server *server, int fd, bool secure)

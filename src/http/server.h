@@ -178,6 +178,53 @@ void http_server_drain(struct http_server *server,
 /* Close what is still open, answered or not. */
 void http_server_cut(struct http_server *server);
 
+/* A connection as a server gives it away, or takes it. */
+struct http_handed {
+    int fd;    /* of the callee */
+    bool deaf; /* nothing more is read: it ends behind what is unsent */
+    struct str unsent[2]; /* of answers, one behind the other */
+    /* The request that is coming: its head, and what came of its body, which
+     * is without the framing of chunks. */
+    struct str request;
+    size_t head_size; /* 0: none is coming */
+    bool chunks;      /* its body comes in chunks: */
+    struct http_chunked chunked;
+    uint64_t body_left; /* else: bytes to come */
+    uint64_t body_size; /* bytes that came */
+    bool gathered;      /* it is kept in memory, however large */
+    bool continue_due;  /* 100 Continue is to be sent */
+    struct str input;   /* what came behind that and was not taken */
+};
+
+/* Begin no more bodies that go to a sink: whoever sends one waits. Those that
+ * are coming go on. For a while before http_server_hand_over(). */
+void http_server_hold_uploads(struct http_server *server);
+
+/* Close the connections that send a body to a sink. */
+void http_server_cut_uploads(struct http_server *server);
+
+/* Give the connections to a successor, without any client being told. Listeners
+ * are closed: the caller has other descriptors of these. Requests that were
+ * taken are answered, by whoever has them; no more are taken. `give` gets each
+ * connection when its requests are answered, borrowed but for `fd`. `drained`
+ * is called from the loop when there are no more; http_server_cut() hurries it.
+ * Bodies that go to a sink are waited for, and waits (exchange->abandoned) end.
+ * Connections that speak TLS are not given but ended, as
+ * http_server_drain() does. */
+void http_server_hand_over(struct http_server *server,
+                           void (*give)(void *context,
+                                        const struct http_handed *handed),
+                           void (*drained)(void *context),
+                           void *context);
+
+/* Go on with a connection that another server gave. Requests that came with it
+ * are taken inside this call.
+ *
+ * Takes:  handed->fd, also on an error: then it is closed
+ * Errors: ERR_INVALID (what is said of its request cannot be), ERR_NOMEM */
+MUST_CHECK enum err http_server_adopt(struct http_server *server,
+                                      const struct http_handed *handed);
+
 /* Figures so far; borrowed, living as long as the server. */
 const struct http_server_stats *
 http_server_stats(const struct http_server *server);
@@ -213,10 +260,13 @@ void http_exchange_stream_begin(struct http_exchange *exchange,
                                 uint32_t header_count);
 
 /* Send a piece, copied.
- * Errors: ERR_BUSY    the client takes too slowly: more than 1 MiB waits
+ * Errors: ERR_BUSY    the client takes too slowly: more than 128 KiB wait
  *         ERR_CLOSED  the client has gone */
 MUST_CHECK enum err http_exchange_stream_send(struct http_exchange *exchange,
                                               struct str piece);
+
+/* How many bytes of a stream wait for its client; 0 also when that has gone. */
+size_t http_exchange_stream_unsent(struct http_exchange *exchange);
 
 /* End the body; the exchange is gone afterwards. */
 void http_exchange_stream_end(struct http_exchange *exchange);
@@ -224,7 +274,7 @@ void http_exchange_stream_end(struct http_exchange *exchange);
 /* Close the connection instead of answering, with a reset or in order; what was
  * not sent yet is dropped, as are other requests of the connection. The
  * exchange is gone afterwards. Not from inside the handler. For receivers that
- * misbehave on purpose. */
+ * misbehave on purpose, and clients that a stop cannot wait for. */
 void http_exchange_cut(struct http_exchange *exchange, bool reset);
 
 /* The sink takes bytes again. Not from inside write(). */

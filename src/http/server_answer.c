@@ -117,7 +117,7 @@ static struct str connection_field(struct http_exchange *exchange)
     struct http_connection *connection = exchange->connection;
     bool last = connection->exchanges.prev == &exchange->link;
     if (exchange->server->draining && last &&
-        connection->state == SERVER_HEAD) {
+        connection->state == SERVER_HEAD && !server_is_held(connection)) {
         exchange->keep_alive = false;
         server_stop_taking(connection);
     }
@@ -255,6 +255,17 @@ void http_exchange_stream_begin(struct http_exchange *exchange,
     server_mark_dirty(exchange->connection);
 }
 
+size_t http_exchange_stream_unsent(struct http_exchange *exchange)
+{
+    const struct http_connection *connection = exchange->connection;
+    CHECK(exchange->streaming && !exchange->answered);
+    if (connection == NULL) {
+        return 0;
+    }
+    return output_of(exchange)->size + connection->sending.size -
+           connection->sent_size;
+}
+
 enum err http_exchange_stream_send(struct http_exchange *exchange,
                                    struct str piece)
 {
@@ -264,8 +275,8 @@ enum err http_exchange_stream_send(struct http_exchange *exchange,
         return ERR_CLOSED;
     }
     struct buf *to = output_of(exchange);
-    size_t unsent = connection->sending.size - connection->sent_size;
-    if (to->size + unsent + piece.size > SERVER_STREAM_SIZE_MAX) {
+    size_t unsent = http_exchange_stream_unsent(exchange);
+    if (unsent + piece.size > SERVER_STREAM_SIZE_MAX) {
         return ERR_BUSY;
     }
     if (piece.size == 0 || exchange->head_only) {

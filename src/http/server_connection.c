@@ -345,6 +345,11 @@ static size_t take_head(struct http_connection *connection, struct str bytes)
         server_refuse(connection, 413, "the body is too large");
         return bytes.size;
     }
+    connection->upload_waits =
+        server->uploads_held && server_stream_wanted(server, body_size);
+    if (connection->upload_waits) {
+        return 0;
+    }
     connection->head_started = false;
     if (!head->chunked && body_size <= bytes.size - size) {
         dispatch(connection, head, str_cut(bytes, size, (size_t)body_size));
@@ -359,7 +364,7 @@ static size_t take_head(struct http_connection *connection, struct str bytes)
 static size_t take(struct http_connection *connection, struct str bytes)
 {
     size_t used = 0;
-    while (used < bytes.size) {
+    while (used < bytes.size && !server_is_held(connection)) {
         struct str rest = str_cut(bytes, used, bytes.size);
         size_t step = rest.size; /* dropped, unless taken below */
         if (connection->state == SERVER_HEAD) {
@@ -390,6 +395,9 @@ static void settle_input(struct http_connection *connection)
         connection->state == SERVER_LINGER) {
         return;
     }
+    if (server_is_held(connection)) {
+        return;
+    }
     if (body) {
         /* With a sink, it is itself in line. */
         uint32_t first = connection->sink != NULL ? 1 : 0;
@@ -402,7 +410,8 @@ static void settle_input(struct http_connection *connection)
         return;
     }
     bool waits = connection->state == SERVER_HEAD && connection->input.size > 0;
-    connection->paused = waits && !server_has_room(connection);
+    connection->paused =
+        waits && (connection->upload_waits || !server_has_room(connection));
     if (connection->paused) {
         io_receive_pause(&connection->socket);
     }
@@ -503,6 +512,9 @@ static void ended(struct io_socket *socket, enum err err)
 {
     struct http_connection *connection =
         CONTAINER_OF(socket, struct http_connection, socket);
+    if (connection->leaving) {
+        return; /* whoever has it next is told again */
+    }
     if (err != ERR_CLOSED) {
         server_close(connection);
         return;
@@ -516,6 +528,9 @@ void server_closed(struct io_socket *socket)
         CONTAINER_OF(socket, struct http_connection, socket);
     struct http_server *server = connection->server;
     CHECK(list_empty(&connection->exchanges));
+    if (connection->leaving && connection->state != SERVER_CLOSED) {
+        server_give(connection);
+    }
     server->unsent_size -= connection->unsent_size;
     tls_destroy(connection->tls);
     drop_input(connection);
@@ -537,13 +552,14 @@ static const struct io_socket_ops socket_ops = {
     .closed = server_closed,
 };
 
-void server_open(struct http_server *server, int fd, bool secure, bool refuse)
+struct http_connection *
+server_open(struct http_server *server, int fd, bool secure, bool refuse)
 {
     struct http_connection *connection = server_take_connection(server);
     if (connection == NULL) {
         file_close(fd);
         server->stats.connections_refused++;
-        return;
+        return NULL;
     }
     net_set_nodelay(fd);
     connection->server = server;
@@ -560,11 +576,12 @@ void server_open(struct http_server *server, int fd, bool secure, bool refuse)
     if (refuse) {
         server->stats.connections_refused++;
         server_refuse(connection, 503, "too many connections");
-        return;
+        return connection;
     }
     server_deadline_set(server, &connection->receive_due_ms,
                         secure ? server->options.head_timeout_ms
                                : server->options.idle_timeout_ms);
+    return connection;
 }
 
 void server_close(struct http_connection *connection)

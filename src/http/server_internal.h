@@ -7,6 +7,7 @@
  *     server_output.c      bytes out: sending, pausing, closing
  *     server_deadline.c    one timer for all deadlines
  *     server_tls.c         the same by TLS, between these and the socket
+ *     server_handover.c    connections on their way to a successor
  *     server_pool.c        exchanges and buffers that are used again
  *
  * A connection's way:
@@ -39,20 +40,21 @@
 #include <stdint.h>
 
 enum {
-    SERVER_COMMON_SIZE_MAX = 256,         /* bytes of Date and Server */
-    SERVER_SPARE_BUFS_MAX = 256,          /* buffers kept */
-    SERVER_SPARE_BUF_SIZE_MAX = 65536,    /* bytes of one that is kept */
-    SERVER_SPARE_EXCHANGES_MAX = 4096,    /* exchanges kept */
-    SERVER_SPARE_CONNECTIONS_MAX = 256,   /* connections kept */
-    SERVER_REFUSED_MAX = 64,              /* connections past the cap that are
-                                             told at a time; others are cut */
-    SERVER_SEND_SIZE_MAX = 256 * 1024,    /* bytes of one send, which is what
-                                             its deadline is for */
-    SERVER_OUTPUT_SIZE_MAX = 256 * 1024,  /* bytes unsent, past which no more
-                                             is received */
-    SERVER_STREAM_SIZE_MAX = 1024 * 1024, /* bytes unsent of a stream */
-    SERVER_LINGER_MS = 5000,              /* from our end to the client's */
-    SERVER_PLAIN_SIZE = 16 * 1024,        /* a record of TLS */
+    SERVER_COMMON_SIZE_MAX = 256,        /* bytes of Date and Server */
+    SERVER_SPARE_BUFS_MAX = 256,         /* buffers kept */
+    SERVER_SPARE_BUF_SIZE_MAX = 65536,   /* bytes of one that is kept */
+    SERVER_SPARE_EXCHANGES_MAX = 4096,   /* exchanges kept */
+    SERVER_SPARE_CONNECTIONS_MAX = 256,  /* connections kept */
+    SERVER_REFUSED_MAX = 64,             /* connections past the cap that are
+                                            told at a time; others are cut */
+    SERVER_SEND_SIZE_MAX = 256 * 1024,   /* bytes of one send, which is what
+                                            its deadline is for */
+    SERVER_OUTPUT_SIZE_MAX = 256 * 1024, /* bytes unsent, past which no more
+                                            is received */
+    SERVER_STREAM_SIZE_MAX = 128 * 1024, /* bytes unsent of a stream: there may
+                                            be thousands of slow clients */
+    SERVER_LINGER_MS = 5000,             /* from our end to the client's */
+    SERVER_PLAIN_SIZE = 16 * 1024,       /* a record of TLS */
 };
 
 #define SERVER_NEVER UINT64_MAX
@@ -84,6 +86,8 @@ struct http_connection {
     uint64_t answered_ns;       /* while in it: since when */
     enum server_state state;
     bool paused;        /* receiving is held back */
+    bool leaving;       /* io_detach() was called: it is given away */
+    bool upload_waits;  /* a body for a sink is not begun */
     bool ended;         /* the client ended its side */
     bool continue_due;  /* 100 Continue waits for answers before it */
     bool head_started;  /* receive_due_ms is that of a head */
@@ -163,6 +167,10 @@ struct http_server {
     struct io_timer sweep;
     uint64_t sweep_due_ms; /* SERVER_NEVER while the timer is stopped */
     uint64_t sweep_step_ms;
+    /* Handing over: no plain request is taken any more. */
+    void (*give)(void *context, const struct http_handed *handed);
+    void *give_context; /* borrowed */
+    bool uploads_held;
     /* Drain. */
     bool draining;
     uint32_t quiet_turns; /* since the last connection went */
@@ -178,8 +186,10 @@ void server_post(struct http_server *server);
 /* --- server_connection.c ------------------------------------------------- */
 
 /* Serve a connection. Takes: fd. `refuse`: only to say that it is one too
- * many; not for `secure` ones, those that speak TLS. */
-void server_open(struct http_server *server, int fd, bool secure, bool refuse);
+ * many; not for `secure` ones, those that speak TLS. NULL: no memory, and fd is
+ * closed. */
+struct http_connection *
+server_open(struct http_server *server, int fd, bool secure, bool refuse);
 
 /* Take bytes of requests. */
 void server_take_bytes(struct http_connection *connection, struct str bytes);
@@ -289,6 +299,18 @@ bool server_tls_send(struct http_connection *connection);
 /* Say once that nothing more will come (close_notify). Returns as
  * server_tls_send(). */
 bool server_tls_end(struct http_connection *connection);
+
+/* --- server_handover.c --------------------------------------------------- */
+
+/* Tell whether a connection waits to be given away, so that nothing is taken
+ * from it. */
+bool server_is_held(const struct http_connection *connection);
+
+/* Each turn while handing over: take connections off the loop that are done. */
+void server_hand_over_turn(struct http_server *server);
+
+/* A connection is off the loop: give it away. Its descriptor is gone then. */
+void server_give(struct http_connection *connection);
 
 /* --- server_deadline.c --------------------------------------------------- */
 

@@ -129,7 +129,7 @@ static void settle(struct http_connection *connection)
         connection->input.size > 0) {
         return;
     }
-    if (server->draining) {
+    if (server->draining && !server_is_held(connection)) {
         if (!server_tls_end(connection)) {
             server_close(connection);
         }

@@ -601,7 +601,8 @@ static enum err admit(struct accept_topic *state,
     return err;
 }
 
-/* Give a message that has no dedup id of its own that of its content.
+/* Give a message that has no dedup id of its own that of its content, or of the
+ * event that it is.
  * Errors: those of admit() */
 static enum err admit_content(struct accept_topic *state,
                               const struct accept_push *push,
@@ -612,7 +613,9 @@ static enum err admit_content(struct accept_topic *state,
     struct message_options options = {.retries = MESSAGE_RETRIES_UNSET};
     struct accept_wants wants = *push->wants;
 
-    enum err err = accept_content_id(message, id);
+    enum err err = state->topic->settings.dedup == SETTINGS_DEDUP_CLOUDEVENTS
+                       ? accept_event_id(message, id)
+                       : accept_content_id(message, id);
     if (err == ERR_UNSUPPORTED) {
         return admit(state, push, op);
     }
@@ -659,8 +662,8 @@ enum err accept_append(struct accept *accept,
     op->unstored = false;
     op->detail = NULL;
     op->done = NULL;
-    bool by_content =
-        topic->settings.dedup_content && !wants->dedup && !wants->own;
+    bool by_content = topic->settings.dedup != SETTINGS_DEDUP_ID &&
+                      !wants->dedup && !wants->own;
     if (!wants->any && !by_content) {
         return give(topic, push, op);
     }

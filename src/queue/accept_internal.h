@@ -10,7 +10,8 @@
 #include "queue/dedup.h"
 
 enum {
-    ACCEPT_CONTENT_ID_SIZE = 7 + 64, /* "sha256:" and hex digits */
+    /* "sha256:" or "events:", and hex digits */
+    ACCEPT_CONTENT_ID_SIZE = 7 + 64,
     /* Clocks of shards, and bodies that took long to come, put times out of
      * order a little; a search by time ends at the first that is late enough.
      */
@@ -85,6 +86,12 @@ struct siphash accept_hash(struct str topic, struct str id);
  * Errors: ERR_UNSUPPORTED  its body lies in a file
  *         ERR_NOMEM */
 MUST_CHECK enum err accept_content_id(const struct message *message, char *to);
+
+/* Write the id of the event that a message is, ACCEPT_CONTENT_ID_SIZE bytes: of
+ * its source and id, the same in both modes.
+ * Errors: ERR_UNSUPPORTED  it is no valid event
+ *         ERR_NOMEM */
+MUST_CHECK enum err accept_event_id(const struct message *message, char *to);
 
 /* Begin the walk's part of `accept`. */
 void accept_walk_init(struct accept *accept);

@@ -135,7 +135,7 @@ MUST_CHECK enum err delayed_append(struct shard *here,
 
 enum delayed_state {
     DELAYED_PENDING,
-    DELAYED_HANDED, /* on, or that is under way */
+    DELAYED_HANDED, /* on, or that is under way, and has not failed */
     DELAYED_CANCELLED,
     DELAYED_UNKNOWN,   /* there is no such message */
     DELAYED_NOT_READY, /* after a start: its log is being read */

@@ -130,6 +130,7 @@ static void bucket_free(struct delayed_bucket *bucket)
 {
     delayed_bits_fini(&bucket->taken);
     delayed_bits_fini(&bucket->cancelled);
+    delayed_bits_fini(&bucket->failed);
     free(bucket->unnoted);
     free(bucket);
 }
@@ -563,8 +564,10 @@ enum delayed_state delayed_look(const struct delayed_bucket *bucket,
     if (delayed_bits_has(&bucket->cancelled, sequence)) {
         return DELAYED_CANCELLED;
     }
-    return delayed_bits_has(&bucket->taken, sequence) ? DELAYED_HANDED
-                                                      : DELAYED_PENDING;
+    return delayed_bits_has(&bucket->taken, sequence) &&
+                   !delayed_bits_has(&bucket->failed, sequence)
+               ? DELAYED_HANDED
+               : DELAYED_PENDING;
 }
 
 void delayed_hold(struct delayed_bucket *bucket)

@@ -73,9 +73,22 @@ static void flight_end(struct delayed_flight *flight)
     flight_free(flight);
 }
 
+/* Note that it waits to be handed on again, or not any more. */
+static void flight_mark(const struct delayed_flight *flight, bool failed)
+{
+    struct delayed_bits *bits = &flight->bucket->failed;
+
+    if (!failed) {
+        delayed_bits_clear(bits, flight->key.sequence);
+    } else if (delayed_bits_set(bits, flight->key.sequence) != ERR_OK) {
+        return; /* it only looks handed on, and cannot be cancelled */
+    }
+}
+
 /* Give it up: it is as it was before it was begun. */
 static void flight_undo(struct delayed_flight *flight)
 {
+    flight_mark(flight, false);
     delayed_bits_clear(&flight->bucket->taken, flight->key.sequence);
     flight_free(flight);
 }
@@ -109,6 +122,7 @@ static void flight_later(struct delayed_flight *flight, enum err err)
     flight->again_ms = now_of(delayed) + DELAYED_AGAIN_MS;
     list_append(&delayed->later, &flight->link);
     delayed->later_count++;
+    flight_mark(flight, true);
 }
 
 /* --- to its topic --------------------------------------------------------- */
@@ -384,9 +398,14 @@ static bool begin_again(struct delayed *delayed)
     if (flight->again_ms > now_of(delayed)) {
         return false;
     }
+    delayed->later_count--;
+    if (delayed_bits_has(&flight->bucket->cancelled, flight->key.sequence)) {
+        flight_undo(flight);
+        return true;
+    }
     list_remove(link);
     list_append(&delayed->flights, link);
-    delayed->later_count--;
+    flight_mark(flight, false);
     delayed->flight_count++;
     delayed->round_count++;
     flight->given = false;

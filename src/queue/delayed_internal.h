@@ -45,6 +45,8 @@ struct delayed_bucket {
     /* Not to be handed on: done, under way, or lost. */
     struct delayed_bits taken;
     struct delayed_bits cancelled;
+    /* Of those taken: to be handed on again, for it failed. */
+    struct delayed_bits failed;
     uint32_t pushes;             /* appends under way */
     uint32_t flights;            /* being handed on, or waiting to be again */
     uint32_t cancels;            /* under way */

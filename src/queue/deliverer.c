@@ -157,6 +157,7 @@ enum err deliverer_create(const struct deliverer_options *options,
     deliverer->readers.count_max = DELIVERER_READERS_MAX;
     list_init(&deliverer->readers_idle.list);
     deliverer->readers_idle.count_max = DELIVERER_READERS_IDLE_MAX;
+    deliverer->stats.in_flight_max = options->in_flight_max;
     endpoint_set_init(&deliverer->slots, options->in_flight_max,
                       options->endpoint_in_flight_max);
     if (make_flights(deliverer) != ERR_OK) {

@@ -66,8 +66,11 @@ struct deliverer_stats {
     uint64_t failed_by_status[6]; /* by first digit of the status */
     uint64_t failed_by_err[ERR_COUNT];
     uint64_t in_flight;
-    uint64_t backing_off;        /* topics that wait for a retry */
-    struct histogram attempt_us; /* of attempts that ended */
+    uint64_t backing_off;         /* topics that wait for a retry */
+    uint64_t dead[RETRY_REASONS]; /* messages that became dead letters */
+    uint64_t expired_dropped;     /* messages that ended without one */
+    uint64_t in_flight_max;       /* of `in_flight` */
+    struct histogram attempt_us;  /* of attempts that ended */
 };
 
 /* Why a message is not delivered yet. */
@@ -103,6 +106,7 @@ struct delivery_view {
     uint32_t endpoint_in_flight;     /* these of DELIVERY_WAITING */
     uint32_t endpoint_in_flight_max; /* as the endpoint is now */
     struct settings_rate limit;      /* by an operator; count 0: none */
+    enum err unstored; /* of DELIVERY_SETTLING: why not, the last time */
 };
 
 /* An endpoint as a deliverer sees it, for people. */

@@ -269,7 +269,8 @@ bool deliverer_batch_read(struct parcel *parcel)
         batch->next = parcel->base.sequence;
         outgoing_batch_begin(&batch->rendered, &parcel->flight->outgoing,
                              topic_root(parcel->delivery->topic),
-                             parcel->delivery->settings->batch_format);
+                             parcel->delivery->settings->batch_format,
+                             deliverer_parcel_events(parcel));
     }
     enum err err = read_all(parcel);
     if (err == ERR_AGAIN) {

@@ -409,6 +409,13 @@ void deliverer_parcel_board(struct parcel *parcel)
     (void)flight_take(parcel);
 }
 
+const struct settings *deliverer_parcel_events(const struct parcel *parcel)
+{
+    const struct settings *settings = parcel->delivery->settings;
+
+    return settings->cloudevents != SETTINGS_EVENTS_OFF ? settings : NULL;
+}
+
 void deliverer_parcel_context(const struct parcel *parcel,
                               const struct url *url,
                               struct outgoing_context *out_context)
@@ -429,10 +436,21 @@ void deliverer_parcel_context(const struct parcel *parcel,
         .secret_names = str_from(settings->secret),
         .sign = &deliverer->sign,
         .headers = str_from(settings->headers),
+        .events = deliverer_parcel_events(parcel),
         .replay = settings->kind == SETTINGS_KIND_REPLAY
                       ? parcel->delivery->topic->store->name_str
                       : (struct str){0},
     };
+}
+
+/* Say why a request could not be made, with the secret that is to blame. */
+static void write_why(const struct outgoing *outgoing,
+                      char why[ATTEMPT_DETAIL_SIZE])
+{
+    (void)snprintf(
+        why, ATTEMPT_DETAIL_SIZE, "%s%s%.*s",
+        outgoing->why != NULL ? outgoing->why : "the method cannot be sent",
+        outgoing->wrong.size > 0 ? ": " : "", STR_ARG(outgoing->wrong));
 }
 
 void deliverer_parcel_rendered(struct parcel *parcel,
@@ -443,14 +461,15 @@ void deliverer_parcel_rendered(struct parcel *parcel,
         launch(parcel, message);
         return;
     }
-    const char *why = parcel->flight->outgoing.why;
+    char why[ATTEMPT_DETAIL_SIZE];
+    write_why(&parcel->flight->outgoing, why);
     deliverer_parcel_land(parcel);
     if (deliverer_outcome_is_ours(err)) {
         deliverer_parcel_stumble(parcel, err);
         return;
     }
     deliverer_outcome_refuse(parcel, err == ERR_INVALID ? ERR_PROTOCOL : err,
-                             why != NULL ? why : "the method cannot be sent");
+                             why);
 }
 
 /* It has a slot: send it, or have it read first. */

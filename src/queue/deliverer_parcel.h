@@ -73,6 +73,10 @@ void deliverer_parcel_context(const struct parcel *parcel,
                               const struct url *url,
                               struct outgoing_context *out_context);
 
+/* The settings that say how its request is a CloudEvent; NULL: it need not be
+ * one. */
+const struct settings *deliverer_parcel_events(const struct parcel *parcel);
+
 /* Its request was rendered, or could not be (`err`): send it. `message` NULL:
  * it is a batch. */
 void deliverer_parcel_rendered(struct parcel *parcel,

@@ -38,6 +38,7 @@ struct settlement {
     uint32_t pending;  /* pushes under way */
     uint32_t stored;   /* a bit for each enum part that is durable */
     enum err err;      /* the first that failed */
+    enum err failed;   /* the same of the last time */
 };
 
 /* What is stored, as push_task.item. */
@@ -152,6 +153,11 @@ void deliverer_settle_leave(struct settlement *settlement)
     }
 }
 
+enum err deliverer_settle_failed(const struct settlement *settlement)
+{
+    return settlement != NULL ? settlement->failed : ERR_OK;
+}
+
 void deliverer_settle(struct parcel *parcel,
                       const struct settle_outcome *outcome)
 {
@@ -198,6 +204,7 @@ static void ended(struct settlement *settlement)
     enum err err = settlement->err;
 
     settlement->err = ERR_OK;
+    settlement->failed = err;
     if (parcel != NULL && err != ERR_OK && !is_lost(err)) {
         deliverer_parcel_stumble(parcel, err);
         return;
@@ -212,6 +219,8 @@ static void ended(struct settlement *settlement)
                            parcel->base.sequence, err);
         deliverer_parcel_lose(parcel, "its body is damaged on disk");
     } else {
+        parcel->delivery->deliverer->stats.expired_dropped +=
+            parcel->drops ? 1 : 0;
         deliverer_parcel_done(parcel);
     }
 }
@@ -222,6 +231,9 @@ static void push_ended(struct push_task *task)
 
     if (task->err == ERR_OK) {
         settlement->stored |= 1U << task->item;
+        if (task->item == PART_LETTER) {
+            settlement->deliverer->stats.dead[settlement->reason]++;
+        }
     } else if (settlement->err == ERR_OK) {
         settlement->err = task->err;
     }

@@ -38,6 +38,11 @@ void deliverer_settle(struct parcel *parcel,
  * Borrows: record, during the call. */
 void deliverer_settle_store(struct parcel *parcel, const struct record *record);
 
+/* Why it could not be stored the last time; ERR_OK: it has not failed. Accepts
+ * NULL. */
+MUST_CHECK enum err
+deliverer_settle_failed(const struct settlement *settlement);
+
 /* Nobody waits for it any more: its parcel is freed. What was given to the
  * store is stored. Accepts NULL. */
 void deliverer_settle_leave(struct settlement *settlement);

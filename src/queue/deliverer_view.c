@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "queue/deliverer_internal.h"
 #include "queue/deliverer_limit.h"
+#include "queue/deliverer_settle.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -107,6 +108,9 @@ static uint64_t until_of(const struct delivery *delivery,
         parcel->target->endpoint.held_until_ms > until_ms) {
         until_ms = parcel->target->endpoint.held_until_ms;
     }
+    if (state == DELIVERY_SETTLING && io_timer_running(&parcel->timer)) {
+        until_ms = parcel->due_ms;
+    }
     if (state == DELIVERY_OPEN) {
         until_ms = parcel->target->endpoint.breaker.until_ms;
     }
@@ -184,6 +188,7 @@ static void view_message(const struct delivery *delivery,
     }
     if (parcel != NULL) {
         view->attempts = parcel->base.attempts;
+        view->unstored = deliverer_settle_failed(parcel->settlement);
         view_failure(parcel, view);
     }
 }

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "http/parse.h"
+#include "queue/cloudevents.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -251,8 +252,9 @@ static enum err read_name(struct reading *reading,
 {
     size_t start = reading->position;
     bool is_header = condition->subject == FILTER_SUBJECT_HEADER;
+    bool is_field = condition->subject == FILTER_SUBJECT_FIELD;
 
-    if (!is_header && peek(reading) == '"') {
+    if (is_field && peek(reading) == '"') {
         return read_string(reading, &condition->name);
     }
     for (;;) {
@@ -264,6 +266,13 @@ static enum err read_name(struct reading *reading,
         reading->position++;
     }
     condition->name = str_cut(reading->text, start, reading->position - start);
+    if (condition->subject == FILTER_SUBJECT_EVENT) {
+        return cloudevents_is_name(condition->name)
+                   ? ERR_OK
+                   : refuse_at(reading, start,
+                               "expected the name of an attribute: 1 to 64 of "
+                               "a-z 0-9");
+    }
     if (is_header ? !http_is_token(condition->name)
                   : condition->name.size == 0) {
         return refuse_at(reading, start,
@@ -289,6 +298,10 @@ static enum err read_subject(struct reading *reading,
         condition->subject = FILTER_SUBJECT_JSON;
         return read_path(reading, condition);
     }
+    if (take(reading, STR("ce:"))) {
+        condition->subject = FILTER_SUBJECT_EVENT;
+        return read_name(reading, condition);
+    }
     if (take_word(reading, STR("key"))) {
         condition->subject = FILTER_SUBJECT_KEY;
         return ERR_OK;
@@ -297,8 +310,9 @@ static enum err read_subject(struct reading *reading,
         condition->subject = FILTER_SUBJECT_LABEL;
         return ERR_OK;
     }
-    return refuse(reading, "expected header:NAME, field:NAME, json:PATH, key "
-                           "or label");
+    return refuse(reading,
+                  "expected header:NAME, field:NAME, json:PATH, ce:NAME, "
+                  "key or label");
 }
 
 /* --- conditions ----------------------------------------------------------- */

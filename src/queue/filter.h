@@ -13,7 +13,8 @@
  *     joint     = blanks , "and" , blanks | line-end , { line-end } ;
  *     condition = [ blanks ] , subject , blanks , test , [ blanks ] ;
  *     subject   = "header:" , name | "field:" , ( name | string )
- *               | "json:" , path | "key" | "label" ;
+ *               | "json:" , path | "ce:" , attribute | "key" | "label" ;
+ *     attribute = letters a to z and digits, 1 to 64 ;
  *     test      = operator , [ blanks ] , value | "exists" | "absent" ;
  *     operator  = "=" | "!=" | "^=" ;
  *     value     = string | number | "true" | "false" | "null" ;
@@ -28,7 +29,9 @@
  * What is compared: of `header:`, without regard to the case of its name, those
  * that the delivery has of the push, the content type among them; of `field:`,
  * those of a message that came as a form; of `json:`, the body of one that did
- * not. A value other than a string goes with `json:` and `=` or `!=` alone.
+ * not; of `ce:`, the attribute of a CloudEvent in either mode, as text (the
+ * type of its data is datacontenttype). A value other than a string goes with
+ * `json:` and `=` or `!=` alone.
  *
  *     =       one of that name has this value; JSON strings are compared
  *             decoded, numbers by value, exactly

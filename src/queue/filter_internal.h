@@ -16,6 +16,7 @@ enum filter_subject {
     FILTER_SUBJECT_HEADER,
     FILTER_SUBJECT_FIELD,
     FILTER_SUBJECT_JSON,
+    FILTER_SUBJECT_EVENT,
 };
 
 enum filter_test {
@@ -37,7 +38,7 @@ struct filter_condition {
     enum filter_subject subject;
     enum filter_test test;
     enum json_scan_type type; /* of the value */
-    struct str name;          /* of header and field; borrowed */
+    struct str name;          /* of header, field and event; borrowed */
     struct str value; /* a string decoded, a number as written; borrowed */
     uint16_t step;    /* of json: the first step, */
     uint16_t step_count;

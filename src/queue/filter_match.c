@@ -5,6 +5,7 @@
 #include "queue/filter_internal.h"
 
 #include "base/json_number.h"
+#include "queue/cloudevents.h"
 
 #include <stddef.h>
 
@@ -225,6 +226,72 @@ static bool json_holds(const struct filter *filter,
     return judge(condition, &finding);
 }
 
+/* --- events --------------------------------------------------------------- */
+
+/* Note an attribute of a structured event. */
+static void note_member(struct finding *finding,
+                        const struct filter_condition *condition,
+                        struct body *body)
+{
+    if (!body_is_json(body)) {
+        return;
+    }
+    struct json_scan_value value = body->value;
+    if (!enter_member(&value, condition->name) ||
+        value.type == JSON_SCAN_NULL) {
+        return;
+    }
+    if (value.type != JSON_SCAN_STRING) {
+        note(finding, condition, value.text);
+        return;
+    }
+    finding->exists = true;
+    finding->passes = json_scan_starts(&value, condition->value,
+                                       condition->test != FILTER_TEST_PREFIX);
+}
+
+/* Note an attribute of a binary event. */
+static void note_header(struct finding *finding,
+                        const struct filter_condition *condition,
+                        const struct message *message)
+{
+    if (str_equal(condition->name, STR("datacontenttype"))) {
+        if (message->content_type.size > 0) {
+            note(finding, condition, message->content_type);
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < message->header_count; i++) {
+        const struct pair *header = &message->headers[i];
+        if (cloudevents_is_header(header->key) &&
+            str_equal_nocase(str_cut(header->key, 3, SIZE_MAX),
+                             condition->name)) {
+            finding->exists = true;
+            finding->passes =
+                cloudevents_starts(header->value, condition->value,
+                                   condition->test != FILTER_TEST_PREFIX);
+        }
+    }
+}
+
+static bool event_holds(const struct filter_condition *condition,
+                        struct body *body)
+{
+    struct finding finding = {.exists = false};
+
+    switch (cloudevents_mode(body->message)) {
+    case CLOUDEVENTS_BINARY:
+        note_header(&finding, condition, body->message);
+        break;
+    case CLOUDEVENTS_STRUCTURED:
+        note_member(&finding, condition, body);
+        break;
+    default:
+        break;
+    }
+    return judge(condition, &finding);
+}
+
 /* --- all ------------------------------------------------------------------ */
 
 static bool holds(const struct filter *filter,
@@ -238,6 +305,8 @@ static bool holds(const struct filter *filter,
         return field_holds(condition, body->message);
     case FILTER_SUBJECT_JSON:
         return json_holds(filter, condition, body);
+    case FILTER_SUBJECT_EVENT:
+        return event_holds(condition, body);
     default:
         return option_holds(condition, body->message);
     }

@@ -1,10 +1,11 @@
 /* POST /opq/batch: many pushes in one request, one sync for all of them.
  *
- * The body is a JSON array or NDJSON (one value after the other). The answer is
+ * The body is a JSON array or NDJSON (one value after the other), or an array
+ * of CloudEvents, which takes /opq/push, too. The answer is
  * a JSON array with a result per item, in order: what a single JSON push would
  * have been answered, or a problem. 201 when all are stored, some of them maybe
- * before (duplicates), 207 otherwise; a body that is no such row is refused
- * whole, before anything of it is stored.
+ * before (duplicates), 207 otherwise; a body that is no such row, or a head
+ * that cannot be, is refused whole, before anything of it is stored.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -79,9 +80,12 @@ static enum err look_at_item(struct listener *listener,
 /* Find the items of a body, so that nothing is stored of one that is malformed:
  * listener->items has them then. An array is looked at to its end even when it
  * has too many.
+ * An array of events may be empty.
  * Errors: ERR_INVALID, ERR_TOO_LARGE */
-static enum err
-find_items(struct listener *listener, struct str body, uint32_t *out_count)
+static enum err find_items(struct listener *listener,
+                           struct str body,
+                           bool events,
+                           uint32_t *out_count)
 {
     const uint32_t max = listener->options.batch_count_max;
     struct json_scan scan = json_scan_of(body);
@@ -90,6 +94,9 @@ find_items(struct listener *listener, struct str body, uint32_t *out_count)
     uint32_t member_count = 0;
     size_t count = 0;
 
+    if (events && !array) {
+        return ERR_INVALID;
+    }
     for (;;) {
         struct recorder_item item;
         enum err err = array ? json_scan_opened_place(&scan) : ERR_OK;
@@ -106,13 +113,14 @@ find_items(struct listener *listener, struct str body, uint32_t *out_count)
             return ERR_INVALID;
         }
         if (count < max) {
+            item.event = events;
             listener->items[count] = item;
         } else if (!array) {
             return ERR_TOO_LARGE;
         }
         count++;
     }
-    if (count == 0 ||
+    if ((count == 0 && !events) ||
         (array && json_scan_next(&scan, &more) != ERR_NOT_FOUND)) {
         return ERR_INVALID;
     }
@@ -141,6 +149,9 @@ static void batch_end(struct batch *batch)
 
     if (buf_reserve(&body, size_likely) != ERR_OK) {
         buf_clear(&body); /* it may grow, yet */
+    }
+    if (batch->item_count == 0) {
+        buf_append_c(&body, "[");
     }
     for (uint32_t index = 0; index < batch->item_count; index++) {
         struct batch_item *item = &batch->items[index];
@@ -206,7 +217,7 @@ static void item_refused(struct batch *batch,
                          struct batch_item *item,
                          const struct push_refusal *refusal)
 {
-    batch->listener->stats.refused++;
+    listener_count_refusals(batch->listener, refusal->status, 1);
     item->status = refusal->status;
     item->members[0] = '\0';
     (void)snprintf(item->detail, sizeof(item->detail), "%s", refusal->detail);
@@ -249,54 +260,52 @@ static void start_item(struct batch *batch, uint32_t index)
     }
 }
 
-/* What the head says is wrong for each item. */
-static void fail_items(struct batch *batch,
-                       enum err err,
-                       const struct push_refusal *refusal)
-{
-    for (uint32_t index = 0; index < batch->item_count; index++) {
-        struct batch_item *item = &batch->items[index];
-        item->task = NULL;
-        if (err == ERR_INVALID) {
-            item_refused(batch, item, refusal);
-        } else {
-            batch->listener->stats.failed++;
-            item_failed(item, err);
-        }
-    }
-}
-
 static void start_items(struct batch *batch)
 {
-    struct listener *listener = batch->listener;
-    struct push_refusal refusal;
-
     batch->pending = 1;
-    enum err err =
-        recorder_begin_items(listener->recorder, batch->exchange->head,
-                             io_wall_ms(listener->options.shard->io), &refusal);
-    if (err != ERR_OK) {
-        fail_items(batch, err, &refusal);
-    } else {
-        for (uint32_t index = 0; index < batch->item_count; index++) {
-            start_item(batch, index);
-        }
+    for (uint32_t index = 0; index < batch->item_count; index++) {
+        start_item(batch, index);
     }
     batch_release(batch);
+}
+
+/* Read what the head says for all items. When it is refused, so is the request.
+ */
+static bool read_head(struct listener *listener, struct http_exchange *exchange)
+{
+    struct push_refusal refusal;
+
+    enum err err =
+        recorder_begin_items(listener->recorder, exchange->head,
+                             io_wall_ms(listener->options.shard->io), &refusal);
+    if (err == ERR_INVALID) {
+        listener_count_refusals(listener, refusal.status, 1);
+        answer_problem(exchange, refusal.status, refusal.detail, NULL);
+    } else if (err != ERR_OK) {
+        listener_count_failure(listener, err);
+        answer_problem(exchange, answer_status(err), push_task_err_text(err),
+                       NULL);
+    }
+    return err == ERR_OK;
 }
 
 void listener_batch(struct listener *listener, struct http_exchange *exchange)
 {
     uint32_t count = 0;
-    enum err err = find_items(listener, exchange->body, &count);
+    bool events = recorder_is_event_batch(exchange->head);
+    enum err err = find_items(listener, exchange->body, events, &count);
 
     if (err != ERR_OK) {
-        listener->stats.refused++;
-        answer_problem(exchange, err == ERR_TOO_LARGE ? 413 : 400,
-                       err == ERR_TOO_LARGE
-                           ? "body has more items than batch_count_max"
-                           : "body must be a JSON array or NDJSON of pushes",
-                       NULL);
+        listener_count_failure(listener, err);
+        answer_problem(
+            exchange, answer_status(err),
+            err == ERR_TOO_LARGE ? "body has more items than batch_count_max"
+            : events             ? "body must be a JSON array of CloudEvents"
+                     : "body must be a JSON array or NDJSON of pushes",
+            NULL);
+        return;
+    }
+    if (!read_head(listener, exchange)) {
         return;
     }
     struct batch *batch =

@@ -30,6 +30,11 @@ void listener_refuse(struct http_exchange *exchange,
                      int status,
                      const char *detail);
 
+/* Count pushes that came to nothing, by the status of their answer. */
+void listener_count_refusals(struct listener *listener,
+                             int status,
+                             uint64_t count);
+
 /* Count a push that came to nothing. */
 void listener_count_failure(struct listener *listener, enum err err);
 
@@ -39,7 +44,7 @@ void listener_count(struct listener *listener, const struct push_task *task);
 /* A push of its own, not of a batch, has ended: answer it. */
 void listener_push_ended(struct push_task *task);
 
-/* Take POST /opq/batch. */
+/* Take POST /opq/batch, and events for /opq/push. */
 void listener_batch(struct listener *listener, struct http_exchange *exchange);
 
 /* Take POST /opq/replay. */

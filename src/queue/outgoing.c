@@ -12,6 +12,7 @@
 #include "http/form.h"
 #include "http/parse.h"
 #include "queue/forward.h"
+#include "queue/outgoing_event.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -97,9 +98,9 @@ static void render_form(struct buf *to,
     }
 }
 
-static void render_body(struct buf *to,
-                        const struct message *message,
-                        const struct topic *topic)
+void outgoing_render_body(struct buf *to,
+                          const struct message *message,
+                          const struct topic *topic)
 {
     if (message->kind == MESSAGE_KIND_FORM) {
         render_form(to, message, topic);
@@ -445,7 +446,10 @@ enum err outgoing_render(struct outgoing *outgoing,
                          const struct outgoing_context *context)
 {
     outgoing_begin(outgoing);
-    render_body(&outgoing->body, message, context->topic);
+    if (context->events != NULL) {
+        return outgoing_event_render(outgoing, message, context);
+    }
+    outgoing_render_body(&outgoing->body, message, context->topic);
     return outgoing_finish(outgoing, message, context);
 }
 

@@ -7,6 +7,8 @@
  * it as they came, without those that concern one connection only, and those
  * that settings replace; only these may name secrets (header_lines.h).
  *
+ * Where settings say so it is a CloudEvent: outgoing_event.h.
+ *
  * With names of secrets it is signed (sign.h). The body of a message that lies
  * in a file is not known here, so its signature is made before:
  *
@@ -76,8 +78,10 @@ struct outgoing_context {
     struct str signature;    /* made before, of a body that lies in a file */
     struct str headers;      /* lines of settings; empty: none */
     struct str replay;       /* id of the replay that sends it; empty: none */
-    uint32_t batch_count;    /* messages in it; 0: it is no batch */
-    uint64_t sequence_last;  /* of a batch; `sequence` is that of the first */
+    const struct settings *events; /* they say how it is a CloudEvent; NULL: it
+                                      need not be one */
+    uint32_t batch_count;          /* messages in it; 0: it is no batch */
+    uint64_t sequence_last; /* of a batch; `sequence` is that of the first */
 };
 
 /* The id of a message: that which it was given when it was first stored, else
@@ -122,6 +126,12 @@ void outgoing_begin(struct outgoing *outgoing);
 MUST_CHECK enum err outgoing_finish(struct outgoing *outgoing,
                                     const struct message *message,
                                     const struct outgoing_context *context);
+
+/* Append a message's body as it is sent: a form urlencoded, with topic and url
+ * among its fields. Nothing is appended for one that lies in a file. */
+void outgoing_render_body(struct buf *to,
+                          const struct message *message,
+                          const struct topic *topic);
 
 /* Tell whether a header of a message goes with its delivery. */
 bool outgoing_has_header(const struct message *message,

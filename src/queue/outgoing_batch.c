@@ -5,45 +5,26 @@
 #include "queue/outgoing_batch.h"
 
 #include "base/check.h"
-#include "base/json_scan.h"
 #include "base/json_text.h"
 #include "http/parse.h"
+#include "queue/json_type.h"
+#include "queue/outgoing_event.h"
 
 #include <stddef.h>
 
 void outgoing_batch_begin(struct outgoing_batch *batch,
                           struct outgoing *outgoing,
                           const struct topic *topic,
-                          enum settings_batch format)
+                          enum settings_batch format,
+                          const struct settings *events)
 {
     outgoing_begin(outgoing);
     *batch = (struct outgoing_batch){
         .outgoing = outgoing,
         .topic = topic,
-        .format = format,
+        .format = events != NULL ? SETTINGS_BATCH_JSON : format,
+        .events = events,
     };
-}
-
-/* Tell whether a content type says JSON: application/json, text/json, or any
- * that ends with "+json" (RFC 6839), whatever parameters follow. */
-static bool is_json_type(struct str type)
-{
-    struct str name = str_trim(str_cut(type, 0, str_find(type, ';')));
-    size_t end = name.size > 5 ? name.size - 5 : 0;
-
-    return str_equal_nocase(name, STR("application/json")) ||
-           str_equal_nocase(name, STR("text/json")) ||
-           str_equal_nocase(str_cut(name, end, 5), STR("+json"));
-}
-
-static bool is_json(struct str body)
-{
-    struct json_scan scan = json_scan_of(body);
-    struct json_scan_value value;
-    struct json_scan_value more;
-
-    return json_scan_next(&scan, &value) == ERR_OK &&
-           json_scan_next(&scan, &more) == ERR_NOT_FOUND;
 }
 
 /* Append JSON, on one line: its line ends are blanks between tokens, for
@@ -110,7 +91,7 @@ static void append_body(struct buf *to, const struct message *message)
     if (message->content_type.size > 0) {
         json_text_append_text(to, "content_type", message->content_type);
     }
-    if (is_json_type(message->content_type) && is_json(message->body)) {
+    if (json_type_has(message->content_type, message->body)) {
         buf_append_c(to, ",\"json\":");
         append_line(to, message->body);
     } else {
@@ -125,17 +106,21 @@ static void append_option(struct buf *to, const char *name, struct str value)
     }
 }
 
-static void append_object(struct buf *to,
-                          const struct outgoing_batch *batch,
-                          uint64_t sequence,
-                          const struct message *message)
+static enum err append_object(struct buf *to,
+                              const struct outgoing_batch *batch,
+                              uint64_t sequence,
+                              const struct message *message)
 {
     const struct outgoing_context context = {
         .topic = batch->topic,
         .sequence = sequence,
+        .events = batch->events,
     };
     char memory[OUTGOING_ID_SIZE_MAX];
 
+    if (batch->events != NULL) {
+        return outgoing_event_append(to, message, &context);
+    }
     buf_append_c(to, "{\"id\":\"");
     buf_append_json(to, outgoing_id(message, &context, memory));
     buf_append_byte(to, '"');
@@ -149,6 +134,7 @@ static void append_object(struct buf *to,
     append_headers(to, message);
     append_body(to, message);
     buf_append_byte(to, '}');
+    return buf_err(to);
 }
 
 enum err outgoing_batch_add(struct outgoing_batch *batch,
@@ -165,13 +151,13 @@ enum err outgoing_batch_add(struct outgoing_batch *batch,
     if (array) {
         buf_append_byte(body, batch->count == 0 ? '[' : ',');
     }
-    append_object(body, batch, sequence, message);
+    enum err err = append_object(body, batch, sequence, message);
     if (!array) {
         buf_append_byte(body, '\n');
     }
     bool fits = body->size < OUTGOING_BATCH_SIZE_MAX || batch->count == 0;
-    if (body->failed || !fits) {
-        enum err err = body->failed ? ERR_NOMEM : ERR_TOO_LARGE;
+    if (err != ERR_OK || body->failed || !fits) {
+        err = err != ERR_OK || body->failed ? ERR_NOMEM : ERR_TOO_LARGE;
         body->size = size_before;
         body->failed = false;
         return err;
@@ -186,7 +172,7 @@ enum err outgoing_batch_end(struct outgoing_batch *batch,
                             const struct outgoing_context *context)
 {
     bool array = batch->format == SETTINGS_BATCH_JSON;
-    const struct message message = {
+    struct message message = {
         .kind = MESSAGE_KIND_RAW,
         .content_type =
             array ? STR("application/json") : STR("application/x-ndjson"),
@@ -194,6 +180,9 @@ enum err outgoing_batch_end(struct outgoing_batch *batch,
     struct outgoing_context whole = *context;
 
     CHECK(batch->count > 0);
+    if (batch->events != NULL) {
+        message.content_type = STR("application/cloudevents-batch+json");
+    }
     if (array) {
         buf_append_byte(&batch->outgoing->body, ']');
     }

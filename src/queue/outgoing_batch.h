@@ -44,18 +44,21 @@ struct outgoing_batch {
     struct outgoing *outgoing; /* borrowed until the end */
     const struct topic *topic; /* likewise */
     enum settings_batch format;
-    uint32_t count; /* messages in it */
+    const struct settings *events; /* borrowed; messages are events; or NULL */
+    uint32_t count;                /* messages in it */
     uint64_t first; /* sequence numbers of the first and the last */
     uint64_t last;
 };
 
-/* Begin a batch of messages of a topic. What was in `outgoing` before is
- * overwritten.
- * Borrows: outgoing, topic, until outgoing_batch_end(). */
+/* Begin a batch of messages of a topic. With `events` it is an array of them,
+ * made as these settings say (outgoing_event.h), whatever the format. What was
+ * in `outgoing` before is overwritten. Borrows: outgoing, topic, events, until
+ * outgoing_batch_end(). */
 void outgoing_batch_begin(struct outgoing_batch *batch,
                           struct outgoing *outgoing,
                           const struct topic *topic,
-                          enum settings_batch format);
+                          enum settings_batch format,
+                          const struct settings *events);
 
 /* Add a message, in order of sequence numbers. After an error it is not in the
  * batch, and those before are.

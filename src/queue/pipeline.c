@@ -6,6 +6,12 @@
  * tells all of them to close, for until then one may still carry a push to
  * another. Closing: topics detached, store closed (checkpoint), loop stopped.
  *
+ * Handing over to a successor is the same with steps before it, and without
+ * clients being told: first the store writes what it has in memory, so that
+ * little is left to do with connections waiting; then no delivery begins any
+ * more, and none of the bodies that go to a file, while all else goes on; when
+ * the last shard is quiet, all hold their connections and end as above.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "queue/pipeline.h"
@@ -19,6 +25,7 @@
 #include "queue/replays.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 struct pipeline {
@@ -41,9 +48,18 @@ struct pipeline {
     bool counted;              /* as drained, in the group */
     struct io_hook drain_hook; /* looks whether all is drained */
     struct io_timer cut_timer; /* ends the drain */
-    struct io_task stop_task;  /* from pipeline_stop() */
-    struct io_task close_task; /* from the last shard to drain */
-    atomic_uint stop_ms;       /* the drain asked for last */
+    /* Handing over. */
+    bool handing;
+    uint64_t prepared_ms; /* when the store began to write what it has */
+    bool ending;          /* no delivery begins any more */
+    bool quiet;           /* counted, in the group */
+    pipeline_give *give;
+    void *give_context;           /* borrowed */
+    struct io_task handover_task; /* from pipeline_hand_over() */
+    struct io_task hold_task;     /* from the last shard to be quiet */
+    struct io_task stop_task;     /* from pipeline_stop() */
+    struct io_task close_task;    /* from the last shard to drain */
+    atomic_uint stop_ms;          /* the drain asked for last */
     atomic_bool stop_posted;
 };
 
@@ -65,6 +81,11 @@ struct deliverer *pipeline_deliverer(struct pipeline *pipeline)
 struct http_server *pipeline_server(struct pipeline *pipeline)
 {
     return pipeline->server;
+}
+
+struct http_client *pipeline_client(struct pipeline *pipeline)
+{
+    return pipeline->client;
 }
 
 struct listener *pipeline_listener(struct pipeline *pipeline)
@@ -117,6 +138,8 @@ static void topic_removed(struct shard *shard, struct topic *topic)
 /* --- life ----------------------------------------------------------------- */
 
 static void stop_arrived(struct io_task *task);
+static void handover_arrived(struct io_task *task);
+static void hold_arrived(struct io_task *task);
 static void close_arrived(struct io_task *task);
 static void drain_look(struct io_hook *hook);
 static void drain_over(struct io_timer *timer);
@@ -135,6 +158,8 @@ enum err pipeline_create(const struct pipeline_options *options,
         return err;
     }
     pipeline->stop_task.run = stop_arrived;
+    pipeline->handover_task.run = handover_arrived;
+    pipeline->hold_task.run = hold_arrived;
     pipeline->close_task.run = close_arrived;
     pipeline->drain_hook.turn = drain_look;
     pipeline->cut_timer.expired = drain_over;
@@ -368,7 +393,7 @@ static void stop_arrived(struct io_task *task)
     }
     io_timer_start(pipeline->io, &pipeline->cut_timer,
                    atomic_load(&pipeline->stop_ms));
-    if (pipeline->draining) {
+    if (pipeline->draining || pipeline->handing) {
         return;
     }
     pipeline->draining = true;
@@ -390,8 +415,62 @@ static void drain_over(struct io_timer *timer)
         (unsigned long long)http_server_stats(pipeline->server)
             ->connections_open,
         (unsigned long long)deliverer_stats(pipeline->deliverer)->in_flight);
-    http_server_cut(pipeline->server);
     deliverer_cut(pipeline->deliverer);
+    if (pipeline->handing && !pipeline->draining) {
+        http_server_cut_uploads(pipeline->server);
+    } else {
+        http_server_cut(pipeline->server);
+    }
+}
+
+/* Post one task of each shard. */
+static void post_all(const struct shard_group *group, size_t task_offset)
+{
+    for (uint32_t index = 0; index < group->count; index++) {
+        struct pipeline *other = pipeline_of(group->shards[index]);
+        void *task = (char *)other + task_offset;
+        io_post(other->io, task);
+    }
+}
+
+/* Have the store write what it has in memory, beside other work. */
+static void prepare_store(struct pipeline *pipeline)
+{
+    pipeline->prepared_ms = io_now_ms(pipeline->io);
+    store_prepare_close(pipeline->store);
+}
+
+/* Each turn before connections are held: take the next step when there is one,
+ * and count this shard when nothing is under way that would be done twice, and
+ * little is in memory. */
+static void quiet_look(struct pipeline *pipeline)
+{
+    enum { PREPARED_MS = 2000 }; /* after which it is worth doing once more */
+    struct shard_group *group = pipeline->shard.group;
+
+    if (pipeline->quiet || !store_close_prepared(pipeline->store)) {
+        return; /* its end makes a turn */
+    }
+    if (!pipeline->ending) {
+        pipeline->ending = true;
+        http_server_hold_uploads(pipeline->server);
+        deliverer_drain(pipeline->deliverer, deliverer_drained, pipeline);
+    }
+    if (!pipeline->deliverer_drained ||
+        listener_uploads(pipeline->listener) > 0) {
+        return;
+    }
+    if (io_now_ms(pipeline->io) - pipeline->prepared_ms > PREPARED_MS) {
+        prepare_store(pipeline);
+        if (!store_close_prepared(pipeline->store)) {
+            return;
+        }
+    }
+    pipeline->quiet = true;
+    io_timer_stop(pipeline->io, &pipeline->cut_timer);
+    if (atomic_fetch_add(&group->quiet, 1) + 1 == group->count) {
+        post_all(group, offsetof(struct pipeline, hold_task));
+    }
 }
 
 /* Each turn while draining: count this shard when nothing is left on it. */
@@ -400,6 +479,13 @@ static void drain_look(struct io_hook *hook)
     struct pipeline *pipeline = CONTAINER_OF(hook, struct pipeline, drain_hook);
     struct shard_group *group = pipeline->shard.group;
 
+    if (pipeline->handing && !pipeline->draining) {
+        quiet_look(pipeline);
+        return;
+    }
+    /* To clients nothing stops that is handed over; to the rest it does when
+     * they are away. */
+    pipeline->shard.stopping |= pipeline->server_drained;
     if (!pipeline->server_drained || !pipeline->deliverer_drained ||
         pipeline->shard.calls > 0 || !delayed_stopped(pipeline->delayed) ||
         listener_stats(pipeline->listener)->pending > 0 ||
@@ -409,14 +495,65 @@ static void drain_look(struct io_hook *hook)
     pipeline->counted = true;
     io_timer_stop(pipeline->io, &pipeline->cut_timer);
     io_hook_remove(pipeline->io, hook);
-    if (atomic_fetch_add(&group->drained, 1) + 1 < group->count) {
-        return;
-    }
-    for (uint32_t index = 0; index < group->count; index++) {
-        struct pipeline *other = pipeline_of(group->shards[index]);
-        io_post(other->io, &other->close_task);
+    if (atomic_fetch_add(&group->drained, 1) + 1 == group->count) {
+        post_all(group, offsetof(struct pipeline, close_task));
     }
 }
+
+/* --- handing over --------------------------------------------------------- */
+
+void pipeline_hand_over(struct pipeline *pipeline,
+                        uint32_t drain_ms,
+                        pipeline_give *give,
+                        void *context)
+{
+    pipeline->give = give;
+    pipeline->give_context = context;
+    atomic_store(&pipeline->stop_ms, drain_ms);
+    io_post(pipeline->io, &pipeline->handover_task);
+}
+
+static void handover_arrived(struct io_task *task)
+{
+    struct pipeline *pipeline =
+        CONTAINER_OF(task, struct pipeline, handover_task);
+
+    if (pipeline->draining) {
+        return;
+    }
+    pipeline->handing = true;
+    io_hook_add(pipeline->io, &pipeline->drain_hook);
+    io_timer_start(pipeline->io, &pipeline->cut_timer,
+                   atomic_load(&pipeline->stop_ms));
+    prepare_store(pipeline);
+}
+
+static void give(void *context, const struct http_handed *handed)
+{
+    struct pipeline *pipeline = context;
+
+    pipeline->give(pipeline->give_context, handed);
+}
+
+static void hold_arrived(struct io_task *task)
+{
+    enum { HOLD_MS = 2000 }; /* for requests that were taken */
+    struct pipeline *pipeline = CONTAINER_OF(task, struct pipeline, hold_task);
+
+    pipeline->draining = true;
+    io_timer_start(pipeline->io, &pipeline->cut_timer, HOLD_MS);
+    scheduler_stop(pipeline->scheduler);
+    delayed_stop(pipeline->delayed);
+    http_server_hand_over(pipeline->server, give, server_drained, pipeline);
+}
+
+enum err pipeline_adopt(struct pipeline *pipeline,
+                        const struct http_handed *handed)
+{
+    return http_server_adopt(pipeline->server, handed);
+}
+
+/* --- closing -------------------------------------------------------------- */
 
 static void store_closed(void *context)
 {

@@ -88,12 +88,33 @@ void pipeline_run(struct pipeline *pipeline);
  * Threads: any, while pipeline_run() runs or before it does. */
 void pipeline_stop(struct pipeline *pipeline, uint32_t drain_ms);
 
+/* Takes a connection that is given away; from its shard's thread. As `give` of
+ * http_server_hand_over(). */
+typedef void pipeline_give(void *context, const struct http_handed *handed);
+
+/* End for a successor, which gets the connections: no delivery begins any more;
+ * when those under way have ended, on all shards, or after `drain_ms`,
+ * connections are given, and then it is as after pipeline_stop(), without
+ * clients being told. All shards are asked. Threads: any, while pipeline_run()
+ * runs. */
+void pipeline_hand_over(struct pipeline *pipeline,
+                        uint32_t drain_ms,
+                        pipeline_give *give,
+                        void *context);
+
+/* Go on with a connection that was given away, when it listens. As
+ * http_server_adopt(). */
+MUST_CHECK enum err pipeline_adopt(struct pipeline *pipeline,
+                                   const struct http_handed *handed);
+
 /* The parts, borrowed. */
 struct shard *pipeline_shard(struct pipeline *pipeline);
 /* As pipeline_shard(). */
 struct deliverer *pipeline_deliverer(struct pipeline *pipeline);
 /* As pipeline_shard(). */
 struct http_server *pipeline_server(struct pipeline *pipeline);
+/* As pipeline_shard(). */
+struct http_client *pipeline_client(struct pipeline *pipeline);
 /* As pipeline_shard(). */
 struct listener *pipeline_listener(struct pipeline *pipeline);
 /* As pipeline_shard(). */

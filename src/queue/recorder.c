@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "http/url.h"
+#include "queue/cloudevents.h"
 #include "queue/forward.h"
 #include "queue/topic.h"
 
@@ -45,6 +46,7 @@ void recorder_destroy(struct recorder *recorder)
     form_fini(&recorder->form);
     form_fini(&recorder->query);
     buf_fini(&recorder->memory);
+    buf_fini(&recorder->events);
     free(recorder);
 }
 
@@ -192,6 +194,7 @@ void recorder_begin(struct recorder *recorder, uint64_t now_ms)
     recorder->push.topic = (struct str){NULL, 0};
     recorder->push.durability = recorder->options.durability;
     recorder->push.expects = false;
+    recorder->push.dated = false;
     recorder->idempotency_key = (struct str){NULL, 0};
     memset(&recorder->push.message, 0, sizeof(recorder->push.message));
     recorder->push.message.pushed_at_ms = now_ms;
@@ -201,6 +204,9 @@ void recorder_begin(struct recorder *recorder, uint64_t now_ms)
     form_clear(&recorder->query);
     if (recorder->memory.capacity > SCRATCH_KEEP_MAX) {
         buf_fini(&recorder->memory);
+    }
+    if (recorder->events.capacity > SCRATCH_KEEP_MAX) {
+        buf_fini(&recorder->events);
     }
     buf_clear(&recorder->memory);
 }
@@ -246,6 +252,14 @@ enum err recorder_check_url(struct recorder *recorder,
     return ERR_OK;
 }
 
+/* Tell whether a message is to be looked at: most are none. */
+static bool may_be_event(const struct message *message)
+{
+    return message->kind == MESSAGE_KIND_RAW &&
+           (message->header_count > 0 ||
+            cloudevents_is_any(message->content_type));
+}
+
 enum err recorder_finish(struct recorder *recorder,
                          struct push *out_push,
                          struct push_refusal *refusal)
@@ -268,6 +282,9 @@ enum err recorder_finish(struct recorder *recorder,
     enum err err = ERR_OK;
     if (push->message.url.size > 0) { /* without: for the subscriptions */
         err = recorder_check_url(recorder, "url", push->message.url, refusal);
+    }
+    if (err == ERR_OK && may_be_event(&push->message)) {
+        err = recorder_check_event(recorder, refusal);
     }
     if (err == ERR_OK &&
         (push->message.options != NULL || recorder->idempotency_key.size > 0)) {
@@ -343,7 +360,12 @@ static enum err read_type(const struct http_head *head,
 
 bool recorder_is_raw(const struct http_head *head)
 {
-    return body_type(head->content_type) == BODY_OTHER;
+    if (cloudevents_is_structured(head->content_type) ||
+        cloudevents_is_batch(head->content_type)) {
+        return false; /* it is to be looked at */
+    }
+    return body_type(head->content_type) == BODY_OTHER ||
+           recorder_has_event_head(head);
 }
 
 static enum err parse_form(struct recorder *recorder,
@@ -429,6 +451,7 @@ enum err recorder_take_query(struct recorder *recorder,
 
 static enum err read_raw(struct recorder *recorder,
                          const struct http_head *head,
+                         bool event,
                          struct str body,
                          struct push_refusal *refusal)
 {
@@ -438,6 +461,9 @@ static enum err read_raw(struct recorder *recorder,
     message->body = body;
     message->content_type = head->content_type;
     enum err err = recorder_take_head(recorder, head, false, refusal);
+    if (err == ERR_OK && event) {
+        err = recorder_take_event_head(recorder, head, refusal);
+    }
     if (err != ERR_OK) {
         return err;
     }
@@ -458,7 +484,8 @@ enum err recorder_read(struct recorder *recorder,
         return err;
     }
     recorder_begin(recorder, now_ms);
-    switch (type) {
+    bool event = recorder_has_event_head(head);
+    switch (event ? BODY_OTHER : type) {
     case BODY_URLENCODED:
     case BODY_MULTIPART:
         err = read_form(recorder, head, type, body, out_refusal);
@@ -467,7 +494,7 @@ enum err recorder_read(struct recorder *recorder,
         err = recorder_read_json(recorder, head, body, out_refusal);
         break;
     case BODY_OTHER:
-        err = read_raw(recorder, head, body, out_refusal);
+        err = read_raw(recorder, head, event, body, out_refusal);
         break;
     }
     if (err != ERR_OK) {

@@ -8,6 +8,11 @@
  *              Opq-Topic and Opq-Url; the body byte for byte.
  *   batch      items of JSON, one after the other: recorder_read_item().
  *
+ * A CloudEvent is a raw push: a structured one by its content type, a binary
+ * one by its header ce-specversion, whose body is data, whatever its type. Its
+ * headers ce-NAME are kept. One that is not valid is refused, in whatever form
+ * it came.
+ *
  * A push without `url` is for the topic's subscriptions; whether there are any
  * is for the topic's shard to say (push_task.h).
  *
@@ -60,6 +65,7 @@ struct push {
     enum durability durability;
     bool expects;        /* it wants to be stored with this number: */
     uint64_t expect_seq; /* or not at all */
+    bool dated;          /* it has a `not_before`, past or to come */
 };
 
 /* Why a request is no push. */
@@ -97,11 +103,16 @@ MUST_CHECK enum err recorder_read(struct recorder *recorder,
                                   struct push *out_push,
                                   struct push_refusal *out_refusal);
 
-/* Tell whether a push with this head is a raw one, by its type. */
+/* Tell whether a push with this head is a raw one whose body need not be looked
+ * at, by its type. */
 bool recorder_is_raw(const struct http_head *head);
+
+/* Tell whether a request has a JSON array of CloudEvents. */
+bool recorder_is_event_batch(const struct http_head *head);
 
 /* An item of a batch, looked at and well formed. Borrowed. */
 struct recorder_item {
+    bool event;      /* it is a CloudEvent, structured; else a JSON push */
     struct str json; /* one value, from its first byte to its last */
     /* Its members when it is an object and they were kept; NULL: they are read
      * from `json`. */
@@ -116,8 +127,8 @@ struct recorder_member {
 
 /* Begin to read the items of a batch. `head` gives nothing but the defaults of
  * control values, in its Opq- headers and query; `dedup_id` and `expect_seq`,
- * which are of one message, are refused there. When it is refused, so is every
- * item.
+ * which are of one message, are refused there. When it is refused, so is all of
+ * the batch.
  * Borrows: head, until the last recorder_read_item()
  * Errors:  as recorder_read() */
 MUST_CHECK enum err recorder_begin_items(struct recorder *recorder,
@@ -125,9 +136,8 @@ MUST_CHECK enum err recorder_begin_items(struct recorder *recorder,
                                          uint64_t now_ms,
                                          struct push_refusal *out_refusal);
 
-/* Read a push from one JSON object, after recorder_begin_items() and nothing
- * else but other items.
- * Borrows and errors: as recorder_read() */
+/* Read a push from one JSON object, or event, after recorder_begin_items() and
+ * nothing else but other items. Borrows and errors: as recorder_read() */
 MUST_CHECK enum err recorder_read_item(struct recorder *recorder,
                                        const struct recorder_item *item,
                                        struct push *out_push,

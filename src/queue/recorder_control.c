@@ -222,6 +222,7 @@ static enum err set_not_before(struct recorder *recorder, struct str value)
         return ERR_INVALID;
     }
     ask(recorder)->due_ms = at_ms;
+    recorder->push.dated = true;
     return ERR_OK;
 }
 
@@ -395,6 +396,23 @@ static enum err join_dedup(struct recorder *recorder,
                                "and Idempotency-Key are not the same");
     }
     *dedup_id = recorder->idempotency_key;
+    return ERR_OK;
+}
+
+enum err recorder_default_key(struct recorder *recorder,
+                              struct str value,
+                              struct push_refusal *refusal)
+{
+    const struct message_options *options = recorder->push.message.options;
+
+    if (options != NULL && options->key.size > 0) {
+        return ERR_OK;
+    }
+    if (!is_text(value)) {
+        return recorder_refuse(refusal, 400,
+                               "CloudEvents attribute partitionkey", A_TEXT);
+    }
+    ask(recorder)->options.key = value;
     return ERR_OK;
 }
 

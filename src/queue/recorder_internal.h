@@ -34,6 +34,7 @@ struct recorder {
     struct pair fields[MESSAGE_PAIRS_MAX];  /* of push.message */
     struct pair headers[MESSAGE_PAIRS_MAX]; /* of push.message */
     struct buf memory;                      /* owned: decoded JSON strings */
+    struct buf events;                      /* owned: decoded CloudEvents */
     struct url_memo urls;                   /* that passed the check */
 };
 
@@ -120,6 +121,28 @@ MUST_CHECK enum err recorder_take_head(struct recorder *recorder,
 MUST_CHECK enum err recorder_take_query(struct recorder *recorder,
                                         const struct http_head *head,
                                         struct push_refusal *refusal);
+
+/* Tell whether a request is a binary CloudEvent, whose body is its data
+ * whatever the content type says. */
+bool recorder_has_event_head(const struct http_head *head);
+
+/* Keep the attributes of a binary CloudEvent, as they came.
+ * Errors: ERR_INVALID  too many */
+MUST_CHECK enum err recorder_take_event_head(struct recorder *recorder,
+                                             const struct http_head *head,
+                                             struct push_refusal *refusal);
+
+/* Check the push if it is a CloudEvent, and take its ordering key if it has
+ * no other. Its key is as long there as that of recorder_finish().
+ * Errors: ERR_INVALID, ERR_NOMEM */
+MUST_CHECK enum err recorder_check_event(struct recorder *recorder,
+                                         struct push_refusal *refusal);
+
+/* Set the ordering key, if there is none, by the attribute partitionkey.
+ * Errors: ERR_INVALID  it is no text for one */
+MUST_CHECK enum err recorder_default_key(struct recorder *recorder,
+                                         struct str value,
+                                         struct push_refusal *refusal);
 
 /* Read a push from one JSON object, with the head's control values.
  * Errors: ERR_INVALID, ERR_NOMEM */

@@ -288,6 +288,12 @@ enum err recorder_read_item(struct recorder *recorder,
 
     recorder_take_defaults(recorder);
     buf_clear(&recorder->memory);
+    if (item->event) {
+        recorder->push.message.body = item->json;
+        recorder->push.message.content_type =
+            STR("application/cloudevents+json");
+        return recorder_finish(recorder, out_push, out_refusal);
+    }
     enum err err = enter_object(recorder, item->json, &members, out_refusal);
     if (err == ERR_OK) {
         err = item->members != NULL

@@ -16,6 +16,7 @@
 #include "base/diag.h"
 #include "queue/replay_walk.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct replays {
@@ -44,7 +45,9 @@ struct replay {
 /* A deletion, which outlives its replay. */
 struct removal {
     struct store_op op;
-    uint64_t id; /* of the view */
+    struct shard *shard; /* borrowed */
+    char topic[TOPIC_NAME_MAX + 1];
+    char name[TOPIC_NAME_MAX + 1]; /* of the view */
 };
 
 static struct io *io_of(const struct replays *replays)
@@ -136,8 +139,12 @@ static void removed(struct store_op *op, enum err err)
     struct removal *removal = CONTAINER_OF(op, struct removal, op);
 
     if (err != ERR_OK) {
-        DIAG_WARN("replay_not_deleted", "id=%016llx err=%s",
-                  (unsigned long long)removal->id, err_text(err));
+        DIAG_WARN("replay_not_deleted", "topic=%s/%s err=%s", removal->topic,
+                  removal->name, err_text(err));
+        if (!removal->shard->stopping) { /* later, once more */
+            shard_subscription_again(removal->shard, str_from(removal->topic),
+                                     str_from(removal->name));
+        }
     }
     free(removal);
 }
@@ -151,7 +158,11 @@ static void remove_replay(struct replay *replay)
     if (removal == NULL) {
         return; /* at the next look */
     }
-    removal->id = topic->store->id;
+    removal->shard = replay->replays->shard;
+    (void)snprintf(removal->topic, sizeof(removal->topic), "%s",
+                   topic->store->parent->name);
+    (void)snprintf(removal->name, sizeof(removal->name), "%s",
+                   topic->store->name);
     removal->op.done = removed;
     DIAG_INFO("replay_deleted", "topic=%s", topic->title);
     shard_subscription_delete(replay->replays->shard, topic, &removal->op);

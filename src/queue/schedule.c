@@ -269,6 +269,22 @@ static enum err gather(const struct json_scan_value *object,
     return ERR_OK;
 }
 
+/* Refuse what makes sense for one message only.
+ * Errors: ERR_INVALID */
+static enum err refuse_single(const struct push *push,
+                              struct push_refusal *refusal)
+{
+    if (push->expects) {
+        return refuse(refusal, "expect_seq",
+                      "is of one message: a schedule runs many times");
+    }
+    if (push->dated) {
+        return refuse(refusal, "not_before",
+                      "is one time: a schedule runs many times; give `delay`");
+    }
+    return ERR_OK;
+}
+
 enum err schedule_read_push(const struct schedule_definition *definition,
                             struct recorder *recorder,
                             uint64_t now_ms,
@@ -298,7 +314,7 @@ enum err schedule_read_push(const struct schedule_definition *definition,
     if (topic_is_internal(out_push->topic)) {
         return refuse(out_refusal, "topic", "is OPQ's own");
     }
-    return ERR_OK;
+    return refuse_single(out_push, out_refusal);
 }
 
 /* --- the message that keeps it -------------------------------------------- */

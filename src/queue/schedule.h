@@ -1,7 +1,7 @@
 /* A schedule: what is pushed again and again, when, and how far it has come.
  *
- * Its definition is a JSON object: that of a push (recorder.h), with members of
- * the schedule's own beside:
+ * Its definition is a JSON object: that of a push (recorder.h) without
+ * `expect_seq` and `not_before`, with members of the schedule's own beside:
  *
  *     cron     when: base/cron.h
  *     zone     whose clock: "Europe/Berlin"; without it UTC
@@ -85,7 +85,8 @@ MUST_CHECK enum err schedule_definition_read(struct str json,
 /* Free it; zeroed is accepted. */
 void schedule_definition_fini(struct schedule_definition *definition);
 
-/* Read the push that a definition is, as of now. What recorder_read_item()
+/* Read the push that a definition is, as of now. `expect_seq` and `not_before`,
+ * which are of one message, are refused. What recorder_read_item()
  * says of borrowing holds for definition and recorder.
  *
  * Errors: ERR_INVALID  `*out_refusal` says why

@@ -25,7 +25,8 @@
  *
  * A run that cannot be stored now (no room, too much under way) is tried again
  * until it is; times that pass meanwhile are not made up for. One that is
- * refused (its target is not allowed any more) is given up, and counted.
+ * refused (its target is not allowed any more, its topic has lost the last
+ * subscription) is given up, and counted.
  *
  * Threads: the loop's of the shard.
  *
@@ -80,9 +81,11 @@ struct schedule {
     uint64_t next_ms;        /* the next run, wall clock; 0: there is none */
     const struct zone *zone; /* borrowed; NULL: the system does not have it any
                                 more, and there are no runs */
-    /* Why the last run was given up, or there is none; empty: it was not. */
+    /* Why the last run was given up or is tried again, or why there is none;
+     * empty: it was stored. */
     char error[RECORDER_DETAIL_MAX];
-    bool fresh; /* not durable yet, and so as if it were not there */
+    uint64_t retry_count; /* failed attempts at the run that is due */
+    bool fresh;           /* not durable yet, and so as if it were not there */
     struct schedule_work *work; /* private */
 };
 
@@ -145,6 +148,20 @@ struct scheduler_change {
     struct schedule_state state_before;
 };
 
+/* Where the runs of a definition would go. */
+struct scheduler_target {
+    char topic[TOPIC_NAME_MAX + 1]; /* terminated */
+    bool addressed; /* they have a URL; else they are for its subscriptions */
+};
+
+/* Look at a definition as scheduler_put() will, on any shard, without a change.
+ * Errors: ERR_INVALID  `*out_refusal` says why
+ *         ERR_NOMEM */
+MUST_CHECK enum err scheduler_check(struct scheduler *scheduler,
+                                    struct str json,
+                                    struct scheduler_target *out_target,
+                                    struct push_refusal *out_refusal);
+
 /* Create or replace a schedule; its runs begin with the first time after now.
  *
  * Borrows: change, until done(). When the call itself fails, done() does not
@@ -180,10 +197,12 @@ MUST_CHECK enum err scheduler_remove(struct scheduler *scheduler,
 
 struct scheduler_run {
     /* The push has ended; without error it is durable and `json` tells what
-     * became of it: {"id":...,"topic":...,"seq":...,"durability":...}. Never
-     * called from inside scheduler_run(). */
+     * became of it: {"id":...,"topic":...,"seq":...,"durability":...}, or with
+     * a delay what push_task_json() writes. Never called from inside
+     * scheduler_run(). */
     void (*done)(struct scheduler_run *run, enum err err);
     char json[SCHEDULER_RUN_JSON_MAX]; /* terminated */
+    char detail[RECORDER_DETAIL_MAX];  /* with an error: why */
     struct scheduler *scheduler;       /* private, as all below */
     char id[SCHEDULE_ID_MAX + 1];
     uint64_t number;

@@ -68,22 +68,31 @@ static void note_ended(struct schedule_work *work)
     scheduler_settle(work);
 }
 
+/* The next note has it, too; that comes with the next look, for the next run
+ * may be far, and after a restart this one would be made again. */
+static void note_later(struct schedule_work *work, enum err err)
+{
+    DIAG_WARN("schedule_not_noted", "id=%s err=%s", work->schedule.id,
+              err_text(err));
+    work->note_failed = true;
+    scheduler_look_in(work->scheduler, SCHEDULER_LOOK_MS);
+}
+
 static void noted(struct store_op *op, enum err err)
 {
     struct schedule_work *work =
         CONTAINER_OF(op, struct schedule_work, note_op);
 
+    work->purge_wanted = err == ERR_OK;
     if (err != ERR_OK && !work->removed) {
-        /* The next note has it, too. */
-        DIAG_WARN("schedule_not_noted", "id=%s err=%s", work->schedule.id,
-                  err_text(err));
+        note_later(work, err);
     }
     note_ended(work);
 }
 
 static void purged(struct store_op *op, enum err err)
 {
-    (void)err; /* what is kept too long does not matter */
+    (void)err; /* what is kept too long goes after the next note */
     note_ended(CONTAINER_OF(op, struct schedule_work, note_op));
 }
 
@@ -94,6 +103,10 @@ static void purge(struct schedule_work *work)
     struct topic *topic = NULL;
     char name[TOPIC_SIZE];
 
+    if (!work->purge_wanted) {
+        return;
+    }
+    work->purge_wanted = false;
     if (shard_topic(shard, topic_name(work, name), false, &topic) != ERR_OK) {
         return;
     }
@@ -117,13 +130,13 @@ void scheduler_settle(struct schedule_work *work)
         return;
     }
     work->note_wanted = false;
+    work->note_failed = false;
     work->note_op.done = noted;
     work->noting = true;
     enum err err = scheduler_store(work, &work->note_op);
     if (err != ERR_OK) {
         work->noting = false;
-        DIAG_WARN("schedule_not_noted", "id=%s err=%s", work->schedule.id,
-                  err_text(err));
+        note_later(work, err);
     }
 }
 
@@ -174,6 +187,10 @@ static void end_change(struct scheduler_change *change, enum err err)
         scheduler->bytes -= change->definition_before.json.size;
         forget(change);
         work->schedule.fresh = false;
+        work->purge_wanted = true;
+        if (change->replaced) { /* what failed was another definition's */
+            work->schedule.error[0] = '\0';
+        }
     } else if (work->schedule.fresh) {
         scheduler_leave(scheduler, work);
         scheduler_work_free(work);
@@ -291,6 +308,30 @@ static enum err read_put(struct scheduler *scheduler,
     }
     *out_definition = definition;
     return ERR_OK;
+}
+
+enum err scheduler_check(struct scheduler *scheduler,
+                         struct str json,
+                         struct scheduler_target *out_target,
+                         struct push_refusal *out_refusal)
+{
+    struct schedule_definition definition;
+    uint64_t now_ms = io_wall_ms(scheduler->options.shard->io);
+    struct push push;
+
+    enum err err = schedule_definition_read(json, &definition, out_refusal);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = schedule_read_push(&definition, scheduler->recorder, now_ms, &push,
+                             out_refusal);
+    if (err == ERR_OK) {
+        memcpy(out_target->topic, push.topic.data, push.topic.size);
+        out_target->topic[push.topic.size] = '\0';
+        out_target->addressed = push.message.url.size > 0;
+    }
+    schedule_definition_fini(&definition);
+    return err;
 }
 
 /* Find the work to be changed, or make and enter a fresh one. */

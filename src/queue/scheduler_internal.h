@@ -30,6 +30,8 @@ struct schedule_work {
     bool removed;                /* out of the table; waits for its note */
     bool noting;                 /* note_op is under way */
     bool note_wanted;            /* the state has changed since */
+    bool note_failed;            /* wanted with the next look */
+    bool purge_wanted;           /* a message has made others old */
     struct store_op note_op;
 };
 

@@ -11,6 +11,7 @@
 #include "base/diag.h"
 #include "queue/scheduler_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,7 @@ void scheduler_plan(struct schedule_work *work, uint64_t after_ms)
 
     work->retry_at_ms = 0;
     work->retry_ms = 0;
+    schedule->retry_count = 0;
     schedule->next_ms = 0;
     if (schedule->zone == NULL || schedule->state.paused) {
         return;
@@ -156,7 +158,8 @@ static enum err begin_run(struct schedule_work *work,
 }
 
 /* Try again after a while, twice as long each time. */
-static void retry_later(struct schedule_work *work, enum err err)
+static void
+retry_later(struct schedule_work *work, enum err err, const char *detail)
 {
     uint64_t wait_ms = work->retry_ms * 2;
 
@@ -166,25 +169,46 @@ static void retry_later(struct schedule_work *work, enum err err)
         wait_ms < SCHEDULER_RETRY_MAX_MS ? wait_ms : SCHEDULER_RETRY_MAX_MS;
     work->retry_ms = wait_ms;
     work->retry_at_ms = io_now_ms(io_of(work->scheduler)) + wait_ms;
+    work->schedule.retry_count++;
+    (void)snprintf(work->schedule.error, sizeof(work->schedule.error), "%s",
+                   detail);
     DIAG_DEBUG("schedule_run_waits", "id=%s err=%s", work->schedule.id,
                err_text(err));
     scheduler_look_in(work->scheduler, wait_ms);
 }
 
 /* A run is refused, and would be again: go on with the next. */
-static void give_up(struct schedule_work *work,
-                    const struct push_refusal *refusal)
+static void
+give_up(struct schedule_work *work, uint64_t due_ms, const char *detail)
 {
     struct schedule *schedule = &work->schedule;
 
-    memcpy(schedule->error, refusal->detail, sizeof(schedule->error));
+    (void)snprintf(schedule->error, sizeof(schedule->error), "%s", detail);
     schedule->state.fail_count++;
-    schedule->state.due_ms = schedule->next_ms;
+    schedule->state.due_ms = due_ms;
     work->scheduler->stats.runs_refused++;
     DIAG_WARN("schedule_run_refused", "id=%s; %s", schedule->id,
               schedule->error);
     scheduler_plan(work, io_wall_ms(io_of(work->scheduler)));
     scheduler_note(work);
+}
+
+/* Tell whether a push that failed so would fail again. */
+static bool is_final(enum err err)
+{
+    return err == ERR_INVALID || err == ERR_TOO_LARGE || err == ERR_CONDITION;
+}
+
+/* Note that a run that was due has failed. */
+static void take_failure(struct schedule_work *work,
+                         const struct scheduler_run *run,
+                         enum err err)
+{
+    if (is_final(err)) {
+        give_up(work, run->due_ms, run->detail);
+    } else if (work->schedule.next_ms != 0) {
+        retry_later(work, err, run->detail);
+    }
 }
 
 /* Note how a run ended. */
@@ -198,8 +222,8 @@ take_result(struct schedule_work *work, struct scheduler_run *run, enum err err)
         work->running = false;
     }
     if (err != ERR_OK) {
-        if (run->timed && schedule->next_ms != 0) {
-            retry_later(work, err);
+        if (run->timed) {
+            take_failure(work, run, err);
         }
         return;
     }
@@ -214,10 +238,18 @@ take_result(struct schedule_work *work, struct scheduler_run *run, enum err err)
     scheduler_note(work);
 }
 
+static_assert((int)SCHEDULER_RUN_JSON_MAX > (int)PUSH_TASK_JSON_MAX,
+              "what is said of a push fits");
+
 /* Say what became of a run's push. */
 static void write_json(struct scheduler_run *run, const struct push_task *task)
 {
     char id[SCHEDULE_RUN_ID_MAX];
+
+    if (task->waits) { /* it has its run's id when it is handed on */
+        *push_task_json(task, run->json) = '\0';
+        return;
+    }
     int size =
         snprintf(run->json, sizeof(run->json),
                  "{\"id\":\"%.*s\",\"topic\":\"%.*s\",\"seq\":%llu,"
@@ -238,6 +270,8 @@ static void run_ended(struct push_task *task)
 
     if (err == ERR_OK) {
         write_json(run, task);
+    } else {
+        push_task_detail(task, run->detail);
     }
     push_task_release(task);
     if (work != NULL && work->number == run->number) {
@@ -280,7 +314,7 @@ static void make_run(struct schedule_work *work)
     struct push_refusal refusal;
 
     if (run == NULL) {
-        retry_later(work, ERR_NOMEM);
+        retry_later(work, ERR_NOMEM, push_task_err_text(ERR_NOMEM));
         return;
     }
     run->done = timed_done;
@@ -292,9 +326,9 @@ static void make_run(struct schedule_work *work)
     }
     free(run);
     if (err == ERR_INVALID) {
-        give_up(work, &refusal);
+        give_up(work, work->schedule.next_ms, refusal.detail);
     } else {
-        retry_later(work, err);
+        retry_later(work, err, push_task_err_text(err));
     }
 }
 
@@ -364,6 +398,9 @@ void scheduler_look(struct io_timer *timer)
     scheduler->look_ms = now_ms;
     for (uint32_t index = 0; index < scheduler->count; index++) {
         struct schedule_work *work = scheduler->table[index];
+        if (work->note_failed) {
+            scheduler_note(work);
+        }
         look_at(work, corrected, wall_ms);
         uint64_t wait_one_ms = wait_of(work);
         wait_ms = wait_one_ms < wait_ms ? wait_one_ms : wait_ms;

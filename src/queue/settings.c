@@ -20,6 +20,7 @@ enum {
 #define TYPE_FLAG &settings_type_flag
 #define TYPE_EITHER &settings_type_either
 #define TYPE_CHOICE &settings_type_choice
+#define TYPE_ORDINAL &settings_type_ordinal
 #define TYPE_COUNT &settings_type_count
 #define TYPE_COUNT64 &settings_type_count64
 #define TYPE_SIZE &settings_type_size
@@ -34,6 +35,7 @@ enum {
 #define TYPE_SECRETS &settings_type_secrets
 #define TYPE_NAME &settings_type_name
 #define TYPE_URL &settings_type_url
+#define TYPE_TEXT &settings_type_text
 #define TYPE_FILTER &settings_type_filter
 #define TYPE_HEADERS &settings_type_headers
 
@@ -59,6 +61,7 @@ static_assert(SETTING_COUNT <= 64, "a change has a bit for each");
 #define FIELD_FLAG bool
 #define FIELD_EITHER bool
 #define FIELD_CHOICE unsigned
+#define FIELD_ORDINAL unsigned
 #define FIELD_COUNT uint32_t
 #define FIELD_COUNT64 uint64_t
 #define FIELD_SIZE uint64_t
@@ -73,6 +76,7 @@ static_assert(SETTING_COUNT <= 64, "a change has a bit for each");
 #define FIELD_SECRETS char *
 #define FIELD_NAME char *
 #define FIELD_URL char *
+#define FIELD_TEXT char *
 #define FIELD_FILTER char *
 #define FIELD_HEADERS char *
 #define SETTING(name, type, field, stored, scope, value, max, wanted, words)   \
@@ -244,6 +248,16 @@ bool settings_holds(const struct settings *settings)
                settings->kind == SETTINGS_KIND_PULL;
     }
     return settings->hold == SETTINGS_HOLD_YES;
+}
+
+const char *settings_conflict(const struct settings *settings)
+{
+    if (settings->cloudevents == SETTINGS_EVENTS_BINARY &&
+        settings->batch_count > 0) {
+        return "cloudevents=binary has one event in a request, so it cannot "
+               "be with batch";
+    }
+    return NULL;
 }
 
 void settings_json(const struct settings *settings,

@@ -56,9 +56,23 @@ enum settings_hold {
     SETTINGS_HOLD_NO,
 };
 
+/* What makes a push without a dedup_id a duplicate. */
+enum settings_dedup {
+    SETTINGS_DEDUP_ID,          /* nothing */
+    SETTINGS_DEDUP_CONTENT,     /* the same url, method and body */
+    SETTINGS_DEDUP_CLOUDEVENTS, /* an event with the same source and id */
+};
+
 enum settings_batch {
     SETTINGS_BATCH_NDJSON,
     SETTINGS_BATCH_JSON, /* an array */
+};
+
+/* Whether deliveries are CloudEvents. */
+enum settings_events {
+    SETTINGS_EVENTS_OFF,
+    SETTINGS_EVENTS_STRUCTURED,
+    SETTINGS_EVENTS_BINARY,
 };
 
 /* At most so many in a while; count 0: without limit. */
@@ -81,11 +95,14 @@ struct settings {
     struct settings_rate flow_rate; /* of each flow_key */
     bool expired_drop;              /* without a dead letter */
     uint32_t dedup_window_ms;       /* 0: the default, 10 minutes */
-    bool dedup_content;             /* same url, method, body: a duplicate */
-    char *secret;                   /* names of signing secrets, with commas */
-    uint32_t batch_count;           /* 0: messages go one by one */
+    enum settings_dedup dedup;
+    char *secret;         /* names of signing secrets, with commas */
+    uint32_t batch_count; /* 0: messages go one by one */
     uint32_t batch_wait_ms;
     enum settings_batch batch_format;
+    enum settings_events cloudevents;
+    char *cloudevents_type;   /* of what is no event; NULL: opq.message */
+    char *cloudevents_source; /* likewise; NULL: by the topic */
     struct store_retention retention; /* of a topic only, as stored with it */
     /* Of subscriptions only. */
     enum settings_kind kind;
@@ -140,6 +157,9 @@ MUST_CHECK enum err settings_set(struct settings *settings,
 
 /* Tell whether retention is to keep what a subscription has not delivered. */
 bool settings_holds(const struct settings *settings);
+
+/* Why settings cannot stand together, for people; static. NULL: they can. */
+const char *settings_conflict(const struct settings *settings);
 
 /* Append the settings of a scope as a JSON object, whose members settings_set()
  * takes back: strings without their quotes, other values as they stand. */

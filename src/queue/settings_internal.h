@@ -55,6 +55,7 @@ struct setting {
 extern const struct settings_type settings_type_flag;
 extern const struct settings_type settings_type_either;
 extern const struct settings_type settings_type_choice;
+extern const struct settings_type settings_type_ordinal;
 extern const struct settings_type settings_type_count;
 extern const struct settings_type settings_type_count64;
 extern const struct settings_type settings_type_size;
@@ -69,6 +70,7 @@ extern const struct settings_type settings_type_statuses;
 extern const struct settings_type settings_type_secrets;
 extern const struct settings_type settings_type_name;
 extern const struct settings_type settings_type_url;
+extern const struct settings_type settings_type_text;
 extern const struct settings_type settings_type_filter;
 extern const struct settings_type settings_type_headers;
 

@@ -209,6 +209,25 @@ const struct settings_type settings_type_name = {
     0, set_name, set_name, show_text, write_text, NULL,
 };
 
+/* Text on one line. */
+static enum err
+set_line(const struct setting *setting, struct str value, void *field)
+{
+    if (value.size > setting->max || !json_text_is_text(value)) {
+        return ERR_INVALID;
+    }
+    for (size_t i = 0; i < value.size; i++) {
+        if ((unsigned char)value.data[i] < ' ' || value.data[i] == 0x7f) {
+            return ERR_INVALID;
+        }
+    }
+    return put_str_field(value, field);
+}
+
+const struct settings_type settings_type_text = {
+    0, set_line, set_line, show_text, write_text, NULL,
+};
+
 /* One that is stored may be of a program that knew more: whoever matches
  * messages with it lets nothing pass then. */
 static enum err

@@ -17,6 +17,8 @@ static_assert(sizeof(enum settings_order) == sizeof(unsigned), "enum");
 static_assert(sizeof(enum settings_kind) == sizeof(unsigned), "enum");
 static_assert(sizeof(enum settings_hold) == sizeof(unsigned), "enum");
 static_assert(sizeof(enum settings_batch) == sizeof(unsigned), "enum");
+static_assert(sizeof(enum settings_dedup) == sizeof(unsigned), "enum");
+static_assert(sizeof(enum settings_events) == sizeof(unsigned), "enum");
 
 /* --- flags and words ------------------------------------------------------ */
 
@@ -165,6 +167,30 @@ const struct settings_type settings_type_choice = {
     sizeof(unsigned), set_choice, read_choice, show_choice, write_choice, NULL,
 };
 
+static enum err
+read_ordinal(const struct setting *setting, struct str value, void *field)
+{
+    uint64_t number = 0;
+
+    if (str_to_u64(value, &number) != ERR_OK || number > setting->max) {
+        return ERR_INVALID;
+    }
+    *(unsigned *)field = (unsigned)number;
+    return ERR_OK;
+}
+
+static void
+write_ordinal(const struct setting *setting, const void *field, struct buf *to)
+{
+    (void)setting;
+    buf_append_u64(to, *(const unsigned *)field);
+}
+
+const struct settings_type settings_type_ordinal = {
+    sizeof(unsigned), set_choice,    read_ordinal,
+    show_choice,      write_ordinal, NULL,
+};
+
 /* Append words that are to be chosen from: a, b or c. */
 static void append_words(const char *words, unsigned count, struct buf *to)
 {
@@ -180,7 +206,8 @@ void settings_wanted(const struct setting *setting, struct buf *to)
 {
     if (setting->type == &settings_type_either) {
         append_words(setting->wanted, 2, to);
-    } else if (setting->type == &settings_type_choice) {
+    } else if (setting->type == &settings_type_choice ||
+               setting->type == &settings_type_ordinal) {
         append_words(setting->wanted, (unsigned)setting->max + 1, to);
     } else {
         buf_append_c(to, setting->wanted);

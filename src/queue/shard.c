@@ -274,3 +274,21 @@ void shard_topic_again(struct shard *shard, struct str name)
                    name.data, err_text(err));
     }
 }
+
+void shard_subscription_again(struct shard *shard,
+                              struct str topic_name,
+                              struct str name)
+{
+    struct topic *topic = NULL;
+    struct topic *subscription = NULL;
+
+    enum err err = shard_topic(shard, topic_name, false, &topic);
+    if (err == ERR_OK) {
+        err = shard_subscription(shard, topic, name, false, &subscription);
+    }
+    /* Not found: its topic was deleted meanwhile. */
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        DIAG_ERROR("topic_not_delivered", "topic=%.*s/%.*s err=%s",
+                   STR_ARG(topic_name), STR_ARG(name), err_text(err));
+    }
+}

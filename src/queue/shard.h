@@ -36,7 +36,8 @@ struct shard;
 /* All shards of a process; fixed before their threads start, but atomics. */
 struct shard_group {
     uint32_t count;
-    atomic_uint drained;              /* shards that take nothing any more */
+    atomic_uint drained; /* shards that take nothing any more */
+    atomic_uint quiet;   /* shards without deliveries under way: handing over */
     atomic_uint ids_unread;           /* of accept_delayed.c: buckets to read */
     atomic_uint dedup_window_ms;      /* likewise: the longest of any topic */
     struct shard *shards[SHARDS_MAX]; /* borrowed */
@@ -145,5 +146,10 @@ void shard_topic_delete(struct shard *shard,
 
 /* A deletion failed: the topic is there again, and delivered. */
 void shard_topic_again(struct shard *shard, struct str name);
+
+/* The same of a subscription of a topic. */
+void shard_subscription_again(struct shard *shard,
+                              struct str topic_name,
+                              struct str name);
 
 #endif

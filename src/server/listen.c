@@ -80,23 +80,121 @@ static enum err bind_patiently(const struct net_address *address,
     return err;
 }
 
+/* --- what was inherited --------------------------------------------------- */
+
+void listen_inherit(struct listen_inherited *inherited, int fd)
+{
+    if (inherited->count == LISTEN_INHERITED_MAX) {
+        file_close(fd);
+        return;
+    }
+    inherited->fds[inherited->count] = fd;
+    inherited->count++;
+}
+
+/* Tell whether a socket is bound to an address; to any port of it for port 0.
+ */
+static bool is_bound_to(int fd, const struct net_address *wanted)
+{
+    struct net_address bound;
+
+    return net_bound(fd, &bound) == ERR_OK && net_same(&bound, wanted);
+}
+
+/* Take an inherited socket of an address; -1: there is none (more). */
+static int take_inherited(struct listen_inherited *inherited,
+                          const struct net_address *address)
+{
+    for (uint32_t index = 0; index < inherited->count; index++) {
+        int fd = inherited->fds[index];
+        if (fd >= 0 && is_bound_to(fd, address)) {
+            inherited->fds[index] = -1;
+            return fd;
+        }
+    }
+    return -1;
+}
+
+/* Give the first shard what is left of an address: connections may wait there.
+ */
+static void take_surplus(struct listen_set *set,
+                         struct listen_inherited *inherited,
+                         const struct net_address *address)
+{
+    bool secure = set->secure[set->count - 1];
+    int fd = -1;
+
+    while (set->count < LISTEN_ADDRESSES_MAX &&
+           (fd = take_inherited(inherited, address)) >= 0) {
+        set->secure[set->count] = secure;
+        set->fds[0][set->count] = fd;
+        set->count++;
+    }
+}
+
+/* Have a second descriptor of each socket; those that systemd opened are the
+ * same for all shards. Errors: ERR_BUSY */
+static enum err keep_all(struct listen_set *set)
+{
+    uint32_t shard_max = set->kept.activated ? 1 : SHARDS_MAX;
+
+    for (uint32_t shard = 0; shard < shard_max; shard++) {
+        for (uint32_t index = 0; index < set->count; index++) {
+            int fd = -1;
+            if (set->fds[shard][index] < 0) {
+                continue;
+            }
+            enum err err = net_share(set->fds[shard][index], &fd);
+            if (err != ERR_OK) {
+                return err;
+            }
+            listen_inherit(&set->kept, fd);
+        }
+    }
+    return ERR_OK;
+}
+
+/* --- binding -------------------------------------------------------------- */
+
+/* A socket of an address for one shard: inherited, the first shard's once more
+ * where that was bound for itself alone, or a new one. */
+static enum err bind_one(struct listen_set *set,
+                         struct listen_inherited *inherited,
+                         const struct net_address *address,
+                         bool shared,
+                         uint32_t shard)
+{
+    int *fd = &set->fds[shard][set->count];
+
+    *fd = take_inherited(inherited, address);
+    if (*fd >= 0) {
+        set->inherits = true;
+        return ERR_OK;
+    }
+    if (shard > 0 && set->inherits) {
+        return net_share(set->fds[0][set->count], fd);
+    }
+    return bind_patiently(address, shared, shard == 0, fd);
+}
+
 /* Bind one address for all shards that are to have it. */
 static enum err bind_address(struct listen_set *set,
+                             struct listen_inherited *inherited,
                              struct str text,
-                             uint16_t *port,
                              uint32_t shard_count,
                              struct buf *errors)
 {
     struct net_address address;
+    uint16_t *port = &set->port;
 
     if (net_parse(text, *port, &address) != ERR_OK) {
         return complain(errors, text, "no IP address", ERR_INVALID);
     }
     bool local = address.any.sa_family == AF_UNIX;
+    set->inherits = false;
     for (uint32_t shard = 0; shard < (local ? 1 : shard_count); shard++) {
-        int *fd = &set->fds[shard][set->count];
-        enum err err =
-            bind_patiently(&address, !local && shard_count > 1, shard == 0, fd);
+        enum err err = bind_one(set, inherited, &address,
+                                !local && shard_count > 1, shard);
         if (err != ERR_OK) {
             return err == ERR_UNSUPPORTED
                        ? err
@@ -106,7 +204,7 @@ static enum err bind_address(struct listen_set *set,
                                   err);
         }
         if (shard == 0) {
-            err = net_bound(*fd, &address);
+            err = net_bound(set->fds[0][set->count], &address);
             if (err != ERR_OK) {
                 return complain(errors, text, err_text(err), err);
             }
@@ -115,6 +213,7 @@ static enum err bind_address(struct listen_set *set,
         }
     }
     set->count++;
+    take_surplus(set, inherited, &address);
     return ERR_OK;
 }
 
@@ -182,16 +281,17 @@ enum err listen_check(const struct config *config, struct buf *errors)
 
 static enum err bind_list(const struct config *config,
                           uint32_t shard_count,
+                          struct listen_inherited *inherited,
                           struct listen_set *set,
                           struct buf *errors)
 {
     struct str list = str_from(config->listen);
     struct str text;
-    uint16_t port = (uint16_t)config->port;
 
+    set->port = (uint16_t)config->port;
     while (next_address(&list, &text)) {
         set->secure[set->count] = config->tls_cert[0] != '\0';
-        enum err err = bind_address(set, text, &port, shard_count, errors);
+        enum err err = bind_address(set, inherited, text, shard_count, errors);
         if (err == ERR_UNSUPPORTED) {
             DIAG_WARN("address_missing",
                       "address=%.*s; the machine has no such address, going "
@@ -205,11 +305,11 @@ static enum err bind_list(const struct config *config,
 }
 
 static enum err bind_local(const struct config *config,
+                           struct listen_inherited *inherited,
                            struct listen_set *set,
                            struct buf *errors)
 {
     struct buf text = {0};
-    uint16_t port = 0;
 
     if (config->unix[0] == '\0') {
         return ERR_OK;
@@ -218,7 +318,7 @@ static enum err bind_local(const struct config *config,
     buf_append_format(&text, "unix:%s", config->unix);
     enum err err = buf_err(&text);
     if (err == ERR_OK) {
-        err = bind_address(set, buf_str(&text), &port, 1, errors);
+        err = bind_address(set, inherited, buf_str(&text), 1, errors);
         err = err == ERR_NOT_FOUND ? ERR_INVALID : err; /* its folder */
     }
     buf_fini(&text);
@@ -256,15 +356,35 @@ static enum err adopt_socket(const struct config *config,
     return ERR_OK;
 }
 
+/* The sockets that systemd has opened, for this process or for the one before.
+ * Errors: as process_sockets() */
+static enum err find_activated(struct listen_inherited *inherited,
+                               struct listen_set *set,
+                               uint32_t *out_count)
+{
+    if (!inherited->activated) {
+        return process_sockets(LISTEN_ADDRESSES_MAX, set->fds[0], out_count);
+    }
+    *out_count = inherited->count < LISTEN_ADDRESSES_MAX ? inherited->count
+                                                         : LISTEN_ADDRESSES_MAX;
+    for (uint32_t index = 0; index < *out_count; index++) {
+        set->fds[0][index] = inherited->fds[index];
+        inherited->fds[index] = -1;
+    }
+    return ERR_OK;
+}
+
 /* Take the sockets that systemd hands over; there may be none. */
 static enum err adopt_all(const struct config *config,
                           uint32_t shard_count,
+                          struct listen_inherited *inherited,
                           struct listen_set *set,
                           struct buf *errors)
 {
     uint32_t count = 0;
 
-    enum err err = process_sockets(LISTEN_ADDRESSES_MAX, set->fds[0], &count);
+    enum err err = find_activated(inherited, set, &count);
+    set->kept.activated = count > 0;
     if (err != ERR_OK) {
         return complain(errors, STR("LISTEN_FDS"),
                         err == ERR_RANGE ? "too many sockets"
@@ -282,13 +402,14 @@ static enum err adopt_all(const struct config *config,
 
 static enum err bind_all(const struct config *config,
                          uint32_t shard_count,
+                         struct listen_inherited *inherited,
                          struct listen_set *set,
                          struct buf *errors)
 {
-    enum err err = bind_list(config, shard_count, set, errors);
+    enum err err = bind_list(config, shard_count, inherited, set, errors);
 
     if (err == ERR_OK) {
-        err = bind_local(config, set, errors);
+        err = bind_local(config, inherited, set, errors);
     }
     if (err == ERR_OK && set->count == 0) {
         buf_append_format(errors,
@@ -302,6 +423,7 @@ static enum err bind_all(const struct config *config,
 
 enum err listen_open(const struct config *config,
                      uint32_t shard_count,
+                     struct listen_inherited *inherited,
                      struct listen_set *out,
                      struct buf *errors)
 {
@@ -311,9 +433,12 @@ enum err listen_open(const struct config *config,
             out->fds[shard][index] = -1;
         }
     }
-    enum err err = adopt_all(config, shard_count, out, errors);
+    enum err err = adopt_all(config, shard_count, inherited, out, errors);
     if (err == ERR_OK && out->count == 0) {
-        err = bind_all(config, shard_count, out, errors);
+        err = bind_all(config, shard_count, inherited, out, errors);
+    }
+    if (err == ERR_OK) {
+        err = keep_all(out);
     }
     if (err != ERR_OK) {
         listen_close(out);
@@ -321,8 +446,17 @@ enum err listen_open(const struct config *config,
     return err;
 }
 
+void listen_forget(struct listen_inherited *inherited)
+{
+    for (uint32_t index = 0; index < inherited->count; index++) {
+        file_close(inherited->fds[index]);
+    }
+    inherited->count = 0;
+}
+
 void listen_close(struct listen_set *set)
 {
+    listen_forget(&set->kept);
     for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) {
         for (uint32_t index = 0; index < LISTEN_ADDRESSES_MAX; index++) {
             file_close(set->fds[shard][index]);

@@ -20,13 +20,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LISTEN_ADDRESSES_MAX = 16 };
+enum { LISTEN_ADDRESSES_MAX = 16, LISTEN_INHERITED_MAX = 1024 };
+
+/* Listening sockets that another process bound for this one. */
+struct listen_inherited {
+    bool activated; /* by systemd, instead of the settings' addresses */
+    uint32_t count;
+    int fds[LISTEN_INHERITED_MAX]; /* owned; -1: taken */
+};
 
 struct listen_set {
     uint32_t count;                            /* of sockets of each shard */
     int fds[SHARDS_MAX][LISTEN_ADDRESSES_MAX]; /* owned; -1: handed over, or
                                                   none for this shard */
-    bool secure[LISTEN_ADDRESSES_MAX];         /* TLS is spoken there */
+    struct listen_inherited kept;      /* a second descriptor of each, for a
+                                          successor */
+    bool secure[LISTEN_ADDRESSES_MAX]; /* TLS is spoken there */
+    uint16_t port;                     /* private: to bind next */
+    bool inherits;                     /* private: the address in hand */
     struct buf text; /* owned: "http://127.0.0.1:8999" or https, a line each */
 };
 
@@ -35,10 +46,19 @@ struct listen_set {
 MUST_CHECK enum err listen_check(const struct config *config,
                                  struct buf *errors);
 
+/* Note a socket that another process bound; one too many is closed. Takes: fd.
+ */
+void listen_inherit(struct listen_inherited *inherited, int fd);
+
+/* Close those that nobody took. */
+void listen_forget(struct listen_inherited *inherited);
+
 /* Take what systemd hands over; without that bind what the settings say, for
- * `shard_count` shards. With port 0 the first address takes a free one and the
- * others follow it. An address that the machine lacks (::1 without IPv6, say)
- * is passed over with a warning while another is left. listen_check() has been
+ * `shard_count` shards. Sockets that were inherited and are bound to an address
+ * that is wanted are taken instead, those of more shards than there are by the
+ * first one. With port 0 the first address takes a free one and the others
+ * follow it. An address that the machine lacks (::1 without IPv6, say) is
+ * passed over with a warning while another is left. listen_check() has been
  * asked before.
  *
  * Gives:  `*out`, for listen_close().
@@ -51,10 +71,11 @@ MUST_CHECK enum err listen_check(const struct config *config,
  */
 MUST_CHECK enum err listen_open(const struct config *config,
                                 uint32_t shard_count,
+                                struct listen_inherited *inherited,
                                 struct listen_set *out,
                                 struct buf *errors);
 
-/* Close what was not handed over. */
+/* Close what was not handed over, and what is kept. */
 void listen_close(struct listen_set *set);
 
 #endif

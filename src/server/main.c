@@ -6,10 +6,12 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "admin/metrics.h"
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "queue/settings.h"
 #include "server/config.h"
+#include "server/restart.h"
 #include "server/server.h"
 
 #include <malloc.h>
@@ -82,10 +84,12 @@ static void tune_memory(void)
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_SIZE);
 }
 
-static int serve(char *const *arguments)
+/* Serve with `arguments`, of `all` that the program got. */
+static int serve(char *const *arguments, char *const *all)
 {
     struct config config;
     struct buf errors = {0};
+    struct restart_start start = {.arguments = all};
 
     for (char *const *at = arguments; *at != NULL; at++) {
         if (is_help(*at)) {
@@ -93,18 +97,30 @@ static int serve(char *const *arguments)
             return SERVER_EXIT_OK;
         }
     }
-    enum err err = config_read(arguments, environ, &config, &errors);
+    if (!restart_may_take_over(&errors)) {
+        return refuse(ERR_INVALID, &errors);
+    }
+    enum err err = handover_take(&start.handover);
     if (err != ERR_OK) {
+        buf_append_format(&errors, "what the former process left: %s\n",
+                          err_text(err));
+        return refuse(err, &errors);
+    }
+    err = config_read(arguments, environ, &config, &errors);
+    if (err != ERR_OK) {
+        handover_back(&start.handover, all);
         return refuse(err, &errors);
     }
     buf_fini(&errors);
     tune_memory();
-    int code = config.check_only ? check(&config) : server_run(&config);
+    int code = config.check_only ? check(&config) : server_run(&config, &start);
+    handover_end(&start.handover);
     config_fini(&config);
     return code;
 }
 
-/* What documents are made from and compared with: tables of settings. Returns
+/* What documents are made from and compared with: tables of settings and
+ * metrics. Returns
  * false when `command` is none of them. */
 static bool print_document(const char *command)
 {
@@ -120,6 +136,8 @@ static bool print_document(const char *command)
         settings_table(SETTINGS_TOPIC, &text);
     } else if (strcmp(command, "subscription-settings-table") == 0) {
         settings_table(SETTINGS_SUBSCRIPTION, &text);
+    } else if (strcmp(command, "metrics-table") == 0) {
+        metrics_table(&text);
     } else {
         return false;
     }
@@ -144,10 +162,11 @@ int main(int argument_count, char **arguments)
         return SERVER_EXIT_OK;
     }
     if (command[0] == '-' || argument_count <= 1) {
-        return serve(arguments + (argument_count > 1 ? 1 : argument_count));
+        return serve(arguments + (argument_count > 1 ? 1 : argument_count),
+                     arguments);
     }
     if (strcmp(command, "serve") == 0) {
-        return serve(arguments + 2);
+        return serve(arguments + 2, arguments);
     }
     return cli_main(command, argument_count - 2, arguments + 2);
 }

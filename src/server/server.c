@@ -24,8 +24,11 @@
 #include "server/guard.h"
 #include "server/listen.h"
 #include "server/log_file.h"
+#include "server/restart.h"
 #include "store/store_local.h"
+#include "sys/clock.h"
 #include "sys/dir.h"
+#include "sys/exec.h"
 #include "sys/process.h"
 
 #include <stdatomic.h>
@@ -41,11 +44,16 @@ struct worker {
     struct pipeline *pipeline;     /* owned */
     struct process_thread *thread; /* owned */
     uint32_t index;
-    enum err err; /* of opening, once it has reported */
+    enum err err;                   /* of opening, once it has reported */
+    struct restart_clients clients; /* on their way to a successor */
 };
 
 struct server {
     const struct config *config;
+    struct restart_start *start;
+    char path[EXEC_PATH_MAX]; /* of the program; "" when it is not known */
+    struct listen_inherited inherited;
+    atomic_uint adopted;           /* clients of the former process */
     struct guard *guard;           /* owned */
     struct secrets *secrets;       /* held; NULL: none are set */
     struct store_local_data *data; /* owned */
@@ -55,6 +63,8 @@ struct server {
     uint32_t count; /* of shards */
     struct worker workers[SHARDS_MAX];
     struct process_gate *gate; /* owned: all shards and this thread */
+    bool restarts;             /* there is to be a successor, */
+    struct buf records;        /* owned: which gets these */
     atomic_bool failed;        /* a shard could not open */
     atomic_uint ended;         /* shards whose loop has stopped */
 };
@@ -95,6 +105,7 @@ static struct store_local_options store_options(struct server *server)
     options.disk_reserve = config->disk_reserve;
     options.topics_max = (uint32_t)config->topics_max;
     options.files_open_max = (uint32_t)config->files_open;
+    options.hurried = server->start->handover.fd > 0;
     options.checkpoint_interval_ms = (uint32_t)config->checkpoint_interval;
     options.cursor_interval_ms = (uint32_t)config->cursor_interval;
     options.sync_inline_max_us = (uint32_t)config->sync_inline_max * 1000;
@@ -275,6 +286,7 @@ static enum err make_api(struct server *server)
         .data = config->data,
         .target_allowed = host_allowed,
         .context = server->guard,
+        .secrets = server->secrets,
     };
 
     return api_create(&options, &server->api);
@@ -297,7 +309,16 @@ static enum err begin_serving(struct worker *worker)
             *fd = err == ERR_OK ? -1 : *fd;
         }
     }
-    return err == ERR_OK ? pipeline_deliver(worker->pipeline) : err;
+    if (err == ERR_OK) {
+        err = pipeline_deliver(worker->pipeline);
+    }
+    if (err == ERR_OK) {
+        atomic_fetch_add(&server->adopted,
+                         restart_adopt(&server->start->handover,
+                                       worker->pipeline, worker->index,
+                                       server->count));
+    }
+    return err;
 }
 
 static void worker_main(void *context)
@@ -391,20 +412,33 @@ static void stop_all(struct server *server, uint32_t drain_ms)
     }
 }
 
-/* Until a signal says stop. */
-static void serve(void)
+/* Tell whether the program at our path can go on for us. */
+static bool may_restart(const struct server *server)
+{
+    char why[RESTART_WHY_MAX] = "the program's path is not known";
+
+    if (server->path[0] == '\0' ||
+        !restart_check(server->path, server->start->arguments, why)) {
+        DIAG_ERROR("restart_refused", "why=\"%s\"; going on", why);
+        return false;
+    }
+    return true;
+}
+
+/* Until a signal says stop; true: restart. */
+static bool serve(const struct server *server)
 {
     for (;;) {
         switch (process_wait_signal(-1)) {
         case PROCESS_SIGNAL_STOP:
-            return;
+            return false;
         case PROCESS_SIGNAL_REOPEN:
             log_file_reopen();
             break;
         case PROCESS_SIGNAL_RELOAD:
-            DIAG_WARN("signal_ignored",
-                      "signal=SIGHUP; this version restarts by SIGTERM and a "
-                      "new start");
+            if (may_restart(server)) {
+                return true;
+            }
             break;
         case PROCESS_SIGNAL_NONE:
             break;
@@ -414,24 +448,22 @@ static void serve(void)
 
 /* Until all shards have closed; another signal ends the drain. A disk that
  * hangs must not hold the process for ever: when neither closing nor recovery
- * can be had in order, the second is left. */
-static void drain(struct server *server)
+ * can be had in order, the second is left. Returns whether a signal said stop.
+ */
+static bool wait_ended(struct server *server, unsigned look_ms)
 {
-    enum { LOOK_MS = 20, CLOSE_MS = 60000 };
+    enum { CLOSE_MS = 60000 };
     uint64_t left_ms = server->config->drain + CLOSE_MS;
+    bool stopped = false;
 
-    api_set_ready(server->api, false);
-    process_notify("STOPPING=1");
-    DIAG_INFO("stopping", "drain_ms=%llu",
-              (unsigned long long)server->config->drain);
-    stop_all(server, (uint32_t)server->config->drain);
     while (atomic_load(&server->ended) < server->count) {
-        if (process_wait_signal(LOOK_MS) == PROCESS_SIGNAL_STOP) {
+        if (process_wait_signal((int)look_ms) == PROCESS_SIGNAL_STOP) {
             DIAG_WARN("drain_hurried", "by=signal");
+            stopped = true;
             stop_all(server, 0);
             left_ms = left_ms < CLOSE_MS ? left_ms : CLOSE_MS;
         }
-        left_ms -= left_ms < LOOK_MS ? left_ms : LOOK_MS;
+        left_ms -= left_ms < look_ms ? left_ms : look_ms;
         if (left_ms == 0) {
             DIAG_ERROR("stop_failed",
                        "pid=%u; a shard does not close, ending at once, the "
@@ -440,7 +472,58 @@ static void drain(struct server *server)
             process_exit(SERVER_EXIT_IO);
         }
     }
+    return stopped;
+}
+
+static void drain(struct server *server)
+{
+    enum { LOOK_MS = 20 };
+
+    api_set_ready(server->api, false);
+    process_notify("STOPPING=1");
+    DIAG_INFO("stopping", "drain_ms=%llu",
+              (unsigned long long)server->config->drain);
+    stop_all(server, (uint32_t)server->config->drain);
+    (void)wait_ended(server, LOOK_MS);
     DIAG_INFO("stopped", "pid=%u", process_id());
+}
+
+/* The same for a successor. Returns whether there is to be one. */
+static bool hand_over(struct server *server)
+{
+    enum { LOOK_MS = 1 };
+    char state[64];
+
+    (void)snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
+                   (unsigned long long)(clock_monotonic_ns() / 1000));
+    process_notify(state);
+    DIAG_INFO("restarting", "program=%s", server->path);
+    for (uint32_t index = 0; index < server->count; index++) {
+        struct worker *worker = &server->workers[index];
+        worker->clients.shard = index;
+        pipeline_hand_over(worker->pipeline, (uint32_t)server->config->drain,
+                           restart_take, &worker->clients);
+    }
+    if (wait_ended(server, LOOK_MS)) {
+        process_notify("STOPPING=1");
+        DIAG_INFO("stopped", "pid=%u; while it was to restart", process_id());
+        return false;
+    }
+    return true;
+}
+
+/* Write down what the successor gets. */
+static void leave(struct server *server, struct buf *records)
+{
+    struct restart_clients *clients[SHARDS_MAX];
+
+    for (uint32_t index = 0; index < server->count; index++) {
+        clients[index] = &server->workers[index].clients;
+    }
+    restart_records(&server->listen.kept, clients, server->count, records);
+    for (uint32_t index = 0; index < server->count; index++) {
+        buf_fini(&clients[index]->records);
+    }
 }
 
 static int exit_of(enum err err)
@@ -459,6 +542,23 @@ static int exit_of(enum err err)
     }
 }
 
+/* All serve: say so. */
+static void say_ready(struct server *server)
+{
+    struct handover *left = &server->start->handover;
+
+    if (left->fd > 0) {
+        DIAG_INFO("restarted", "clients=%u pause_ms=%llu",
+                  atomic_load(&server->adopted),
+                  (unsigned long long)restart_pause_ms(left));
+        handover_end(left);
+    } else {
+        say_listening(server);
+    }
+    api_set_ready(server->api, true);
+    process_notify("READY=1");
+}
+
 static int run_shards(struct server *server, struct buf *errors)
 {
     enum err err = process_gate_create(server->count + 1, &server->gate);
@@ -474,11 +574,13 @@ static int run_shards(struct server *server, struct buf *errors)
     if (start_workers(server) != ERR_OK) {
         return exit_of(report_workers(server, errors));
     }
-    say_listening(server);
-    api_set_ready(server->api, true);
-    process_notify("READY=1");
-    serve();
-    drain(server);
+    say_ready(server);
+    server->restarts = serve(server) && hand_over(server);
+    if (server->restarts) {
+        leave(server, &server->records);
+    } else if (atomic_load(&server->ended) == 0) {
+        drain(server);
+    }
     for (uint32_t index = 0; index < server->count; index++) {
         process_thread_join(server->workers[index].thread);
         pipeline_destroy(server->workers[index].pipeline);
@@ -663,8 +765,9 @@ static enum err prepare(struct server *server, struct buf *errors)
         err = take_data(server, errors);
     }
     if (err == ERR_OK) {
-        err =
-            listen_open(server->config, server->count, &server->listen, errors);
+        restart_listeners(&server->start->handover, &server->inherited);
+        err = listen_open(server->config, server->count, &server->inherited,
+                          &server->listen, errors);
     }
     return err == ERR_OK ? make_api(server) : err;
 }
@@ -673,6 +776,8 @@ static void server_fini(struct server *server)
 {
     api_destroy(server->api);
     listen_close(&server->listen);
+    listen_forget(&server->inherited);
+    buf_fini(&server->records);
     store_local_release(server->data);
     guard_destroy(server->guard);
     secrets_release(server->secrets);
@@ -686,7 +791,20 @@ static uint32_t default_shards(void)
     return (process_cores() + 1) / 2;
 }
 
-int server_run(const struct config *config)
+/* Become the successor; returns when that fails. */
+static int become(struct server *server)
+{
+    enum err err = buf_err(&server->records);
+
+    if (err == ERR_OK) {
+        err = handover_become(server->path, server->start->arguments,
+                              buf_str(&server->records));
+    }
+    DIAG_ERROR("restart_lost", "err=%s", err_text(err));
+    return SERVER_EXIT_SOFTWARE;
+}
+
+int server_run(const struct config *config, struct restart_start *start)
 {
     struct server *server = calloc(1, sizeof(*server));
     struct buf errors = {0};
@@ -696,6 +814,10 @@ int server_run(const struct config *config)
         return SERVER_EXIT_SOFTWARE;
     }
     server->config = config;
+    server->start = start;
+    if (exec_own_path(server->path) != ERR_OK) {
+        server->path[0] = '\0'; /* restarts will say so */
+    }
     server->count =
         config->shards != 0 ? (uint32_t)config->shards : default_shards();
     server->count = server->count > SHARDS_MAX ? SHARDS_MAX : server->count;
@@ -715,15 +837,22 @@ int server_run(const struct config *config)
     if (err == ERR_OK) {
         code = run_shards(server, &errors);
         if (code != SERVER_EXIT_OK) {
+            handover_back(&start->handover, start->arguments);
             /* Threads of other shards may be at work on what would be freed. */
             complain(buf_str(&errors));
             process_exit(code);
         }
     } else {
         complain(buf_str(&errors));
+        handover_back(&start->handover, start->arguments);
         code = exit_of(err);
     }
     buf_fini(&errors);
+    if (server->restarts) {
+        store_local_release(server->data);
+        server->data = NULL;
+        code = become(server);
+    }
     server_fini(server);
     log_file_close();
     free(server);

@@ -2,9 +2,11 @@
  *
  *     read settings -> prepare data -> listen -> shards open (recover)
  *         -> ready -> signals -> drain -> closed
+ *                                \--> hand over -> closed -> the successor
  *
  * Signals: SIGTERM and SIGINT drain and end; a second one ends the drain.
- * SIGUSR1 opens the log file anew. SIGHUP and SIGPIPE are ignored.
+ * SIGUSR1 opens the log file anew. SIGHUP restarts smoothly (restart.h).
+ * SIGPIPE is ignored.
  *
  * Threads: one per shard; this one waits for signals.
  *
@@ -15,6 +17,7 @@
 
 #include "base/buf.h"
 #include "server/config.h"
+#include "server/restart.h"
 
 /* Exit codes, those of sysexits.h where it has one. */
 enum {
@@ -35,8 +38,9 @@ enum {
 MUST_CHECK enum err server_check(const struct config *config,
                                  struct buf *errors);
 
-/* Serve until a signal. Returns the exit code; what went wrong is in the log
- * and, before there is a log, on standard error. */
-int server_run(const struct config *config);
+/* Serve until a signal, with what another process left, if `start` has that; at
+ * SIGHUP this becomes another process. Returns the exit code; what went wrong
+ * is in the log and, before there is a log, on standard error. */
+int server_run(const struct config *config, struct restart_start *start);
 
 #endif

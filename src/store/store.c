@@ -41,6 +41,19 @@ void store_close(struct store *store,
     store->ops->close(store, closed, context);
 }
 
+void store_prepare_close(struct store *store)
+{
+    if (store->ops->prepare_close != NULL) {
+        store->ops->prepare_close(store);
+    }
+}
+
+bool store_close_prepared(const struct store *store)
+{
+    return store->ops->close_prepared == NULL ||
+           store->ops->close_prepared(store);
+}
+
 const struct store_stats *store_stats(const struct store *store)
 {
     return store->ops->stats(store);

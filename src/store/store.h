@@ -120,14 +120,18 @@ struct store_stats {
     uint64_t quarantined; /* damaged records skipped */
     uint64_t recovered;   /* messages replayed from the journal at start */
     uint64_t recovery_ms;
-    uint64_t journal_bytes;        /* in use, not yet freed by a checkpoint */
-    uint64_t memory_bytes;         /* of messages not yet in segments */
-    uint64_t disk_free;            /* when last looked at */
-    bool disk_low;                 /* below the reserve, or a write found no
-                                      room: pushes get ERR_FULL */
-    bool failed;                   /* no journal to write to at present */
-    struct histogram commit_ns;    /* write and sync of a batch */
-    struct histogram commit_count; /* changes per batch */
+    uint64_t journal_bytes;         /* in use, not yet freed by a checkpoint */
+    uint64_t memory_bytes;          /* of messages not yet in segments */
+    uint64_t disk_free;             /* when last looked at */
+    bool disk_low;                  /* below the reserve, or a write found no
+                                       room: pushes get ERR_FULL */
+    bool failed;                    /* no journal to write to at present */
+    uint64_t journal_size_max;      /* of journal_bytes: no more pushes */
+    uint64_t memory_size_max;       /* of memory_bytes: likewise */
+    uint64_t disk_reserve;          /* of disk_free: likewise, when below */
+    struct histogram commit_ns;     /* write and sync of a batch */
+    struct histogram commit_count;  /* changes per batch */
+    struct histogram checkpoint_us; /* those that are in `checkpoints` */
 };
 
 /* Something about a topic changed; embedded in the caller's object. */
@@ -146,6 +150,8 @@ struct store_reader;
 struct store_ops {
     const char *name; /* "local" */
     void (*close)(struct store *store, void (*closed)(void *), void *context);
+    void (*prepare_close)(struct store *store);
+    bool (*close_prepared)(const struct store *store);
     const struct store_stats *(*stats)(const struct store *store);
     enum err (*topic_open)(struct store *store,
                            struct str name,
@@ -254,6 +260,14 @@ bool store_topic_name_valid(struct str name);
 void store_close(struct store *store,
                  void (*closed)(void *context),
                  void *context);
+
+/* Make a later store_close() short, for a process that goes on with the data at
+ * once: what is in memory is written now, beside other work, and at the end
+ * only what has come since is left, to the next recovery. */
+void store_prepare_close(struct store *store);
+
+/* Tell whether that is done, or cannot be. */
+bool store_close_prepared(const struct store *store);
 
 /* Let the store ask how many changes are likely to come from whose last one it
  * has reported in the last `within_ns`, so that a commit may wait a little for

@@ -1,9 +1,10 @@
 /* The life of a local store.
  *
- * Opening recovers and makes a checkpoint, on the calling thread; from then on
- * the turn hook drives everything (store_append.c). Closing commits what was
- * given and all cursors, makes a last checkpoint, waits for whatever runs, and
- * frees the store from a task of its own.
+ * Opening recovers and makes a checkpoint, on the calling thread or, in a
+ * hurry, right afterwards; from then on the turn hook drives
+ * everything (store_append.c). Closing commits what was given and all cursors,
+ * makes a last checkpoint, waits for whatever runs, and frees the store from a
+ * task of its own.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -242,7 +243,8 @@ void store_local_internal_close_step(struct local_store *store)
     }
     bool idle = store->checkpoint_run.step == CHECKPOINT_NONE &&
                 !store->checkpoint_run.wanted;
-    if (!store->checkpoint_tried && !trouble && idle) {
+    if (!store->checkpoint_tried && !store->close_prepared && !trouble &&
+        idle) {
         store->checkpoint_tried = true;
         if (store->committed_since || !list_empty(&store->dirty)) {
             store_checkpoint_begin(store);
@@ -275,11 +277,32 @@ local_close(struct store *base, void (*closed)(void *context), void *context)
     store_append_kick(store);
 }
 
+static void local_prepare_close(struct store *base)
+{
+    struct local_store *store = store_of(base);
+    store->close_prepared = true;
+    if (store->committed_since || !list_empty(&store->dirty)) {
+        store_checkpoint_begin(store);
+    }
+}
+
+static bool local_close_prepared(const struct store *base)
+{
+    struct local_store *store = store_of((struct store *)base);
+    return store->broken || store->job_failing ||
+           io_timer_running(&store->hold_timer) ||
+           (store->checkpoint_run.step == CHECKPOINT_NONE &&
+            !store->checkpoint_run.wanted);
+}
+
 static const struct store_stats *local_stats(const struct store *base)
 {
     struct local_store *store = store_of((struct store *)base);
     const struct journal_stats *journal = journal_stats(store->journal);
     store->stats.journal_bytes = journal->used_bytes;
+    store->stats.journal_size_max = store->options->journal_size;
+    store->stats.memory_size_max = store->options->memory_size_max;
+    store->stats.disk_reserve = store->options->disk_reserve;
     return &store->stats;
 }
 
@@ -288,6 +311,8 @@ static const struct store_stats *local_stats(const struct store *base)
 static const struct store_ops local_ops = {
     .name = "local",
     .close = local_close,
+    .prepare_close = local_prepare_close,
+    .close_prepared = local_close_prepared,
     .stats = local_stats,
     .topic_open = store_topics_open,
     .topic_each = store_topics_each,
@@ -319,14 +344,21 @@ static const struct store_ops local_ops = {
     .blob_damaged = store_blob_lost,
 };
 
-/* Make what recovery found the state on disk. A full disk does not keep us
- * from serving what is there: the journal just stays as long as it is. */
+/* Make what recovery found the state on disk; in a hurry, what is little beside
+ * other work. Until then it is durable in the journal, which just stays as long
+ * as it is: so does it on a full disk, which does not keep us from serving what
+ * is there. */
 static enum err first_checkpoint(struct local_store *store)
 {
+    uint64_t little =
+        store->options->hurried ? store->options->memory_size_max / 4 : 0;
+
     if (store->stats.recovered > 0 || !list_empty(&store->dirty)) {
         store_checkpoint_begin(store);
-        store_checkpoint_resume(store);
-        store_flush_all_now(store, true);
+        if (store->stats.memory_bytes >= little) {
+            store_checkpoint_resume(store);
+            store_flush_all_now(store, true);
+        }
     }
     return store->broken ? ERR_IO : ERR_OK;
 }

@@ -33,6 +33,9 @@ struct store_local_options {
     uint64_t disk_reserve;      /* free bytes below which pushes stop */
     uint32_t topics_max;        /* of a shard */
     uint32_t files_open_max;    /* segment files kept open, a shard */
+    /* Serve as soon as may be: the process before closed it just now
+     * (store_prepare_close()), with clients waiting. */
+    bool hurried;
     uint32_t checkpoint_interval_ms;
     uint32_t cursor_interval_ms; /* to a commit of cursors alone */
     uint32_t sync_inline_max_us; /* commits slower than this (running mean)

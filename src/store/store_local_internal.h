@@ -276,8 +276,9 @@ enum checkpoint_step {
 struct checkpoint_run {
     enum checkpoint_step step;
     struct checkpoint target;
-    struct list todo; /* of local_topic.checkpoint_link */
-    struct list done; /* likewise */
+    struct list todo;    /* of local_topic.checkpoint_link */
+    struct list done;    /* likewise */
+    uint64_t started_ns; /* monotonic */
     bool sync_all;
     bool wanted; /* begin as soon as no commit is running */
 };
@@ -396,6 +397,7 @@ struct local_store {
     bool closing;          /* changes are refused */
     bool cursors_tried;    /* a last commit of them */
     bool checkpoint_tried; /* a last one */
+    bool close_prepared;   /* there is to be none */
     bool closing_posted;   /* the end is near */
     void (*closed)(void *context);
     void *closed_context; /* borrowed */

@@ -508,6 +508,26 @@ void io_close(struct io_socket *socket)
     }
 }
 
+void io_detach(struct io_socket *socket)
+{
+    CHECK((socket->state & IO_SOCKET_CONNECTING) == 0);
+    if ((socket->state & (IO_SOCKET_CLOSING | IO_SOCKET_DETACHING)) == 0) {
+        socket->state |= IO_SOCKET_DETACHING;
+        list_remove(&socket->ready);
+        socket->io->ops->detach(socket);
+    }
+}
+
+size_t io_unsent(const struct io_socket *socket)
+{
+    size_t size = 0;
+
+    for (uint32_t i = socket->part_index; i < socket->part_count; i++) {
+        size += socket->parts[i].iov_len;
+    }
+    return size;
+}
+
 void io_socket_closed(struct io_socket *socket)
 {
     CHECK(socket->io->sockets > 0);

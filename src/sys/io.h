@@ -203,7 +203,8 @@ struct io_socket_ops {
     /* io_send() ended: all bytes are with the kernel, or `err`. */
     void (*sent)(struct io_socket *socket, enum err err);
     /* After io_close(): the descriptor is closed, no callback will come any
-     * more, the struct may be freed. */
+     * more, the struct may be freed. Likewise after io_detach(), but for the
+     * descriptor. */
     void (*closed)(struct io_socket *socket);
 };
 
@@ -214,7 +215,8 @@ struct io_held;
 struct io_socket {
     const struct io_socket_ops *ops; /* borrowed */
     struct io *io;                   /* borrowed */
-    int fd;                          /* owned; -1 once closed */
+    int fd;                          /* owned; -1 once closed (io_detach():
+                                        the caller's) */
     uint32_t state;                  /* flags, see io_private.h */
     uint32_t pending;                /* operations with the kernel */
     enum err send_err;    /* of a send that ended but is not yet reported */
@@ -273,6 +275,18 @@ void io_shutdown(struct io_socket *socket);
 
 /* Stop everything; ends with closed(). No other callback comes. Idempotent. */
 void io_close(struct io_socket *socket);
+
+/* Stop everything without closing, for another loop or process to go on with
+ * the descriptor. Bytes that the kernel has given already still come by
+ * received(), paused or not, and an end by ended(); then closed(), with `fd`
+ * the caller's, who may also call io_close() until then. A running send ends
+ * without sent(): io_unsent() tells what is left of it. Not while connecting.
+ */
+void io_detach(struct io_socket *socket);
+
+/* In closed(), after io_detach(): bytes of the last io_send() that were not
+ * sent, all at its end. */
+size_t io_unsent(const struct io_socket *socket);
 
 /* --- readiness of descriptors that others own ---------------------------- */
 

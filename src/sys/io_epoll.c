@@ -349,6 +349,18 @@ static void epoll_close(struct io_socket *socket)
     list_append(&epoll->closing, &socket->ready);
 }
 
+/* What came and was not asked for is still with the kernel. */
+static void epoll_detach(struct io_socket *socket)
+{
+    struct epoll *epoll = epoll_of(socket->io);
+    if ((socket->state & IO_SOCKET_WATCHED) != 0) {
+        (void)control(epoll, EPOLL_CTL_DEL, socket->fd, 0, 0);
+    }
+    socket->state |= IO_SOCKET_CLOSING; /* no other callback comes */
+    socket->state &= ~(uint32_t)IO_SOCKET_RECEIVING;
+    list_append(&epoll->closing, &socket->ready);
+}
+
 static void socket_event(struct io_socket *socket, uint32_t events)
 {
     const uint32_t broken = EPOLLERR | EPOLLHUP;
@@ -508,6 +520,7 @@ const struct io_ops io_epoll_ops = {
     .receive_start = epoll_receive_start,
     .send = epoll_send,
     .close = epoll_close,
+    .detach = epoll_detach,
     .file = io_work_file,
     .poll_watch = epoll_poll_watch,
 };

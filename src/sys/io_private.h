@@ -95,6 +95,7 @@ enum {
     IO_SOCKET_WATCHED = 1 << 11,   /* epoll: registered */
     IO_SOCKET_WATCH_OUT = 1 << 12, /* epoll: for writing, too */
     IO_SOCKET_PACED = 1 << 13,     /* uring: receives are armed one by one */
+    IO_SOCKET_DETACHING = 1 << 14, /* io_detach() was called */
 };
 
 /* Flags of io_listener.state. */
@@ -139,6 +140,7 @@ struct io_ops {
     void (*receive_start)(struct io_socket *socket); /* RECEIVING is set */
     void (*send)(struct io_socket *socket);          /* SENDING and parts are */
     void (*close)(struct io_socket *socket);         /* CLOSING is */
+    void (*detach)(struct io_socket *socket);        /* DETACHING is */
     void (*file)(struct io *io, struct io_file_op *op);
     /* Call io_poll_dispatch() in each turn in which io->poll_fd is readable,
      * until destroy(). Errors: ERR_NOMEM, ERR_IO */

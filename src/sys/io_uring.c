@@ -251,7 +251,8 @@ static void cancel_receive(struct uring *uring, struct io_socket *socket)
 static void rearm_receive(struct uring *uring, struct io_socket *socket)
 {
     const uint32_t looked_at = IO_SOCKET_RECEIVING | IO_SOCKET_ARMED |
-                               IO_SOCKET_END_KNOWN | IO_SOCKET_CLOSING;
+                               IO_SOCKET_END_KNOWN | IO_SOCKET_CLOSING |
+                               IO_SOCKET_DETACHING;
     if ((socket->state & looked_at) == IO_SOCKET_RECEIVING &&
         socket->held_first == NULL) {
         arm_receive(uring, socket);
@@ -414,6 +415,12 @@ static void send_done(struct io_socket *socket, int res)
     if ((socket->state & IO_SOCKET_CLOSING) != 0) {
         return;
     }
+    if ((socket->state & IO_SOCKET_DETACHING) != 0) {
+        /* A send that was cancelled tells how far it came. */
+        (void)io_socket_advance(socket, res > 0 ? (size_t)res : 0);
+        socket->state &= ~(uint32_t)IO_SOCKET_SENDING;
+        return;
+    }
     bool again = res == -EINTR || res == -EAGAIN;
     if (res >= 0) {
         again = io_socket_advance(socket, (size_t)res);
@@ -475,6 +482,38 @@ static void uring_close(struct io_socket *socket)
     set_data(sqe, socket, URING_TAG_CLOSE);
     socket->pending++;
     socket->fd = -1;
+}
+
+/* Nothing is with the kernel any more: give what it left, and the socket. */
+static void detach_end(struct io_socket *socket)
+{
+    struct io_held *held = NULL;
+    while ((socket->state & IO_SOCKET_CLOSING) == 0 &&
+           (held = take_held(socket)) != NULL) {
+        socket->ops->received(socket, held->data, held->size);
+        free(held);
+    }
+    const uint32_t looked_at = IO_SOCKET_CLOSING | IO_SOCKET_END_KNOWN;
+    if ((socket->state & looked_at) == IO_SOCKET_END_KNOWN) {
+        report_end(socket);
+    }
+    if ((socket->state & IO_SOCKET_CLOSING) == 0) {
+        socket->state |= IO_SOCKET_CLOSING;
+        io_socket_closed(socket);
+    } /* else a callback has closed it */
+}
+
+static void uring_detach(struct io_socket *socket)
+{
+    struct uring *uring = uring_of(socket->io);
+    socket->state |= IO_SOCKET_RECEIVING; /* all that comes is handed out */
+    cancel_receive(uring, socket);
+    if ((socket->state & IO_SOCKET_SENDING) != 0) {
+        cancel(uring, socket, URING_TAG_SEND);
+    }
+    if (socket->pending == 0) {
+        list_append(&uring->ready, &socket->ready);
+    }
 }
 
 /* --- files --------------------------------------------------------------- */
@@ -651,8 +690,13 @@ static void complete(struct uring *uring, const struct io_uring_cqe *cqe)
     default: /* a cancel that came too late */
         return;
     }
-    if (socket->pending == 0 && (socket->state & IO_SOCKET_CLOSING) != 0) {
+    if (socket->pending > 0) {
+        return;
+    }
+    if ((socket->state & IO_SOCKET_CLOSING) != 0) {
         io_socket_closed(socket);
+    } else if ((socket->state & IO_SOCKET_DETACHING) != 0) {
+        detach_end(socket);
     }
 }
 
@@ -662,7 +706,12 @@ static void dispatch_ready(struct uring *uring)
     struct list *node = NULL;
     while (node != last && !list_empty(&uring->ready)) {
         node = list_take_first(&uring->ready);
-        hand_out_held(CONTAINER_OF(node, struct io_socket, ready));
+        struct io_socket *socket = CONTAINER_OF(node, struct io_socket, ready);
+        if ((socket->state & IO_SOCKET_DETACHING) != 0) {
+            detach_end(socket);
+        } else {
+            hand_out_held(socket);
+        }
     }
 }
 
@@ -708,6 +757,7 @@ const struct io_ops io_uring_ops = {
     .receive_start = uring_receive_start,
     .send = uring_send,
     .close = uring_close,
+    .detach = uring_detach,
     .file = uring_file,
     .poll_watch = uring_poll_watch,
 };

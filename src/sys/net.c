@@ -237,6 +237,29 @@ fail:
     return err;
 }
 
+bool net_same(const struct net_address *address,
+              const struct net_address *wanted)
+{
+    if (address->any.sa_family != wanted->any.sa_family) {
+        return false;
+    }
+    switch (address->any.sa_family) {
+    case AF_INET:
+        return address->v4.sin_addr.s_addr == wanted->v4.sin_addr.s_addr &&
+               (wanted->v4.sin_port == 0 ||
+                address->v4.sin_port == wanted->v4.sin_port);
+    case AF_INET6:
+        return memcmp(&address->v6.sin6_addr, &wanted->v6.sin6_addr,
+                      sizeof(wanted->v6.sin6_addr)) == 0 &&
+               (wanted->v6.sin6_port == 0 ||
+                address->v6.sin6_port == wanted->v6.sin6_port);
+    case AF_UNIX:
+        return strcmp(address->local.sun_path, wanted->local.sun_path) == 0;
+    default:
+        return false;
+    }
+}
+
 static int socket_option(int fd, int name)
 {
     int value = -1;
@@ -271,7 +294,7 @@ enum err net_adopt(int fd, struct net_address *out_address)
 
 enum err net_share(int fd, int *out_fd)
 {
-    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 
     if (copy < 0) {
         return ERR_BUSY;

@@ -59,6 +59,11 @@ void net_format(const struct net_address *address, char text[NET_TEXT_MAX]);
 MUST_CHECK enum err
 net_listen(const struct net_address *address, bool shared, int *out_fd);
 
+/* Tell whether two addresses are the same; with port 0 in `wanted`, but for the
+ * port. */
+bool net_same(const struct net_address *address,
+              const struct net_address *wanted);
+
 /* Make ready a listening socket that another process made: as net_listen()
  * leaves one, but for what can only be said before it is bound.
  *

@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,6 +92,69 @@ uint64_t process_raise_files(void)
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     return limit.rlim_cur;
+}
+
+static uint64_t microseconds(const struct timeval *time)
+{
+    return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
+}
+
+/* Pages of memory, in all and resident; both 0 when that is not known. */
+static void count_pages(uint64_t *out_all, uint64_t *out_resident)
+{
+    char text[128] = "";
+    char *end = NULL;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        ssize_t size = read(fd, text, sizeof(text) - 1);
+        text[size > 0 ? size : 0] = '\0';
+        (void)close(fd);
+    }
+    *out_all = strtoull(text, &end, 10);
+    *out_resident = strtoull(end, NULL, 10);
+}
+
+/* How many descriptors there are, but for the one that looks. */
+static uint64_t count_files(void)
+{
+    static const char path[] = "/proc/self/fd";
+    struct stat about;
+    uint64_t count = 0;
+
+    if (stat(path, &about) == 0 && about.st_size > 0) {
+        return (uint64_t)about.st_size; /* since Linux 6.2 */
+    }
+    DIR *directory = opendir(path);
+    if (directory == NULL) {
+        return 0;
+    }
+    while (readdir(directory) != NULL) {
+        count++;
+    }
+    (void)closedir(directory);
+    return count > 3 ? count - 3 : 0; /* ".", "..", its own */
+}
+
+void process_usage(struct process_usage *out_usage)
+{
+    struct process_usage usage = {0};
+    struct rusage used;
+    struct rlimit limit;
+    uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    if (getrusage(RUSAGE_SELF, &used) == 0) {
+        usage.cpu_us =
+            microseconds(&used.ru_utime) + microseconds(&used.ru_stime);
+    }
+    count_pages(&usage.virtual_bytes, &usage.resident_bytes);
+    usage.virtual_bytes *= page_size;
+    usage.resident_bytes *= page_size;
+    usage.files_open = count_files();
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        usage.files_max = limit.rlim_cur;
+    }
+    *out_usage = usage;
 }
 
 uint32_t process_id(void)

@@ -32,6 +32,19 @@ uint32_t process_cores(void);
 /* Raise the limit of open files to what is allowed; returns the limit. */
 uint64_t process_raise_files(void);
 
+/* What the process takes of the machine. 0: not known. */
+struct process_usage {
+    uint64_t cpu_us; /* in user space and in the kernel, all threads */
+    uint64_t resident_bytes;
+    uint64_t virtual_bytes;
+    uint64_t files_open; /* descriptors */
+    uint64_t files_max;
+};
+
+/* Find it out. Costs a few system calls, and before Linux 6.2 a look at each
+ * open descriptor. Threads: any. */
+void process_usage(struct process_usage *out_usage);
+
 /* The process id. */
 uint32_t process_id(void);
 

@@ -125,7 +125,7 @@ static void a_topic_has_so_many_views_and_no_more(void **state)
     struct world world = world_make(state);
     struct store_topic *topic = world_topic(&world, "a");
     struct store_topic *view = NULL;
-    char name[16];
+    char name[32];
     for (int i = 0; i < STORE_VIEWS_MAX; i++) {
         (void)snprintf(name, sizeof(name), "view-%d", i);
         view = view_of(topic, name);

@@ -120,6 +120,8 @@ static void on_closed(struct io_socket *socket)
     struct end *end = end_of(socket);
     assert_true(io_stats(end->io)->turns > end->close_turn);
     end->closed++;
+    end->fd = socket->fd;
+    end->unsent = io_unsent(socket);
     /* As if freed: a back end that touches it later is found out. */
     memset(socket, 0xa5, sizeof(*socket));
 }

@@ -31,6 +31,8 @@ struct end {
     enum err end_err;
     enum err sent_err;
     uint64_t close_turn; /* the turn in which it was closed */
+    int fd;              /* when it was closed */
+    size_t unsent;       /* likewise */
     bool echo;
     bool pause_each;         /* pause in received() */
     struct end *close_other; /* close it in received() */

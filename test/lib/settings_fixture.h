@@ -9,7 +9,7 @@
 
 #include "queue/settings.h"
 
-enum { SETTINGS_FIXTURE_TEXTS = 6 }; /* texts of settings that are all set */
+enum { SETTINGS_FIXTURE_TEXTS = 8 }; /* texts of settings that are all set */
 
 /* Set each setting to something else than its default; `settings` is
  * initialised. */

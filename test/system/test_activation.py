@@ -8,6 +8,7 @@ SPDX-License-Identifier: MIT
 
 import os
 import shutil
+import signal
 import socket
 import ssl
 
@@ -88,6 +89,24 @@ def test_several_sockets_each_of_its_kind(serve, tmp_path):
     assert sorted(opq.urls) == [f'https://127.0.0.1:{port}', f'unix:{path}']
     assert not (tmp_path / 'not-bound.sock').exists()
     assert run_cli('topics', '--url', f'unix:{path}').returncode == 0
+
+
+def test_they_stay_over_smooth_restarts(serve, receiver):
+    port = free_port()
+    opq = serve('--shards=2', ready=False,
+                command=handed(f'127.0.0.1:{port}'))
+    with connected(port) as early:
+        for round_ in range(1, 4):
+            early.send(PUSH.format(url=receiver.url()))
+            assert early.read_response().status == 201
+            os.kill(opq.process.pid, signal.SIGHUP)
+            wait_until(lambda: opq.log().count(' restarted ') == round_,
+                       'the successor')
+            with RawConnection(port) as late:
+                late.send(PUSH.format(url=receiver.url()))
+                assert late.read_response().status == 201
+    receiver.wait(6)
+    assert receiver.sequences('t') == list(range(6))
 
 
 @pytest.mark.parametrize('address, more, words', [

@@ -134,6 +134,40 @@ def test_batch_pushes_lines_and_counts(opq, receiver):
     done = opq.run('batch', input=lines[0] + '\n{"topic":"..","url":"x"}\n')
     assert done.returncode == 1
     assert done.stdout == '1 stored, 1 refused\n'
+    later = {**json.loads(lines[0]), 'delay': '1h'}
+    done = opq.run('batch', input=json.dumps(later) + '\n')
+    assert (done.returncode, done.stdout) == (0, '1 stored, 0 refused\n')
+
+
+def test_info_is_a_line_for_each_figure(opq, receiver):
+    opq.push_json('t', receiver.url(), 'x')
+    lines = dict(line.split(maxsplit=1)
+                 for line in opq.run('info').stdout.splitlines())
+    assert lines['name'] == 'opq'
+    assert lines['now.topics'] == lines['since_start.pushes'] == '1'
+    shown = json.loads(opq.run('info', '--json').stdout)
+    assert shown['now']['topics'] == 1
+    assert set(shown['limits']) == {
+        name[len('limits.'):] for name in lines if name.startswith('limits.')}
+
+
+def test_delayed_message_is_shown(opq, receiver):
+    pushed = opq.push_json('t', receiver.url(), 'x', delay='1h')
+    shown = json.loads(opq.run('delayed', 'show', pushed['id'],
+                               '--json').stdout)
+    assert (shown['id'], shown['state']) == (pushed['id'], 'delayed')
+    assert pushed['due'] in opq.run('delayed', 'show', pushed['id']).stdout
+    assert opq.run('delayed', 'show', 'dly_0').returncode == 1
+    assert opq.run('delayed', 'show').returncode == 64
+
+
+def test_message_as_a_command(opq, receiver):
+    opq.push_json('t', receiver.url(), 'x')
+    done = opq.run('message', 't', '0', '--curl')
+    assert done.stdout == opq.get(
+        '/opq/topics/t/messages/0/curl').body.decode()
+    assert receiver.url() in done.stdout
+    assert opq.run('message', 't', '9', '--curl').returncode == 1
 
 
 def test_topics_as_a_table_and_as_json(opq, receiver):

@@ -148,3 +148,49 @@ def test_readiness_comes_back_though_nobody_pushes(serve, receiver):
     resource.prlimit(opq.pid, resource.RLIMIT_FSIZE, (soft, hard))
     wait_until(lambda: opq.get('/readyz').status == 200, 'readiness')
     assert opq.push('a', receiver.url()).status == 201
+
+
+def test_dead_letter_that_finds_no_room_says_so(failing, receivers):
+    opq, fail = failing
+    go = threading.Event()
+    target = receivers(lambda request: Answer(500, gate=go))
+    for number in range(4):
+        opq.push_json(f'd{number}', target.url(), 'x', retries=0)
+    target.wait(4)
+    fail(True)
+    go.set()
+
+    def because(number):
+        return opq.get(f'/opq/topics/d{number}/messages/0').json()['because']
+    for number in range(4):
+        wait_until(lambda number=number: 'full' in because(number) or
+                   'busy' in because(number), 'the word that it is the disk')
+        assert 'which failed (' in because(number)
+        assert 'tried again' in because(number)
+    wait_until(lambda: any('the disk is full' in because(number)
+                           for number in range(4)))
+    fail(False)
+    wait_until(lambda: len(opq.get('/opq/dlq').json()['letters']) == 4)
+    assert [opq.topic(f'd{number}')['lag'] for number in range(4)] == [0] * 4
+
+
+def test_replay_whose_change_fails_stays_as_it_was(failing, receiver):
+    opq, fail = failing
+    for number in range(100):
+        opq.push_json('t', receiver.url(), str(number))
+    opq.wait_delivered('t', 100)
+    answer = opq.request('POST', '/opq/replays?topic=t&from=0&rate=10/1s')
+    assert answer.status == 201, answer
+    one = f"/opq/replays/{answer.json()['id']}"
+    fail(True)
+    assert opq.request('POST', f'{one}/pause').status in REFUSED
+    assert opq.get(one).json()['state'] == 'running'
+    assert opq.request('DELETE', one).status in REFUSED
+    assert opq.get(one).json()['state'] == 'running'
+    assert len(opq.get('/opq/replays').json()['replays']) == 1
+    fail(False)
+    wait_until(lambda: opq.get(one).json()['state'] == 'done')
+    assert set(receiver.sequences('t')) == set(range(100))
+    assert wait_until(
+        lambda: opq.request('DELETE', one).status == 204, 'its deletion')
+    assert opq.get(one).status == 404

@@ -149,6 +149,19 @@ def test_higher_priority_overtakes(opq, receiver):
     assert rest == odd + even
 
 
+def test_priority_does_not_overtake_what_is_in_flight(opq, receiver):
+    gate = threading.Event()
+    receiver.script = lambda request: Answer(gate=gate)
+    create(opq, 'room', order='none', concurrency=1)
+    for number, priority in enumerate((0, 1, 9)):
+        opq.push_json('room', receiver.url('/slow'), str(number),
+                      priority=priority)
+        receiver.wait(1)
+    gate.set()
+    opq.wait_delivered('room', 3)
+    assert receiver.sequences('room') == [0, 2, 1]
+
+
 def test_rate_of_a_topic_is_kept(opq, receiver):
     create(opq, 'slow', order='none', rate='10/1s')
     begun = time.monotonic()

@@ -4,11 +4,14 @@ SPDX-License-Identifier: MIT
 """
 
 import json
+import os
+import resource
 import threading
 import time
 
 import pytest
-from harness import wait_until
+import sanitizer
+from harness import BINARY, SLOWNESS, wait_until
 
 
 def subscribe(opq, topic, name, **settings):
@@ -363,6 +366,102 @@ def test_stream_ends_with_its_topic_and_with_the_server(opq, receiver):
         assert time.monotonic() - begun < 10
         assert other.next() is None
     assert other.comments >= 1
+
+
+def waiting(opq, path, found, streams=1):
+    """A request that waits, in a thread; its answer is appended."""
+    thread = threading.Thread(target=lambda: found.append(opq.get(path)))
+    thread.start()
+    wait_until(lambda: opq.get('/opq/info').json()['now']['connections']
+               >= streams + 2)
+    return thread
+
+
+def test_what_waits_ends_with_its_subscription(opq):
+    subscribe(opq, 't', 'c')
+    subscribe(opq, 't', 'other')
+    push(opq, 't', 'x')
+    ack(opq, 't', 'c', 'seq=0')
+    found = []
+    begun = time.monotonic()
+    with Events(opq, path_of('t', 'c', '/events')) as stream, \
+            Events(opq, path_of('t', 'other', '/events')) as other:
+        assert other.take(1) == [0]
+        thread = waiting(opq, path_of('t', 'c', '/messages?wait=60s'), found,
+                         streams=2)
+        assert opq.request('DELETE', path_of('t', 'c')).status == 204
+        assert stream.next() is None
+        thread.join()
+        push(opq, 't', 'y')
+        assert other.take(1) == [1]
+    assert time.monotonic() - begun < 12 * SLOWNESS
+    assert found[0].status == 404
+    assert 'subscription' in found[0].json()['detail']
+
+
+def test_change_of_the_filter_is_for_those_who_wait_too(opq):
+    """What the old filter left out would be taken as read."""
+    subscribe(opq, 't', 'c', filter='label = "red"')
+    found = []
+    with Events(opq, path_of('t', 'c', '/events')) as stream:
+        thread = waiting(opq, path_of('t', 'c', '/messages?wait=60s'), found)
+        subscribe(opq, 't', 'c', filter='label = "blue"')
+        push(opq, 't', 'x', label='blue')
+        thread.join()
+        assert found[0].json()['cursor'] == 0
+        assert numbers(pull(opq, 't', 'c')) == [0]
+        assert stream.take(1) == [0]
+
+
+def test_pause_and_resume_reach_those_who_wait(opq):
+    subscribe(opq, 't', 'c')
+    begun = time.monotonic()
+    with Events(opq, path_of('t', 'c', '/events')) as stream:
+        push(opq, 't', 'x')
+        assert stream.take(1) == [0]
+        assert opq.request('POST', path_of('t', 'c', '/pause')).status == 200
+        push(opq, 't', 'y')
+        found = []
+        thread = waiting(opq, path_of('t', 'c', '/messages?wait=60s'), found)
+        assert opq.request('POST', path_of('t', 'c', '/resume')).status == 200
+        assert stream.take(1) == [1]
+        thread.join()
+        assert numbers(pull(opq, 't', 'c')) == [0, 1]
+    assert time.monotonic() - begun < 12 * SLOWNESS
+
+
+def usage(opq):
+    """Memory in MiB, processor time in seconds."""
+    with open(f'/proc/{opq.pid}/statm', encoding='ascii') as file:
+        pages = int(file.read().split()[1])
+    with open(f'/proc/{opq.pid}/stat', encoding='ascii') as file:
+        ticks = file.read().rsplit(')', 1)[1].split()[11:13]
+    return (pages * resource.getpagesize() / (1 << 20),
+            sum(map(int, ticks)) / os.sysconf('SC_CLK_TCK'))
+
+
+def test_slow_clients_hold_neither_memory_nor_a_stop(serve, receiver):
+    opq = serve('--shards=2', '--drain=60s')
+    for number in range(100):
+        opq.push_json('t', receiver.url(), 'x' * 100_000)
+    opq.wait_delivered('t', 100)
+    before = usage(opq)[0]
+    streams = [Events(opq, '/opq/topics/t/events?from=0') for _ in range(50)]
+
+    def filled():
+        """Nothing more is read for them."""
+        used = usage(opq)[1]
+        time.sleep(1)
+        return usage(opq)[1] - used < 0.2
+    wait_until(filled)
+    if sanitizer.kind_of(BINARY) is None:
+        assert usage(opq)[0] - before < 50 * 0.6
+    assert streams[7].take(100) == list(range(100))
+    begun = time.monotonic()
+    assert opq.stop() == 0
+    assert time.monotonic() - begun < 15 * SLOWNESS
+    for stream in streams:
+        stream.connection.close()
 
 
 def test_head_of_a_stream_ends(opq, receiver):

@@ -249,6 +249,21 @@ def test_raw_push_is_delivered_byte_for_byte(opq, receiver):
     ]
 
 
+@pytest.mark.parametrize('members, body, kind', [
+    ({}, b'', None),
+    ({'message': None}, b'null', 'application/json'),
+    ({'message': ''}, b'', 'text/plain; charset=utf-8'),
+    ({'message_base64': 'AAEC'}, b'\0\1\2', 'application/octet-stream')])
+def test_json_push_may_be_without_a_message(opq, receiver, members, body,
+                                            kind):
+    answer = opq.request('POST', '/opq/push', {
+        'topic': 't', 'url': receiver.url(), **members})
+    assert answer.status == 201, answer
+    request, = receiver.wait(1)
+    assert request.body == body
+    assert request.headers.get('content-type') == kind
+
+
 def test_raw_push_without_a_type_is_delivered_without_one(opq, receiver):
     answer = opq.exchange(
         f'POST /opq/push?topic=t&url={receiver.url()} HTTP/1.1\r\n'

@@ -201,6 +201,84 @@ def test_what_is_wrong_is_refused(opq, receiver):
     assert opq.get('/opq/topics?internal=yes').json()['total'] == 0
 
 
+@pytest.mark.parametrize('shards', [1, 3])
+def test_what_nobody_would_get_is_refused_as_a_push_is(serve, shards):
+    opq = serve(f'--shards={shards}')
+    opq.request('PUT', '/opq/topics/there', {})
+    for topic in ('there', 'nowhere', 'a', 'b', 'c'):
+        push = {'topic': topic, 'message': 'x'}
+        for url in ({}, {'url': ''}):
+            said = problem(opq.request('POST', '/opq/push', {**push, **url}),
+                           400)
+            assert said == problem(opq.request(
+                'PUT', '/opq/schedules/a',
+                {'cron': '@daily', **push, **url}), 400)
+            assert 'url is missing' in said
+    assert opq.get('/opq/schedules').json()['total'] == 0
+    assert opq.get('/opq/topics?internal=yes').json()['total'] == 1
+    opq.request('PUT', '/opq/topics/there/subscriptions/s',
+                {'kind': 'pull'})
+    assert opq.request('PUT', '/opq/schedules/a', {
+        'cron': '@daily', 'topic': 'there'}).status == 201
+    assert opq.request('POST', '/opq/schedules/a/run').status == 201
+
+
+def test_what_is_of_one_message_is_refused(opq, receiver):
+    good = {'cron': '@daily', 'topic': 't', 'url': receiver.url()}
+    for name, value in (('expect_seq', 0), ('Expect-Seq', '7'),
+                        ('not_before', int(time.time()) + 3600),
+                        ('not_before', 1), ('Not-Before', 1)):
+        said = problem(opq.request('PUT', '/opq/schedules/a', {
+            **good, name: value}), 400)
+        assert name.lower().replace('-', '_') in said, said
+        assert 'a schedule runs many times' in said
+    assert opq.get('/opq/schedules').json()['total'] == 0
+
+
+def test_a_run_with_a_delay_is_a_delayed_message(serve, receiver):
+    opq = serve('--shards=3')
+    for name in ('a', 'b', 'c', 'd'):
+        put(opq, name, receiver.url(), NEVER_SOON, delay='1s')
+        answer = opq.request('POST', f'/opq/schedules/{name}/run')
+        assert answer.status == 201
+        told = answer.json()
+        assert set(told) == {'id', 'topic', 'due', 'durability'}
+        assert told['topic'] == name and told['id'].startswith('dly_')
+        shown = opq.get(f'/opq/messages/{told["id"]}').json()
+        assert shown['state'] == 'delayed' and shown['due'] == told['due']
+        if name == 'd':
+            assert opq.request(
+                'DELETE', f'/opq/messages/{told["id"]}').status == 204
+    received = receiver.wait(3)
+    assert sorted(request.body for request in received) == [b'a', b'b', b'c']
+    for request in received:
+        assert request.headers['webhook-id'].startswith('sch_')
+    assert get(opq, 'a')['runs'] == 1
+
+
+def test_runs_that_nobody_would_get_any_more_are_counted(serve):
+    opq = serve('--shards=3')
+    names = ('a', 'b', 'c', 'd')
+    for name in names:
+        path = f'/opq/topics/{name}/subscriptions/s'
+        assert opq.request('PUT', path, {'kind': 'pull'}).status == 201
+        assert opq.request('PUT', f'/opq/schedules/{name}', {
+            'cron': EVERY_SECOND, 'topic': name}).status == 201
+        assert opq.request('DELETE', path).status == 204
+    for name in names:
+        shown = wait_until(lambda name=name: get(opq, name)['refused'] >= 2 and
+                           get(opq, name))
+        assert shown['error'] == 'url is missing or empty'
+        assert 'retries' not in shown and shown['next_at']
+        answer = opq.request('POST', f'/opq/schedules/{name}/run')
+        assert shown['error'] == problem(answer, 400)
+    # Another definition has not failed yet.
+    assert opq.request('PUT', '/opq/schedules/a', {
+        'cron': NEVER_SOON, 'topic': 'a', 'url': 'http://127.0.0.1:9/'}
+        ).status == 200
+    assert 'error' not in get(opq, 'a')
+
+
 def test_a_restart_keeps_schedules(serve, receiver):
     opq = serve('--shards=2')
     for name in ('a', 'b', 'c', 'd'):

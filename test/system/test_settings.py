@@ -27,6 +27,9 @@ VALUES = {
     'secret': 'shop,shop-2',
     'batch': '100,50ms',
     'batch_format': 'json',
+    'cloudevents': 'structured',
+    'cloudevents_type': 'shop.order',
+    'cloudevents_source': '/shop/7',
     'retain_age': '7d',
     'retain_bytes': 64 << 20,
     'retain_count': 1000,
@@ -111,7 +114,7 @@ def test_empty_value_takes_a_list_away(opq):
 
 def test_refusal_says_what_is_wanted(opq, table):
     for name, (wanted, _, _) in table.items():
-        detail = told(opq.request('PUT', '/opq/topics/r', {name: 'n/a'}))
+        detail = told(opq.request('PUT', '/opq/topics/r', {name: 'n/a\x7f'}))
         assert detail == f'{name} must be {wanted}'
     for name in table:
         for value, word in ((None, 'null'), ([1], 'an array')):

@@ -243,8 +243,8 @@ def test_body_in_a_file_is_signed_anew_after_a_kill(signing, receiver):
 
 
 @pytest.mark.parametrize('names, why', [
-    ('nobody', 'no such secret is in force'),
-    ('token', 'the secret is no key to sign with'),
+    ('nobody', 'no such secret is in force: nobody'),
+    ('token', 'the secret is no key to sign with: token'),
 ])
 @pytest.mark.parametrize('size', [10, 1024 * 1024 + 1],
                          ids=['short', 'in a file'])
@@ -277,3 +277,39 @@ def test_secret_in_a_header_of_a_push_goes_out_as_it_came(signing, receiver):
     assert answer.status == 201
     received = receiver.wait(1)[0]
     assert received.headers['x-authorization'] == 'Bearer ${secret:token}'
+
+
+def put(opq, path, **settings):
+    answer = opq.request('PUT', path, settings)
+    assert answer.status in (200, 201), answer
+    return answer.json()
+
+
+def test_settings_that_name_unknown_secrets_are_taken_with_warnings(signing):
+    def unknown(*names):
+        return [f'secret {name} is not in the file of secrets: until it is, '
+                'nothing is sent' for name in names]
+
+    path = '/opq/topics/w'
+    assert 'warnings' not in put(signing, path, secret='shop')
+    told = put(signing, path, secret='shop,nobody,token,gone')
+    assert told['settings']['secret'] == 'shop,nobody,token,gone'
+    assert told['warnings'] == unknown('nobody', 'gone')
+    assert told == {**signing.get(path).json(), 'warnings': told['warnings']}
+    # Also what stays, but nothing else is warned of.
+    assert put(signing, path, rate='1/1s')['warnings'] == unknown(
+        'nobody', 'gone')
+    path += '/subscriptions/s'
+    told = put(signing, path, url='http://127.0.0.1:9/', secret='one',
+               headers={'X-A': 'Bearer ${secret:two} ${secret:token}',
+                        'X-B': '${secret:three}'})
+    assert told['warnings'] == unknown('one', 'two', 'three')
+    assert 'warnings' not in signing.get(path).json()
+    answer = signing.request('POST', '/opq/replays?topic=w&secret=four')
+    assert answer.status == 201, answer
+    assert answer.json()['warnings'] == unknown('four')
+    assert 'warnings' not in put(signing, path, secret='', headers={})
+
+
+def test_a_server_without_secrets_warns_of_each(opq):
+    assert len(put(opq, '/opq/topics/w', secret='a,b')['warnings']) == 2

@@ -105,7 +105,7 @@ static void what_has_an_id_already_is_no_duplicate(void **state)
                                             .collapse = STR("k"),
                                             .dedup_id = STR("one")};
 
-    accept_world.topic->settings.dedup_content = true;
+    accept_world.topic->settings.dedup = SETTINGS_DEDUP_CONTENT;
     for (uint64_t i = 0; i < 2; i++) {
         accept_world_push_options(&push, "again", &options);
         accept_world_stored(&push, i);
@@ -203,7 +203,7 @@ static void without_an_id_content_makes_the_duplicate(void **state)
     struct message message = accept_world_message("body");
     const struct pair header = {STR("Trace-Id"), STR("7")};
 
-    accept_world.topic->settings.dedup_content = true;
+    accept_world.topic->settings.dedup = SETTINGS_DEDUP_CONTENT;
     for (int encoded = 0; encoded < 2; encoded++) {
         assert_int_equal(accept_world_push(&push, &message, encoded == 1),
                          ERR_OK);
@@ -249,7 +249,7 @@ static void each_part_of_the_content_matters(void **state)
     variants[6].field_count = 2;
     variants[7].fields = fields;
     variants[7].field_count = 1;
-    accept_world.topic->settings.dedup_content = true;
+    accept_world.topic->settings.dedup = SETTINGS_DEDUP_CONTENT;
     for (uint64_t i = 0; i < 9; i++) {
         assert_int_equal(accept_world_push(&push, &variants[i], i % 2 == 0),
                          ERR_OK);
@@ -275,7 +275,7 @@ static void content_id_is_stored_with_the_message(void **state)
     struct store_reader *reader = NULL;
     struct record record;
 
-    accept_world.topic->settings.dedup_content = true;
+    accept_world.topic->settings.dedup = SETTINGS_DEDUP_CONTENT;
     message.options = &options;
     assert_int_equal(accept_world_push(&push, &message, true), ERR_OK);
     accept_world_stored(&push, 0);
@@ -300,7 +300,7 @@ static void body_in_a_file_has_no_content_to_compare(void **state)
     struct message message = accept_world_message("");
 
     message.blob = (struct message_blob){.id = 1, .size = 9, .crc = 2};
-    accept_world.topic->settings.dedup_content = true;
+    accept_world.topic->settings.dedup = SETTINGS_DEDUP_CONTENT;
     for (uint64_t i = 0; i < 2; i++) {
         assert_int_equal(accept_world_push(&push, &message, true), ERR_OK);
         accept_world_stored(&push, i);

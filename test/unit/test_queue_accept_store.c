@@ -176,7 +176,7 @@ static void ids_and_keys_are_known_after_a_kill_at_any_time(void **state)
 {
     enum { ROUNDS = 12, EACH = 40 };
     static struct push pushes[EACH];
-    char id[16];
+    char id[32];
 
     world.io = loop_of(state);
     store_place_create(&world.place);

@@ -188,12 +188,12 @@ static void content_ids_are_known_again_after_a_start(void **state)
     struct accept_world_push push = {0};
     struct message message = accept_world_message("body");
 
-    accept_world.topic->settings.dedup_content = true;
+    accept_world.topic->settings.dedup = SETTINGS_DEDUP_CONTENT;
     assert_int_equal(accept_world_push(&push, &message, false), ERR_OK);
     accept_world_stored(&push, 0);
     accept_world_restart();
     accept_world_walked();
-    accept_world.topic->settings.dedup_content = true;
+    accept_world.topic->settings.dedup = SETTINGS_DEDUP_CONTENT;
     message.pushed_at_ms += 5;
     assert_int_equal(accept_world_push(&push, &message, true), ERR_OK);
     accept_world_duplicate(&push, 0);

@@ -610,6 +610,46 @@ static void a_failing_disk_loses_none(void **state)
     fault_remove();
 }
 
+/* What was due and found no room waits still: it can be seen, and cancelled. */
+static void what_finds_no_room_is_still_delayed(void **state)
+{
+    enum { COUNT = 5 };
+
+    yard_begin(state, 0);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        push_paced("a", i, 1000 + i);
+    }
+    push_wait(COUNT);
+    LOOP_TURNS(yard.io, 20);
+    fault_install();
+    fault_set(&(struct fault_plan){.kinds = FAULT_WRITE | FAULT_FALLOCATE,
+                                   .at = 1,
+                                   .error_number = ENOSPC,
+                                   .sticky = true});
+    wall_to(noon_ms + 2000);
+    LOOP_UNTIL(yard.io, delayed_stats(yard.delayed)->failed == COUNT);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        assert_int_equal(delayed_look(bucket_now(), i), DELAYED_PENDING);
+    }
+    fault_reset();
+    enum err err = ERR_BUSY; /* there is no journal for a moment */
+    for (int turn = 0; err != ERR_OK; turn++) {
+        assert_true(turn < 1000);
+        LOOP_TURNS(yard.io, 1);
+        err = cancel(bucket_now(), 2);
+    }
+    assert_int_equal(delayed_stats(yard.delayed)->pending, COUNT - 1);
+    LOOP_UNTIL(yard.io, end_of("a") == COUNT - 1);
+    LOOP_UNTIL(yard.io, delayed_stats(yard.delayed)->pending == 0);
+    for (uint64_t i = 0; i < COUNT - 1; i++) {
+        assert_int_not_equal(number_at("a", i, NULL), 2);
+    }
+    assert_int_equal(delayed_look(bucket_now(), 1), DELAYED_HANDED);
+    assert_int_equal(delayed_look(bucket_now(), 2), DELAYED_CANCELLED);
+    yard_end();
+    fault_remove();
+}
+
 static void a_push_that_fails_leaves_no_bucket(void **state)
 {
     yard_begin(state, 0);
@@ -720,6 +760,7 @@ int main(void)
         LOOP_TEST(what_is_cancelled_does_not_come),
         LOOP_TEST(what_cannot_be_cancelled_comes),
         LOOP_TEST(a_failing_disk_loses_none),
+        LOOP_TEST(what_finds_no_room_is_still_delayed),
         LOOP_TEST(a_push_that_fails_leaves_no_bucket),
         LOOP_TEST_ONCE(a_mark_tells_what_it_stands_for),
         LOOP_TEST_ONCE(ids_have_one_form),

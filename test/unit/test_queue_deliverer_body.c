@@ -336,9 +336,9 @@ static void without_its_secret_it_is_not_sent(void **state)
     LOOP_UNTIL(scene.io, unknown->stats.attempts_failed >= 2 &&
                              useless->stats.attempts_failed >= 2);
     assert_string_equal(scene_view_of(unknown).last_detail,
-                        "no such secret is in force");
+                        "no such secret is in force: nobody");
     assert_string_equal(scene_view_of(useless).last_detail,
-                        "the secret is no key to sign with");
+                        "the secret is no key to sign with: text");
     assert_int_equal(target_connections(target), 0);
     assert_nothing_is_held();
     target_stop(target);

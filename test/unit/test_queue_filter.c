@@ -235,6 +235,38 @@ static void a_body_that_is_not_json_has_no_json_conditions(void **state)
     holds_not("json:$.a = 1");
 }
 
+static void an_attribute_of_an_event_is_in_either_mode(void **state)
+{
+    const struct pair attributes[] = {{STR("Ce-SpecVersion"), STR("1.0")},
+                                      {STR("ce-TYPE"), STR("order.%C3%A4")},
+                                      {STR("ce-n"), STR("7")}};
+
+    (void)state;
+    message.content_type = STR("text/xml");
+    message.headers = attributes;
+    message.header_count = 3;
+    for (int mode = 0; mode < 2; mode++) {
+        holds("ce:type = \"order.\303\244\"");
+        holds("ce:type ^= \"order.\" and ce:n = \"7\"");
+        holds_not("ce:type = \"order.\"");
+        holds("ce:type != \"other\" and ce:n exists");
+        holds("ce:subject absent");
+        holds_not("ce:subject exists");
+        holds("ce:datacontenttype = \"text/xml\"");
+        message.header_count = 0;
+        message.content_type = STR("application/cloudevents+json");
+        message.body = STR("{\"type\":\"\\u006frder.\\u00e4\",\"n\":7,"
+                           "\"subject\":null,"
+                           "\"datacontenttype\":\"text/xml\"}");
+    }
+    message.content_type = STR("application/json"); /* no event any more */
+    holds("ce:type absent");
+    holds_not("ce:type = \"order.\303\244\"");
+    refused("ce:my_ext exists", 3, "name of an attribute");
+    refused("ce: exists", 3, "name of an attribute");
+    refused("ce:type = 1", 10, "expected a string");
+}
+
 static void conditions_are_joined_by_and_or_lines(void **state)
 {
     (void)state;
@@ -369,6 +401,7 @@ int main(void)
         CASE(json_is_followed_by_paths),
         CASE(a_whole_body_can_be_compared),
         CASE(a_body_that_is_not_json_has_no_json_conditions),
+        CASE(an_attribute_of_an_event_is_in_either_mode),
         CASE(conditions_are_joined_by_and_or_lines),
         CASE(what_is_no_filter_is_told_with_its_place),
         CASE(limits_are_kept),

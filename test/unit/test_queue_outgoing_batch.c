@@ -63,7 +63,7 @@ static int finish(void **state)
 
 static void start(enum settings_batch format)
 {
-    outgoing_batch_begin(&batch, &outgoing, &topic, format);
+    outgoing_batch_begin(&batch, &outgoing, &topic, format, NULL);
 }
 
 static void add(uint64_t sequence)

@@ -553,8 +553,12 @@ static void a_run_that_cannot_be_stored_is_tried_again(void **state)
     pass(SECOND);
     pass(2 * SECOND);
     assert_int_equal(pushed("a"), 0);
+    assert_int_equal(get("a")->retry_count, 3);
+    assert_non_null(strstr(get("a")->error, "no room on disk"));
     pass(4 * SECOND);
     assert_int_equal(pushed("a"), 1);
+    assert_int_equal(get("a")->retry_count, 0);
+    assert_string_equal(get("a")->error, "");
     assert_string_equal(id_of("a", 0), "sch_a_1774699260000");
     pass(53 * SECOND);
     assert_int_equal(pushed("a"), 2);
@@ -701,6 +705,47 @@ static void old_messages_of_a_schedule_are_dropped(void **state)
     finish();
 }
 
+/* A purge that fails is not begun again at once, and again. */
+static void a_full_disk_makes_no_loop_of_purges(void **state)
+{
+    begin(state);
+    assert_int_equal(put("a", "* * * * *", ""), ERR_OK);
+    for (int minute = 1; minute < SCHEDULER_KEPT_MAX; minute++) {
+        pass(MINUTE);
+    }
+    const struct store_topic *stored = find(".opq.schedule.a");
+    uint64_t end = stored->bounds.end;
+    assert_int_equal(end - stored->bounds.oldest, SCHEDULER_KEPT_MAX);
+    let_pass(MINUTE);
+    UNTIL(stored->bounds.end > end && stored->bounds.oldest == end);
+    store_memory_fail_commits(scene.store, ERR_FULL, UINT32_MAX);
+    turns();
+    assert_true(scheduler_idle(scene.scheduler));
+    assert_int_equal(stored->bounds.oldest, 0);
+    store_memory_fail_commits(scene.store, ERR_OK, 0);
+    pass(MINUTE);
+    assert_int_equal(stored->bounds.oldest, end + 1);
+    finish();
+}
+
+/* The next run may be far: it is not waited for. */
+static void a_note_that_failed_is_made_again(void **state)
+{
+    begin(state);
+    assert_int_equal(put("a", "1 12 28 3 *", ",\"missed\":\"once\""), ERR_OK);
+    let_pass(MINUTE);
+    UNTIL(pushed("a") == 1);
+    store_memory_fail_commits(scene.store, ERR_FULL, 2);
+    UNTIL(scheduler_idle(scene.scheduler));
+    pass(SCHEDULER_LOOK_MS);
+    pass(SCHEDULER_LOOK_MS);
+    stop();
+    start();
+    assert_int_equal(pushed("a"), 1);
+    assert_int_equal(get("a")->state.run_count, 1);
+    finish();
+}
+
 /* --- runs by hand --------------------------------------------------------- */
 
 static void run_done(struct scheduler_run *run, enum err err)
@@ -775,6 +820,8 @@ int main(void)
         LOOP_TEST_ONCE(a_removed_schedule_is_gone_with_its_topic),
         LOOP_TEST_ONCE(a_schedule_may_be_removed_at_any_turn),
         LOOP_TEST_ONCE(old_messages_of_a_schedule_are_dropped),
+        LOOP_TEST_ONCE(a_full_disk_makes_no_loop_of_purges),
+        LOOP_TEST_ONCE(a_note_that_failed_is_made_again),
         LOOP_TEST_ONCE(a_run_by_hand_leaves_the_plan_alone),
         LOOP_TEST_ONCE(what_is_refused_leaves_nothing),
     };

@@ -143,6 +143,7 @@ static const struct sample samples[] = {
     {"dedup_window", "7d", "dedup_window_ms 604800000\n",
      "\"dedup_window\":\"7d\""},
     {"dedup", "content", "dedup_content 1\n", "\"dedup\":\"content\""},
+    {"dedup", "cloudevents", "dedup_content 2\n", "\"dedup\":\"cloudevents\""},
     {"secret", "shop, shop-2", "secret shop,shop-2\n",
      "\"secret\":\"shop,shop-2\""},
     {"secret", "", "", "\"secret\":\"\""},
@@ -152,6 +153,14 @@ static const struct sample samples[] = {
     {"batch", "0,5s", "", "\"batch\":\"0\""},
     {"batch_format", "json", "batch_format json\n",
      "\"batch_format\":\"json\""},
+    {"cloudevents", "structured", "cloudevents structured\n",
+     "\"cloudevents\":\"structured\""},
+    {"cloudevents", "binary", "cloudevents binary\n",
+     "\"cloudevents\":\"binary\""},
+    {"cloudevents_type", " a.b c ", "cloudevents_type a.b c\n",
+     "\"cloudevents_type\":\"a.b c\""},
+    {"cloudevents_source", "urn:\303\244", "cloudevents_source urn:\303\244\n",
+     "\"cloudevents_source\":\"urn:\303\244\""},
     {"retain_age", " 7d ", "retain_age_ms 604800000\n",
      "\"retain_age\":\"7d\""},
     {"retain_bytes", "2g", "retain_bytes 2147483648\n",
@@ -432,6 +441,10 @@ static const char *const bad[][2] = {
     {"batch", "1,1s,1"},
     {"batch", ""},
     {"batch_format", "xml"},
+    {"dedup", "event"},
+    {"cloudevents", "json"},
+    {"cloudevents_type", "a\nb"},
+    {"cloudevents_source", "\377"},
     {"retain_age", "1w"},
     {"retain_bytes", "many"},
     {"retain_bytes", "9223372036854775808"},
@@ -442,6 +455,23 @@ static const char *const bad[][2] = {
     {"Paused", "yes"},
     {"", ""},
 };
+
+static void binary_events_go_in_no_batches(void **state)
+{
+    struct settings settings;
+
+    (void)state;
+    settings_init(&settings);
+    assert_null(settings_conflict(&settings));
+    settings.batch_count = 1;
+    assert_null(settings_conflict(&settings));
+    settings.cloudevents = SETTINGS_EVENTS_STRUCTURED;
+    assert_null(settings_conflict(&settings));
+    settings.cloudevents = SETTINGS_EVENTS_BINARY;
+    assert_non_null(strstr(settings_conflict(&settings), "batch"));
+    settings.batch_count = 0;
+    assert_null(settings_conflict(&settings));
+}
 
 static void bad_values_are_refused_and_change_nothing(void **state)
 {
@@ -845,6 +875,7 @@ int main(void)
         cmocka_unit_test(all_settings_together_come_back),
         cmocka_unit_test(what_is_shown_can_be_given_back),
         cmocka_unit_test(defaults_are_those_of_the_documents),
+        cmocka_unit_test(binary_events_go_in_no_batches),
         cmocka_unit_test(bad_values_are_refused_and_change_nothing),
         cmocka_unit_test(text_and_lists_have_a_greatest_length),
         cmocka_unit_test(refusal_names_the_setting_and_what_it_takes),

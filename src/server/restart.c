@@ -1,0 +1,211 @@
+/* A smooth restart: see restart.h.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "server/restart.h"
+
+#include "base/check.h"
+#include "base/diag.h"
+#include "sys/clock.h"
+#include "sys/exec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHECK_MS = 10000 };
+
+/* --- trying --------------------------------------------------------------- */
+
+bool restart_may_take_over(struct buf *errors)
+{
+    const char *value = getenv(RESTART_CHECK_VARIABLE);
+    uint64_t version = 0;
+
+    if (value == NULL) {
+        return true;
+    }
+    bool good = str_to_u64(str_from(value), &version) == ERR_OK &&
+                version >= 1 && version <= HANDOVER_VERSION;
+    if (!good) {
+        buf_append_format(errors,
+                          "version %s of the handover is not known to this "
+                          "program, which knows up to %d\n",
+                          value, HANDOVER_VERSION);
+    }
+    (void)unsetenv(RESTART_CHECK_VARIABLE);
+    return good;
+}
+
+static void
+say(char why[RESTART_WHY_MAX], const char *path, const char *text, int code)
+{
+    if (code >= 0) {
+        (void)snprintf(why, RESTART_WHY_MAX, "%s: exit code %d%s%s", path, code,
+                       text[0] != '\0' ? ": " : "", text);
+    } else {
+        (void)snprintf(why, RESTART_WHY_MAX, "%s: %s", path, text);
+    }
+}
+
+bool restart_check(const char *path,
+                   char *const *arguments,
+                   char why[RESTART_WHY_MAX])
+{
+    char extra[sizeof(RESTART_CHECK_VARIABLE) + 16];
+    struct exec_result result;
+    size_t count = 0;
+
+    while (arguments[count] != NULL) {
+        count++;
+    }
+    char **checked = calloc(count + 2, sizeof(*checked));
+    if (checked == NULL) {
+        say(why, path, err_text(ERR_NOMEM), -1);
+        return false;
+    }
+    memcpy(checked, arguments, count * sizeof(*checked));
+    char flag[] = "--check-config";
+    checked[count] = flag;
+    (void)snprintf(extra, sizeof(extra), RESTART_CHECK_VARIABLE "=%d",
+                   HANDOVER_VERSION);
+    enum err err = exec_run(path, checked, extra, CHECK_MS, &result);
+    free(checked);
+    if (err != ERR_OK) {
+        say(why, path,
+            err == ERR_TIMEOUT ? "it did not end when it was tried"
+                               : err_text(err),
+            -1);
+        return false;
+    }
+    if (result.code != 0) {
+        say(why, path, result.output, result.code);
+        return false;
+    }
+    return true;
+}
+
+/* --- out ------------------------------------------------------------------ */
+
+void restart_take(void *context, const struct http_handed *handed)
+{
+    struct restart_clients *clients = context;
+
+    if (clients->count == 0) {
+        clients->held_ns = clock_monotonic_ns();
+    }
+    clients->count++;
+    handover_client(&clients->records, clients->shard, handed);
+}
+
+void restart_records(const struct listen_inherited *listeners,
+                     struct restart_clients *const *clients,
+                     uint32_t count,
+                     struct buf *to)
+{
+    uint64_t held_ns = clock_monotonic_ns();
+
+    for (uint32_t index = 0; index < count; index++) {
+        const struct restart_clients *one = clients[index];
+        if (one->count > 0 && one->held_ns < held_ns) {
+            held_ns = one->held_ns;
+        }
+    }
+    handover_begin(to, held_ns);
+    for (uint32_t index = 0; index < listeners->count; index++) {
+        handover_listener(to, listeners->fds[index], listeners->activated);
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        to->failed = to->failed || clients[index]->records.failed;
+        buf_append_str(to, buf_str(&clients[index]->records));
+    }
+}
+
+/* --- in ------------------------------------------------------------------- */
+
+/* What is wanted of the records. */
+struct reading {
+    struct listen_inherited *listeners; /* NULL: no listeners */
+    struct pipeline *pipeline;          /* NULL: no clients */
+    uint32_t shard;
+    uint32_t count;   /* of shards */
+    uint32_t adopted; /* clients */
+    uint64_t held_ns;
+};
+
+static void read_begun(void *context, uint64_t held_ns)
+{
+    ((struct reading *)context)->held_ns = held_ns;
+}
+
+static void read_listener(void *context, int fd, bool activated)
+{
+    struct reading *reading = context;
+
+    if (reading->listeners != NULL) {
+        reading->listeners->activated |= activated;
+        listen_inherit(reading->listeners, fd);
+    }
+}
+
+static void
+read_client(void *context, uint32_t shard, const struct http_handed *handed)
+{
+    struct reading *reading = context;
+
+    if (reading->pipeline == NULL || shard % reading->count != reading->shard) {
+        return;
+    }
+    enum err err = pipeline_adopt(reading->pipeline, handed);
+    if (err != ERR_OK) {
+        DIAG_WARN("client_lost", "err=%s", err_text(err));
+        return;
+    }
+    reading->adopted++;
+}
+
+static void read_all(const struct handover *handover, struct reading *reading)
+{
+    static const struct handover_calls calls = {
+        .begun = read_begun,
+        .listener = read_listener,
+        .client = read_client,
+    };
+
+    if (handover->fd > 0) {
+        enum err err = handover_read(
+            (struct str){handover->bytes, handover->size}, &calls, reading);
+        CHECK(err == ERR_OK); /* it was read when it was taken */
+    }
+}
+
+void restart_listeners(const struct handover *handover,
+                       struct listen_inherited *to)
+{
+    struct reading reading = {.listeners = to};
+
+    read_all(handover, &reading);
+}
+
+uint32_t restart_adopt(const struct handover *handover,
+                       struct pipeline *pipeline,
+                       uint32_t shard,
+                       uint32_t count)
+{
+    struct reading reading = {
+        .pipeline = pipeline, .shard = shard, .count = count};
+
+    read_all(handover, &reading);
+    return reading.adopted;
+}
+
+uint64_t restart_pause_ms(const struct handover *handover)
+{
+    struct reading reading = {0};
+    uint64_t now_ns = clock_monotonic_ns();
+
+    read_all(handover, &reading);
+    return reading.held_ns > 0 && now_ns > reading.held_ns
+               ? (now_ns - reading.held_ns) / 1000000
+               : 0;
+}

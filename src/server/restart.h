@@ -1,0 +1,80 @@
+/* A smooth restart (SIGHUP): the program at the own path, which may be a new
+ * version, is tried; then this process becomes it, its clients and listening
+ * sockets with it (handover.h).
+ *
+ *     check -> pipelines hand over -> records -> handover_become()
+ *                                                     |
+ *               restart_listeners() -> restart_adopt() in the new program
+ *
+ * Threads: as said.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPQ_SERVER_RESTART_H
+#define OPQ_SERVER_RESTART_H
+
+#include "base/buf.h"
+#include "http/server.h"
+#include "queue/pipeline.h"
+#include "server/handover.h"
+#include "server/listen.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { RESTART_WHY_MAX = 600 };
+
+/* In the environment of a program that is tried: the version of the handover
+ * that it would get. */
+#define RESTART_CHECK_VARIABLE "OPQ_HANDOVER_CHECK"
+
+/* How the process was started. */
+struct restart_start {
+    char *const *arguments; /* borrowed: all, the program's name first */
+    struct handover handover;
+};
+
+/* Clients of one shard on their way out. */
+struct restart_clients {
+    uint32_t shard;
+    uint32_t count;
+    uint64_t held_ns;   /* monotonic, of the first */
+    struct buf records; /* owned */
+};
+
+/* In a program that is tried: tell whether it takes over from a version.
+ * `errors` has a line. Takes the variable out of the environment. */
+bool restart_may_take_over(struct buf *errors);
+
+/* Try the program at `path` with these arguments: does it run, take over from
+ * this version, and find its settings right? `why` says why not.
+ * Blocks: 10 s at most. Threads: the main one. */
+bool restart_check(const char *path,
+                   char *const *arguments,
+                   char why[RESTART_WHY_MAX]);
+
+/* For pipeline_hand_over(), with the shard's struct restart_clients. */
+void restart_take(void *context, const struct http_handed *handed);
+
+/* All records, of all shards. The buffer fails without memory. */
+void restart_records(const struct listen_inherited *listeners,
+                     struct restart_clients *const *clients,
+                     uint32_t count,
+                     struct buf *to);
+
+/* Note the listening sockets that were left. Threads: the main one. */
+void restart_listeners(const struct handover *handover,
+                       struct listen_inherited *to);
+
+/* Go on with the clients that were left to a shard, of `count`. Returns how
+ * many. Threads: the shard's. */
+uint32_t restart_adopt(const struct handover *handover,
+                       struct pipeline *pipeline,
+                       uint32_t shard,
+                       uint32_t count);
+
+/* Milliseconds since the clients of before were held; 0: there were none. */
+uint64_t restart_pause_ms(const struct handover *handover);
+
+#endif
