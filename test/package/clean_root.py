@@ -10,8 +10,10 @@ Needs root. Where packages come from is what apt of this machine says.
 SPDX-License-Identifier: MIT
 """
 
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -60,6 +62,14 @@ def run(*command, check=True, patience_s=PATIENCE_S):
         assert not check, f'{done.returncode} of {command}:\n{done.stdout}'
         return None
     return done.stdout
+
+
+def end(process, number=signal.SIGTERM):
+    """Signal what nsenter has begun, which waits for it; return its code."""
+    found = run('pgrep', '-P', str(process.pid), check=False) or ''
+    for one in found.split():
+        os.kill(int(one), number)
+    return process.wait(PATIENCE_S)
 
 
 def mirror():
@@ -130,6 +140,11 @@ class Root:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+    def remove(self):
+        """Close, and give back the room."""
+        self.close()
+        shutil.rmtree(self.folder)
 
 
 class Chroot(Root):

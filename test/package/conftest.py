@@ -51,7 +51,7 @@ def pristine(folder):
 def chroot(pristine, tmp_path):
     root = clean_root.Chroot(clean_root.copy(pristine, tmp_path / 'root'))
     yield root
-    root.close()
+    root.remove()
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def booted(pristine, tmp_path, package):
         root.close()
     root = clean_root.Booted(tmp_path / 'root')
     yield root
-    root.close()
+    root.remove()
 
 
 def prepare(root, package):

@@ -7,6 +7,8 @@ SPDX-License-Identifier: MIT
 import json
 import re
 
+import clean_root
+
 SERVER = 'http://127.0.0.1:8999'
 
 
@@ -30,8 +32,7 @@ def push_and_see(root):
     assert said.startswith('HTTP/1.1 201 ') and said.endswith('success')
     root.wait(lambda: 'message=hello' in log.read_text('utf-8'), 'delivery')
     root.wait(lambda: lag(root) == 0, 'that it is known as delivered')
-    sink.terminate()
-    sink.wait()
+    clean_root.end(sink)
     table = root.run('opq', 'topics')
     assert re.search(r'(?m)^orders\s', table), table
 
@@ -73,9 +74,7 @@ def test_without_systemd(chroot, package):
                           '--clear-groups', '--no-new-privs', 'opq',
                           '--config', '/etc/opq/opq.conf')
     push_and_see(chroot)
-    inside = chroot.run('pgrep', '-u', 'opq', '-x', 'opq').split()[0]
-    chroot.run('kill', '-TERM', inside)
-    assert server.wait() == 0
+    assert clean_root.end(server) == 0
     kept_and_purged(chroot)
 
 
