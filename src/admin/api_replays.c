@@ -481,7 +481,7 @@ static enum err settings_of(struct replay_call *task,
     if (err != ERR_OK) {
         return err;
     }
-    if (settings->retries == SETTINGS_RETRIES_FOREVER) {
+    if (settings->retries == RETRY_FOREVER) {
         settings->retries = RETRIES; /* it is to come to an end */
     }
     err = settings_change_apply(&task->change, settings);
@@ -788,7 +788,7 @@ take(void *context, struct str name, struct str value, struct buf *detail)
     enum err err = settings_change_set(&task->change, SETTINGS_SUBSCRIPTION,
                                        name, value, detail);
     if (err == ERR_OK && str_equal(name, STR("retries")) &&
-        task->change.values.retries == SETTINGS_RETRIES_FOREVER) {
+        task->change.values.retries == RETRY_FOREVER) {
         wrong = "retries must be a number: a replay comes to its end";
     }
     buf_append_c(detail, wrong != NULL ? wrong : "");

@@ -187,10 +187,10 @@ static struct retry_decision decide(const struct parcel *parcel,
         .retry_schedule = str_from(parcel->retry_schedule),
         .expires_at_ms = parcel->expires_at_ms,
     };
-    struct retry_rules rules = {.retries = SETTINGS_RETRIES_FOREVER};
+    struct retry_rules rules = {.retries = RETRY_FOREVER};
 
     if (deliverer_outcome_settles(parcel)) {
-        retry_rules_of(parcel->delivery->settings, &said, &rules);
+        settings_retry_rules(parcel->delivery->settings, &said, &rules);
         rules.gone_pauses =
             parcel->delivery->topic->parent != NULL &&
             parcel->delivery->settings->kind == SETTINGS_KIND_PUSH;

@@ -26,7 +26,6 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
-#include "queue/settings.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,6 +34,12 @@ enum {
     RATE_COUNT_MAX = 1000000,
     RATE_PERIOD_MAX_MS = 24 * 3600 * 1000,
     RATE_FLOWS_MAX = 65536, /* flows that a table may know; 4 MiB at most */
+};
+
+/* At most so many in a while; count 0: without limit. */
+struct settings_rate {
+    uint32_t count;
+    uint32_t period_ms;
 };
 
 /* Zeroed: without limit. */

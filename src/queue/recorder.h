@@ -51,8 +51,6 @@ enum {
     RECORDER_TIMEOUT_MAX_MS = 3600 * 1000, /* of one attempt */
     RECORDER_TEXT_MAX = 256, /* bytes of key, label and the like */
     RECORDER_RETRIES_MAX = 1000000,
-    RECORDER_PAUSES_MAX = 32, /* of a retry_schedule */
-    RECORDER_PAUSE_MAX_MS = 24 * 3600 * 1000,
 };
 
 /* How far ahead a push may be delayed: a year, and a leap year's day. */

@@ -10,6 +10,7 @@
 
 #include "base/json_text.h"
 #include "base/wall_time.h"
+#include "queue/retry.h"
 
 static enum err set_sync(struct recorder *recorder, struct str value)
 {
@@ -180,19 +181,8 @@ static enum err set_retries(struct recorder *recorder, struct str value)
 /* It stays text; here it is only looked at. */
 static enum err set_retry_schedule(struct recorder *recorder, struct str value)
 {
-    struct str rest = value;
-    bool more = true;
-
-    for (uint32_t count = 0; more; count++) {
-        uint64_t pause_ms = 0;
-        size_t size = str_find(rest, ',');
-        if (count == RECORDER_PAUSES_MAX ||
-            str_to_duration_ms(str_cut(rest, 0, size), &pause_ms) != ERR_OK ||
-            pause_ms == 0 || pause_ms > RECORDER_PAUSE_MAX_MS) {
-            return ERR_INVALID;
-        }
-        more = size < rest.size;
-        rest = str_cut(rest, size + 1, SIZE_MAX);
+    if (retry_schedule_check(value) != ERR_OK) {
+        return ERR_INVALID;
     }
     ask(recorder)->options.retry_schedule = value;
     return ERR_OK;

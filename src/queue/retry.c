@@ -9,7 +9,6 @@
 
 #include "base/check.h"
 #include "http/parse.h"
-#include "queue/settings.h"
 
 uint64_t retry_random_next(struct retry_random *random)
 {
@@ -103,15 +102,13 @@ static bool take_item(struct str *text, struct str *out_item)
 
 static enum err read_delay(struct str item, uint64_t *out_delay_ms)
 {
-    static const uint64_t delay_ms_max =
-        UINT64_C(86400000) * RETRY_SCHEDULE_DAYS_MAX;
     uint64_t delay_ms = 0;
     enum err err = str_to_duration_ms(item, &delay_ms);
 
     if (err != ERR_OK) {
         return err;
     }
-    if (delay_ms == 0 || delay_ms > delay_ms_max) {
+    if (delay_ms == 0 || delay_ms > RETRY_SCHEDULE_DELAY_MAX_MS) {
         return ERR_RANGE;
     }
     *out_delay_ms = delay_ms;
@@ -153,15 +150,25 @@ struct status_range {
     uint64_t last;
 };
 
+static enum err read_status(struct str text, uint64_t *out_status)
+{
+    enum err err = str_to_u64(text, out_status);
+
+    if (err == ERR_OK && text.size != 3) {
+        err = ERR_RANGE; /* "0404" is no status */
+    }
+    return err;
+}
+
 static enum err read_range(struct str item, struct status_range *out_range)
 {
     size_t dash = str_find(item, '-');
     struct status_range range = {0};
-    enum err err = str_to_u64(str_cut(item, 0, dash), &range.first);
+    enum err err = read_status(str_cut(item, 0, dash), &range.first);
 
     range.last = range.first;
     if (err == ERR_OK && dash < item.size) {
-        err = str_to_u64(str_cut(item, dash + 1, item.size), &range.last);
+        err = read_status(str_cut(item, dash + 1, item.size), &range.last);
     }
     if (err != ERR_OK) {
         return err;
@@ -217,27 +224,6 @@ bool retry_is_abort(struct str value)
 
 /* --- decisions ------------------------------------------------------------ */
 
-void retry_rules_of(const struct settings *settings,
-                    const struct message_options *options,
-                    struct retry_rules *out_rules)
-{
-    *out_rules = (struct retry_rules){
-        .retries = settings->retries,
-        .schedule = str_from(settings->retry_schedule),
-        .permanent_status = str_from(settings->permanent_status),
-    };
-    if (options == NULL) {
-        return;
-    }
-    if (options->retries != MESSAGE_RETRIES_UNSET) {
-        out_rules->retries = options->retries;
-    }
-    if (options->retry_schedule.size > 0) {
-        out_rules->schedule = options->retry_schedule;
-    }
-    out_rules->expires_at_ms = options->expires_at_ms;
-}
-
 /* How long to wait, by the schedule or else by doubling, but not past the end
  * of the message's time, which has not come yet. */
 static uint64_t wait_ms(const struct retry_policy *policy,
@@ -277,8 +263,7 @@ static enum retry_reason reason_to_end(const struct retry_rules *rules,
     if (rules->expires_at_ms > 0 && rules->expires_at_ms <= now_ms) {
         return RETRY_REASON_EXPIRED;
     }
-    if (rules->retries != SETTINGS_RETRIES_FOREVER &&
-        failures > rules->retries) {
+    if (rules->retries != RETRY_FOREVER && failures > rules->retries) {
         return RETRY_REASON_EXHAUSTED;
     }
     return rules->gone_pauses && outcome->status == 410 ? RETRY_REASON_GONE

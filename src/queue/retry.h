@@ -27,17 +27,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct message_options;
-struct settings;
+#define RETRY_FOREVER UINT32_MAX /* as many retries as it takes */
 
 enum {
     RETRY_JITTER_PERCENT = 20,  /* a delay is spread by so much, both ways */
-    RETRY_SCHEDULE_MAX = 64,    /* delays of a schedule */
+    RETRY_SCHEDULE_MAX = 32,    /* delays of a schedule */
     RETRY_STATUS_LIST_MAX = 64, /* items of a list of statuses */
     RETRY_STATUS_FIRST = 300,   /* statuses that a list may name: those that */
     RETRY_STATUS_LAST = 599,    /* are failures */
     /* A delay of a schedule, at most; so that a mistyped unit is seen. */
-    RETRY_SCHEDULE_DAYS_MAX = 30,
+    RETRY_SCHEDULE_DELAY_MAX_MS = 24 * 3600 * 1000,
 };
 
 /* Delays double from `first_ms` up to `max_ms`. Jitter comes on top of that,
@@ -75,7 +74,7 @@ MUST_CHECK enum err retry_after_ms(const struct retry_policy *policy,
 
 /* What a topic or subscription, and the message itself, say about retries. */
 struct retry_rules {
-    uint32_t retries;            /* UINT32_MAX: for ever */
+    uint32_t retries;            /* RETRY_FOREVER, or then dead */
     struct str schedule;         /* borrowed; empty: doubling */
     struct str permanent_status; /* borrowed; empty: none */
     uint64_t expires_at_ms;      /* wall clock; 0: never */
@@ -111,13 +110,6 @@ struct retry_decision {
     uint64_t delay_ms;        /* of RETRY_AGAIN; never 0 */
 };
 
-/* Collect the rules for a message: what it says itself goes before what its
- * topic says. `options` may be NULL; `gone_pauses` is the caller's to set.
- * Borrows: the texts of both, as long as `*out_rules` is used. */
-void retry_rules_of(const struct settings *settings,
-                    const struct message_options *options,
-                    struct retry_rules *out_rules);
-
 /* Decide after a failed attempt, the `failures`th in a row, at least 1.
  * `now_ms` is the wall clock. What a target asked for stands above the
  * schedule; no delay reaches past the end of the message's time. Texts of the
@@ -134,7 +126,7 @@ struct retry_decision retry_decide(const struct retry_policy *policy,
 const char *retry_reason_text(enum retry_reason reason);
 
 /* Check a schedule: durations with commas, "5s,1m,10m", blanks around them
- * allowed; each at least 1 ms and at most RETRY_SCHEDULE_DAYS_MAX days.
+ * allowed; each at least 1 ms and at most RETRY_SCHEDULE_DELAY_MAX_MS.
  *
  * Errors: ERR_INVALID  not of that form, or empty
  *         ERR_RANGE    a delay that is not allowed, or too many
@@ -150,7 +142,7 @@ MUST_CHECK enum err retry_schedule_ms(struct str schedule,
                                       uint32_t failures,
                                       uint64_t *out_delay_ms);
 
-/* Check a list of statuses: numbers and ranges of them with commas,
+/* Check a list of statuses: three digits, or ranges of those, with commas,
  * "400,404,410-499", blanks around the items allowed.
  *
  * Errors: ERR_INVALID  not of that form, or empty

@@ -106,7 +106,7 @@ const char *settings_name(enum settings_scope scope, unsigned index)
 void settings_init(struct settings *settings)
 {
     *settings = (struct settings){
-        .retries = SETTINGS_RETRIES_FOREVER,
+        .retries = RETRY_FOREVER,
         .share_ppm = 1000000,
     };
 }
@@ -258,6 +258,27 @@ const char *settings_conflict(const struct settings *settings)
                "be with batch";
     }
     return NULL;
+}
+
+void settings_retry_rules(const struct settings *settings,
+                          const struct message_options *options,
+                          struct retry_rules *out_rules)
+{
+    *out_rules = (struct retry_rules){
+        .retries = settings->retries,
+        .schedule = str_from(settings->retry_schedule),
+        .permanent_status = str_from(settings->permanent_status),
+    };
+    if (options == NULL) {
+        return;
+    }
+    if (options->retries != MESSAGE_RETRIES_UNSET) {
+        out_rules->retries = options->retries;
+    }
+    if (options->retry_schedule.size > 0) {
+        out_rules->schedule = options->retry_schedule;
+    }
+    out_rules->expires_at_ms = options->expires_at_ms;
 }
 
 void settings_json(const struct settings *settings,

@@ -18,12 +18,12 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "queue/rate.h"
+#include "queue/retry.h"
 #include "store/store.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-#define SETTINGS_RETRIES_FOREVER UINT32_MAX
 
 /* What the store takes; topics have to note a little beside their settings. */
 enum { SETTINGS_TEXT_MAX = STORE_SETTINGS_MAX - 64 };
@@ -75,12 +75,6 @@ enum settings_events {
     SETTINGS_EVENTS_BINARY,
 };
 
-/* At most so many in a while; count 0: without limit. */
-struct settings_rate {
-    uint32_t count;
-    uint32_t period_ms;
-};
-
 struct settings {
     bool paused;
     enum settings_order order;
@@ -88,7 +82,7 @@ struct settings {
                              order=topic it is 1, whatever it says */
     uint32_t endpoint_concurrency;  /* the same, to one endpoint; 0: no bound */
     uint32_t timeout_ms;            /* of an attempt; 0: the server's */
-    uint32_t retries;               /* SETTINGS_RETRIES_FOREVER, or then dead */
+    uint32_t retries;               /* RETRY_FOREVER, or then dead */
     char *retry_schedule;           /* "5s,1m,10m"; NULL: doubling */
     char *permanent_status;         /* "400,404,410-499": dead at once */
     struct settings_rate rate;      /* of attempts */
@@ -157,6 +151,13 @@ MUST_CHECK enum err settings_set(struct settings *settings,
 
 /* Tell whether retention is to keep what a subscription has not delivered. */
 bool settings_holds(const struct settings *settings);
+
+/* Collect the rules of retries for a message: what it says itself goes before
+ * what its topic says. `options` may be NULL; `gone_pauses` is the caller's to
+ * set. Borrows: the texts of both, as long as `*out_rules` is used. */
+void settings_retry_rules(const struct settings *settings,
+                          const struct message_options *options,
+                          struct retry_rules *out_rules);
 
 /* Why settings cannot stand together, for people; static. NULL: they can. */
 const char *settings_conflict(const struct settings *settings);

@@ -13,15 +13,11 @@
 #include "queue/filter.h"
 #include "queue/forward.h"
 #include "queue/header_lines.h"
+#include "queue/retry.h"
 
 #include <stdlib.h>
 
-enum {
-    RETRY_WAIT_MS_MAX = 86400000,
-    STATUS_MIN = 300,
-    STATUS_MAX = 599,
-    ITEM_SIZE_MAX = 64, /* bytes of one item of a list */
-};
+enum { ITEM_SIZE_MAX = 64 }; /* bytes of one item of a list */
 
 /* --- text ----------------------------------------------------------------- */
 
@@ -102,13 +98,9 @@ static enum err set_items(const struct setting *setting,
     return err;
 }
 
-/* To be replaced by the parser of queue/retry. */
 static bool is_wait(struct str item)
 {
-    uint64_t ms = 0;
-
-    return str_to_duration_ms(item, &ms) == ERR_OK && ms >= 1 &&
-           ms <= RETRY_WAIT_MS_MAX;
+    return retry_schedule_check(item) == ERR_OK;
 }
 
 static enum err
@@ -121,25 +113,9 @@ const struct settings_type settings_type_schedule = {
     0, set_schedule, set_schedule, show_text, write_text, NULL,
 };
 
-static bool read_status(struct str text, uint64_t *out_status)
-{
-    return text.size == 3 && str_to_u64(text, out_status) == ERR_OK &&
-           *out_status >= STATUS_MIN && *out_status <= STATUS_MAX;
-}
-
-/* To be replaced by the parser of queue/retry. */
 static bool is_status_range(struct str item)
 {
-    uint64_t first = 0;
-    uint64_t last = 0;
-    size_t dash = str_find(item, '-');
-
-    if (!read_status(str_cut(item, 0, dash), &first)) {
-        return false;
-    }
-    return dash == item.size ||
-           (read_status(str_cut(item, dash + 1, item.size), &last) &&
-            first <= last);
+    return retry_status_list_check(item) == ERR_OK;
 }
 
 static enum err

@@ -4,8 +4,6 @@
  */
 #include "queue/settings_internal.h"
 
-#include "queue/rate.h"
-
 #include <assert.h>
 
 enum {
@@ -387,7 +385,7 @@ static enum err
 set_retries(const struct setting *setting, struct str value, void *field)
 {
     if (str_equal(value, STR("forever"))) {
-        *(uint32_t *)field = SETTINGS_RETRIES_FOREVER;
+        *(uint32_t *)field = RETRY_FOREVER;
         return ERR_OK;
     }
     return set_count(setting, value, field);
@@ -396,7 +394,7 @@ set_retries(const struct setting *setting, struct str value, void *field)
 static void
 write_retries(const struct setting *setting, const void *field, struct buf *to)
 {
-    if (*(const uint32_t *)field == SETTINGS_RETRIES_FOREVER) {
+    if (*(const uint32_t *)field == RETRY_FOREVER) {
         buf_append_c(to, "forever");
     } else {
         write_small(setting, field, to);
@@ -406,7 +404,7 @@ write_retries(const struct setting *setting, const void *field, struct buf *to)
 static void
 show_retries(const struct setting *setting, const void *field, struct buf *to)
 {
-    if (*(const uint32_t *)field == SETTINGS_RETRIES_FOREVER) {
+    if (*(const uint32_t *)field == RETRY_FOREVER) {
         buf_append_c(to, "\"forever\"");
     } else {
         write_small(setting, field, to);

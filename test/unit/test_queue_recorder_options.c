@@ -507,9 +507,9 @@ static void values_without_sense_are_refused_by_name(void **state)
 
 static void retry_schedules_without_sense_are_refused(void **state)
 {
-    static const char *const refused[] = {"",      "5s,",    ",5s",   "5s,,1m",
-                                          "5s 1m", "5s, 1m", "0s",    "1s,0",
-                                          "25h",   "2d",     "1s;2s", "x"};
+    static const char *const refused[] = {"",      "5s,",  ",5s",   "5s,,1m",
+                                          "5s 1m", "5s,,", "0s",    "1s,0",
+                                          "25h",   "2d",   "1s;2s", "x"};
     struct buf list = {0};
 
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
@@ -520,6 +520,9 @@ static void retry_schedules_without_sense_are_refused(void **state)
                        "retry_schedule must be 1 to 32 durations of 1ms to 1d, "
                        "such as 5s,1m,10m");
     }
+    struct push spaced = read_good(
+        state, JSON "\r\n{" MEMBERS ",\"retry_schedule\":\"5s, 1m\"}");
+    expect_str(spaced.message.options->retry_schedule, "5s, 1m");
     for (int i = 0; i < 32; i++) {
         buf_append_c(&list, i > 0 ? ",1s" : "1s");
     }

@@ -648,7 +648,7 @@ static void lines_of_the_first_version_are_read(void **state)
     assert_int_equal(settings.retention.bytes, 1);
     assert_int_equal(settings.retention.count, 1000000);
     assert_true(settings.retention.discard_old);
-    assert_int_equal(settings.retries, SETTINGS_RETRIES_FOREVER);
+    assert_int_equal(settings.retries, RETRY_FOREVER);
 }
 
 static void no_text_is_the_defaults(void **state)
