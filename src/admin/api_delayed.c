@@ -93,10 +93,50 @@ static bool open_reading(struct delayed_call *task, struct shard *there)
     return err == ERR_OK;
 }
 
+static const char *state_name(enum delayed_state state)
+{
+    switch (state) {
+    case DELAYED_PENDING:
+        return "delayed";
+    case DELAYED_CANCELLED:
+        return "cancelled";
+    default:
+        return "handed_on";
+    }
+}
+
+/* Append why a message is not delivered, and until when, if that is known. */
+static void append_why(const struct delayed_call *task,
+                       uint64_t due_ms,
+                       enum delayed_state state,
+                       struct buf *to)
+{
+    const struct shard *there = task->reading.place->shard;
+
+    if (state == DELAYED_CANCELLED) {
+        json_text_append_text(to, "because", STR("was cancelled"));
+    } else if (state != DELAYED_PENDING) {
+        json_text_append_text(to, "because",
+                              STR("was handed on to its topic, or is on its "
+                                  "way there"));
+    } else if (due_ms > io_wall_ms(there->io)) {
+        json_text_append_text(to, "because", STR("is not due yet"));
+        json_text_append_time(to, "until", due_ms);
+    } else if (store_stats(there->store)->disk_low) {
+        json_text_append_text(to, "because",
+                              STR("is due, and is handed on to its topic when "
+                                  "there is room on disk"));
+    } else {
+        json_text_append_text(to, "because",
+                              STR("is due, and is about to be handed on to its "
+                                  "topic"));
+    }
+}
+
 /* Append a message: what is said of all, then what it is. */
 static void render(struct delayed_call *task,
                    const struct record *record,
-                   const char *state)
+                   enum delayed_state state)
 {
     struct buf *to = &task->base.body;
     const struct store_topic *stored = delayed_topic(task->bucket)->store;
@@ -105,10 +145,11 @@ static void render(struct delayed_call *task,
 
     buf_append_c(to, "{\"id\":\"");
     buf_append(to, id, (size_t)(end - id));
-    buf_append_format(to, "\",\"state\":\"%s\"", state);
+    buf_append_format(to, "\",\"state\":\"%s\"", state_name(state));
     if (record->message.options != NULL) {
-        json_text_append_time(to, "due",
-                              record->message.options->not_before_ms);
+        uint64_t due_ms = record->message.options->not_before_ms;
+        json_text_append_time(to, "due", due_ms);
+        append_why(task, due_ms, state, to);
     }
     store_show(record, to);
     buf_append_byte(to, '}');
@@ -155,7 +196,7 @@ static void list_read(struct delayed_call *task)
         task->scanned++;
         if (is_listed(task, &record)) {
             buf_append_c(&task->base.body, task->count > 0 ? ",\n" : "\n");
-            render(task, &record, "delayed");
+            render(task, &record, DELAYED_PENDING);
             task->count++;
         }
     }
@@ -353,18 +394,6 @@ static bool read_list(const struct api_request *request,
 
 /* --- one message: on a shard ---------------------------------------------- */
 
-static const char *state_name(enum delayed_state state)
-{
-    switch (state) {
-    case DELAYED_PENDING:
-        return "delayed";
-    case DELAYED_CANCELLED:
-        return "cancelled";
-    default:
-        return "handed_on";
-    }
-}
-
 /* Show the message; it may have to wait for its bytes. */
 static void one_read(struct delayed_call *task)
 {
@@ -375,7 +404,7 @@ static void one_read(struct delayed_call *task)
         return;
     }
     if (err == ERR_OK && record.sequence == task->sequence) {
-        render(task, &record, state_name(task->state));
+        render(task, &record, task->state);
         buf_append_byte(&task->base.body, '\n');
         task->base.status = 200; /* not to the shards that follow */
         part_end(task);

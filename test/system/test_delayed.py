@@ -119,7 +119,8 @@ def test_a_year_ahead(serve, receiver):
         assert waiting(opq) == 1
         found = opq.get(f'/opq/messages/{answer["id"]}').json()
         assert found['state'] == 'delayed'
-        assert found['due'] == answer['due']
+        assert found['due'] == found['until'] == answer['due']
+        assert found['because'] == 'is not due yet'
         assert abs(when(answer['due']) - time.time() - 366 * 86400) < 300
     assert opq.request('DELETE',
                        f'/opq/messages/{answer["id"]}').status == 204
@@ -290,6 +291,8 @@ def test_cancelling_races_with_handing_on(opq, receiver):
         if found.status == 200:
             assert found.json()['state'] == \
                 ('cancelled' if status == 204 else 'handed_on')
+            assert found.json()['because'].startswith(
+                'was cancelled' if status == 204 else 'was handed on')
 
 
 def test_the_list_has_all_once(opq):
@@ -451,6 +454,9 @@ def test_a_full_disk_makes_them_wait(serve, receiver):
     time.sleep(max(0, when(answers[-1]['due']) - time.time()) + 0.5)
     assert len(receiver.requests) == 0
     assert waiting(opq) == 50
+    late = opq.get(f'/opq/messages/{answers[1]["id"]}').json()
+    assert late['state'] == 'delayed' and 'until' not in late
+    assert late['because'].startswith('is due, and is ')
     failed = opq.request('DELETE', f'/opq/messages/{answers[0]["id"]}')
     assert failed.status in (409, 500, 503, 507)
     resource.prlimit(opq.pid, resource.RLIMIT_FSIZE,
