@@ -78,8 +78,8 @@ enum settings_events {
 struct settings {
     bool paused;
     enum settings_order order;
-    uint32_t concurrency; /* messages in flight; 0: the server's default. With
-                             order=topic it is 1, whatever it says */
+    uint32_t concurrency; /* messages in flight; 0: DELIVERER_CONCURRENCY, 64.
+                             With order=topic it is 1, whatever it says */
     uint32_t endpoint_concurrency;  /* the same, to one endpoint; 0: no bound */
     uint32_t timeout_ms;            /* of an attempt; 0: the server's */
     uint32_t retries;               /* RETRY_FOREVER, or then dead */

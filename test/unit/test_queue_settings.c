@@ -560,8 +560,7 @@ static void refusal_names_the_setting_and_what_it_takes(void **state)
     expect_detail(SETTINGS_SUBSCRIPTION, "kind", "replay",
                   "kind must be push, pull or mirror");
     expect_detail(SETTINGS_TOPIC, "concurrency", "many",
-                  "concurrency must be a number up to 1024; 0 takes the "
-                  "server's");
+                  "concurrency must be a number up to 1024; 0 takes 64");
 }
 
 static void refusal_of_a_text_says_where_it_is_wrong(void **state)
