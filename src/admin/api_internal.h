@@ -110,6 +110,7 @@ void api_call_send(struct api_call *call);
 
 /* Send it to a shard. */
 void api_call_to(struct api_call *call, struct shard *there);
+
 /* Send it where call->onward() says, as long as that names a shard. */
 void api_call_tour(struct api_call *call);
 

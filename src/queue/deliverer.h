@@ -1,21 +1,31 @@
 /* Sends messages to their targets, in order per lane, until accepted.
  *
- *     attach -> { idle -> reading -> waiting for a slot -> sending
- *                 -> done | back-off -> ... }* -> detach
+ *     attach -> { found -> waiting for a slot -> sending
+ *                 -> done | back-off -> ... | dead }* -> detach
  *
- * A topic has one lane: one message in flight. The lane (lane.h) decides: event
- * in, decision out, no I/O. The deliverer performs: reads records through a
- * store_reader, renders the request (outgoing.h), sends it (http/client.h),
+ * Others decide, without I/O: which messages of a topic may go (window.h), when
+ * one is tried again or given up (retry.h), at what rate (rate.h), and how much
+ * an endpoint gets (endpoint.h). The deliverer performs: reads records through
+ * a store_reader, renders the request (outgoing.h), sends it (http/client.h),
  * classifies the outcome, notes the cursor in the store.
  *
- * Fairness: topics that could send wait in line per endpoint; endpoints take
- * turns. A dead or slow endpoint holds only its own line: its topics back off
- * by timers and take no connection meanwhile. How slots are shared: endpoint.h.
+ *     deliverer.c           life, the turn
+ *     deliverer_delivery.c  a topic: its window, its cursor
+ *     deliverer_parcel.c    a message on its way; _batch: several as one
+ *     deliverer_outcome.c   how an attempt ended; _settle: what is stored of it
+ *     deliverer_target.c    an endpoint, and its connections
+ *     deliverer_operate.c   operators; deliverer_view.c: what people are told
+ *
+ * Fairness: messages that could be sent wait in line per endpoint; endpoints
+ * take turns. A dead or slow endpoint holds only its own line: what failed
+ * there backs off by a timer and takes no connection meanwhile.
  *
  * The base rule: a message that fails is tried again for ever, with back-off,
- * never dropped, and the topic waits behind it.
+ * never dropped, and its lane waits behind it. Settings and the message itself
+ * may say when it is given up instead: then it is a dead letter.
  *
- * What is in memory is bounded by in_flight_max requests.
+ * In memory are at most in_flight_max requests, and of each topic at most
+ * WINDOW_PARCELS_MAX messages that were found, without their bodies.
  *
  * Threads: the loop's of the shard.
  *
@@ -66,7 +76,7 @@ struct deliverer_stats {
     uint64_t failed_by_status[6]; /* by first digit of the status */
     uint64_t failed_by_err[ERR_COUNT];
     uint64_t in_flight;
-    uint64_t backing_off;         /* topics that wait for a retry */
+    uint64_t backing_off;         /* messages that wait for a retry or rate */
     uint64_t dead[RETRY_REASONS]; /* messages that became dead letters */
     uint64_t expired_dropped;     /* messages that ended without one */
     uint64_t in_flight_max;       /* of `in_flight` */
@@ -203,6 +213,7 @@ deliverer_target_catch_up(struct deliverer *deliverer,
                           const struct settings_rate *rate,
                           const struct settings_rate *released,
                           struct target_change *out_change);
+
 /* Append the last failed attempts at a message that is not done, as
  * attempt_log_json() does. */
 void deliverer_attempts(const struct topic *topic,

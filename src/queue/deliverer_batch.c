@@ -188,7 +188,8 @@ bool deliverer_batch_split(struct parcel *parcel)
 
 /* --- rendering ------------------------------------------------------------ */
 
-/* Add a message that was read. False: the batch ends before it. */
+/* Add a message that was read, if it is still to go. An error: the batch ends
+ * before it. */
 static enum err add(struct parcel *parcel, const struct record *record)
 {
     struct delivery *delivery = parcel->delivery;

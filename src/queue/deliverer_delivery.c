@@ -10,7 +10,7 @@
  * What can go wrong, and the policy:
  *   - a record cannot be read: the delivery waits a while and tries again;
  *   - it is lost (quarantined, or dropped by retention): delivery goes on
- * behind it, and an event says so;
+ *     behind it, and a line in the log says so;
  *   - the cursor was moved: all parcels are forgotten; what is in flight is
  *     waited for first, so that no message of a lane overtakes another, and
  *     nothing is noted of it.

@@ -1,7 +1,7 @@
 /* Dead letters that are dropped or sent again, many at once.
  *
- *     (zeroed, filled in) -> start -> (in line) -> walking -> closing ->
- * ended() ^      v copying
+ *     (zeroed, filled in) -> start -> (in line)
+ *         -> { walking <-> copying } -> closing -> ended()
  *
  * A job walks a topic of dead letters from a number on, as far as the topic
  * reached when it began, a few letters a turn. A letter that the filter means
