@@ -72,7 +72,7 @@ static bool make_room(struct snapshot *snapshot)
         free(table);
         return false;
     }
-    if (snapshot->count > 0) {
+    if (snapshot->topics != NULL) {
         memcpy(topics, snapshot->topics, snapshot->count * sizeof(*topics));
     }
     free(snapshot->topics);
