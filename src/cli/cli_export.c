@@ -298,6 +298,22 @@ static int check_names(const struct export *export)
     return CLI_EXIT_OK;
 }
 
+/* Make the file as closed to others as a data directory is. */
+static FILE *open_output(const char *path)
+{
+    int fd = -1;
+
+    if (file_open(path, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &fd) !=
+        ERR_OK) {
+        return NULL;
+    }
+    FILE *file = fdopen(fd, "w");
+    if (file == NULL) {
+        file_close(fd);
+    }
+    return file;
+}
+
 static int run_export(struct export *export, const char *out)
 {
     const struct snapshot_options options = {
@@ -313,7 +329,7 @@ static int run_export(struct export *export, const char *out)
     if (code != CLI_EXIT_OK) {
         return code;
     }
-    export->to = out == NULL ? stdout : fopen(out, "w");
+    export->to = out == NULL ? stdout : open_output(out);
     if (export->to == NULL) {
         return cli_complain(call, CLI_EXIT_FAILED, "%s: cannot be written",
                             out);
