@@ -159,7 +159,7 @@ def test_under_systemd(booted, package, newer, newest):
 
     before = service(booted, 'MainPID')
     booted.run('systemctl', 'reload', 'opq.service')
-    assert service(booted, 'ActiveState') == 'active'
+    booted.wait(lambda: service(booted, 'ActiveState') == 'active', 'readiness')
     assert service(booted, 'MainPID') == before
 
     upgrade(booted, newer)
