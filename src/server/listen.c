@@ -437,13 +437,7 @@ enum err listen_open(const struct config *config,
     if (err == ERR_OK && out->count == 0) {
         err = bind_all(config, shard_count, inherited, out, errors);
     }
-    if (err == ERR_OK) {
-        err = keep_all(out);
-    }
-    if (err != ERR_OK) {
-        listen_close(out);
-    }
-    return err;
+    return err == ERR_OK ? keep_all(out) : err;
 }
 
 void listen_forget(struct listen_inherited *inherited)

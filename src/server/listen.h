@@ -61,7 +61,8 @@ void listen_forget(struct listen_inherited *inherited);
  * passed over with a warning while another is left. listen_check() has been
  * asked before.
  *
- * Gives:  `*out`, for listen_close().
+ * Gives:  `*out`, for listen_close(), also when it fails: what was inherited
+ *         stays open until then, for who goes back to the former program.
  * Errors: ERR_INVALID  no address is the machine's; or of what was handed over
  *                      there is too much, or some that does not listen, or
  *                      that others can reach

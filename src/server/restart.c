@@ -7,7 +7,6 @@
 #include "base/check.h"
 #include "base/diag.h"
 #include "sys/clock.h"
-#include "sys/exec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,11 +16,12 @@ enum { CHECK_MS = 10000 };
 
 /* --- trying --------------------------------------------------------------- */
 
-bool restart_may_take_over(struct buf *errors)
+bool restart_may_take_over(struct buf *errors, bool *out_tried)
 {
     const char *value = getenv(RESTART_CHECK_VARIABLE);
     uint64_t version = 0;
 
+    *out_tried = value != NULL;
     if (value == NULL) {
         return true;
     }
@@ -82,6 +82,10 @@ bool restart_check(const char *path,
         say(why, path, result.output, result.code);
         return false;
     }
+    if (strcmp(result.output, RESTART_CHECK_LINE) != 0) {
+        say(why, path, "it does not say that it can take over", -1);
+        return false;
+    }
     return true;
 }
 
@@ -98,7 +102,8 @@ void restart_take(void *context, const struct http_handed *handed)
     handover_client(&clients->records, clients->shard, handed);
 }
 
-void restart_records(const struct listen_inherited *listeners,
+void restart_records(const char *program,
+                     const struct listen_inherited *listeners,
                      struct restart_clients *const *clients,
                      uint32_t count,
                      struct buf *to)
@@ -112,6 +117,7 @@ void restart_records(const struct listen_inherited *listeners,
         }
     }
     handover_begin(to, held_ns);
+    handover_program(to, program);
     for (uint32_t index = 0; index < listeners->count; index++) {
         handover_listener(to, listeners->fds[index], listeners->activated);
     }
@@ -131,11 +137,25 @@ struct reading {
     uint32_t count;   /* of shards */
     uint32_t adopted; /* clients */
     uint64_t held_ns;
+    char *program;    /* of EXEC_PATH_MAX; NULL: not wanted */
+    bool has_program; /* and it has it */
 };
 
 static void read_begun(void *context, uint64_t held_ns)
 {
     ((struct reading *)context)->held_ns = held_ns;
+}
+
+static void read_program(void *context, struct str path)
+{
+    struct reading *reading = context;
+
+    if (reading->program != NULL && path.size > 0 &&
+        path.size < EXEC_PATH_MAX && str_find(path, '\0') == path.size) {
+        memcpy(reading->program, path.data, path.size);
+        reading->program[path.size] = '\0';
+        reading->has_program = true;
+    }
 }
 
 static void read_listener(void *context, int fd, bool activated)
@@ -169,6 +189,7 @@ static void read_all(const struct handover *handover, struct reading *reading)
     static const struct handover_calls calls = {
         .begun = read_begun,
         .listener = read_listener,
+        .program = read_program,
         .client = read_client,
     };
 
@@ -177,6 +198,14 @@ static void read_all(const struct handover *handover, struct reading *reading)
             (struct str){handover->bytes, handover->size}, &calls, reading);
         CHECK(err == ERR_OK); /* it was read when it was taken */
     }
+}
+
+bool restart_program(const struct handover *handover, char path[EXEC_PATH_MAX])
+{
+    struct reading reading = {.program = path};
+
+    read_all(handover, &reading);
+    return reading.has_program;
 }
 
 void restart_listeners(const struct handover *handover,

@@ -18,6 +18,7 @@
 #include "queue/pipeline.h"
 #include "server/handover.h"
 #include "server/listen.h"
+#include "sys/exec.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -43,9 +44,14 @@ struct restart_clients {
     struct buf records; /* owned */
 };
 
+/* The line that says so, after all else on standard error: a program that knows
+ * nothing of it may exit with 0, too. */
+#define RESTART_CHECK_LINE "opq: ready to take over"
+
 /* In a program that is tried: tell whether it takes over from a version.
- * `errors` has a line. Takes the variable out of the environment. */
-bool restart_may_take_over(struct buf *errors);
+ * `errors` has a line. Takes the variable out of the environment; `*out_tried`
+ * tells whether it was there. */
+bool restart_may_take_over(struct buf *errors, bool *out_tried);
 
 /* Try the program at `path` with these arguments: does it run, take over from
  * this version, and find its settings right? `why` says why not.
@@ -57,11 +63,17 @@ bool restart_check(const char *path,
 /* For pipeline_hand_over(), with the shard's struct restart_clients. */
 void restart_take(void *context, const struct http_handed *handed);
 
-/* All records, of all shards. The buffer fails without memory. */
-void restart_records(const struct listen_inherited *listeners,
+/* All records, of all shards; `program` is where successors are looked for. The
+ * buffer fails without memory. */
+void restart_records(const char *program,
+                     const struct listen_inherited *listeners,
                      struct restart_clients *const *clients,
                      uint32_t count,
                      struct buf *to);
+
+/* Where successors are to be looked for, by who was here before. False: nobody
+ * was, or did not say, or it is too long. Threads: the main one. */
+bool restart_program(const struct handover *handover, char path[EXEC_PATH_MAX]);
 
 /* Note the listening sockets that were left. Threads: the main one. */
 void restart_listeners(const struct handover *handover,
