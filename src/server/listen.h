@@ -46,6 +46,12 @@ struct listen_set {
 MUST_CHECK enum err listen_check(const struct config *config,
                                  struct buf *errors);
 
+/* Tell whether the addresses can be bound, but for those of Unix and `known`
+ * ones, by blanks; "*": all are known. `errors` has a line.
+ * Errors: as listen_open() */
+MUST_CHECK enum err
+listen_try(const struct config *config, struct str known, struct buf *errors);
+
 /* Note a socket that another process bound; one too many is closed. Takes: fd.
  */
 void listen_inherit(struct listen_inherited *inherited, int fd);

@@ -27,7 +27,8 @@
 enum { RESTART_WHY_MAX = 600 };
 
 /* In the environment of a program that is tried: the version of the handover
- * that it would get. */
+ * that it would get, and the addresses that it would get sockets of; "*": all
+ * that it needs. "1 127.0.0.1:8999 [::1]:8999" */
 #define RESTART_CHECK_VARIABLE "OPQ_HANDOVER_CHECK"
 
 /* How the process was started. */
@@ -49,15 +50,19 @@ struct restart_clients {
 #define RESTART_CHECK_LINE "opq: ready to take over"
 
 /* In a program that is tried: tell whether it takes over from a version.
- * `errors` has a line. Takes the variable out of the environment; `*out_tried`
- * tells whether it was there. */
-bool restart_may_take_over(struct buf *errors, bool *out_tried);
+ * `errors` has a line. Takes the variable out of the environment.
+ *
+ * Gives: `*out_addresses`, those of the variable, borrowed for ever; NULL: it
+ * is not tried */
+bool restart_may_take_over(struct buf *errors, const char **out_addresses);
 
 /* Try the program at `path` with these arguments: does it run, take over from
- * this version, and find its settings right? `why` says why not.
+ * this version, find its settings right, and addresses that are not bound yet
+ * free? `why` says why not.
  * Blocks: 10 s at most. Threads: the main one. */
 bool restart_check(const char *path,
                    char *const *arguments,
+                   const struct listen_inherited *listeners,
                    char why[RESTART_WHY_MAX]);
 
 /* For pipeline_hand_over(), with the shard's struct restart_clients. */

@@ -315,6 +315,9 @@ static enum err begin_serving(struct worker *worker)
         err = pipeline_deliver(worker->pipeline);
     }
     if (err == ERR_OK) {
+        if (server->start->handover.fd > 0) {
+            api_set_ready(server->api, true); /* clients saw nothing else */
+        }
         atomic_fetch_add(&server->adopted,
                          restart_adopt(&server->start->handover,
                                        worker->pipeline, worker->index,
@@ -425,7 +428,8 @@ static bool may_restart(const struct server *server)
                    (unsigned long long)(clock_monotonic_ns() / 1000));
     process_notify(state);
     if (server->path[0] == '\0' ||
-        !restart_check(server->path, server->start->arguments, why)) {
+        !restart_check(server->path, server->start->arguments,
+                       &server->listen.kept, why)) {
         DIAG_ERROR("restart_refused", "why=\"%s\"; going on", why);
         process_notify("READY=1");
         return false;
