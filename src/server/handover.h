@@ -9,12 +9,12 @@
  *
  *     type 1, begun:     u64 monotonic ns, when connections were held
  *     type 2, listener:  u64 descriptor, flags (1: opened by systemd)
- *     type 4, program:   the path at which successors are looked for
  *     type 3, client:    u64 descriptor, shard, flags, head size; of a chunked
  *                        body: bytes left of the chunk, state, overhead; bytes
  *                        of the body to come, that came; sizes of the four
  *                        strings that follow: unsent, unsent behind it,
  *                        request, input
+ *     type 4, program:   the path at which successors are looked for
  *
  * A successor takes what is of its version or an older one. Records of a type
  * that it does not know are passed over; what a newer version adds to one goes
