@@ -281,6 +281,59 @@ def test_program_that_cannot_be_run_at_last(serve, program):
     assert opq.log().count(' restart_failed ') == 3
 
 
+TRIED = '''#!/bin/sh
+touch {folder}/tried
+while [ ! -e {folder}/go ]; do sleep 0.01; done
+echo "opq: ready to take over" >&2
+'''
+
+
+def test_successor_that_cannot_begin_goes_back(serve, program, tmp_path):
+    """Its port is taken by another at the last moment. The former program
+    gets all of it again, and the port, which is free by then."""
+    good = tmp_path / 'good'
+    shutil.copy(program, good)
+    settings = tmp_path / 'opq.conf'
+    with socket.create_server(('127.0.0.1', 0)) as one, \
+            socket.create_server(('127.0.0.1', 0)) as other:
+        first, port = one.getsockname()[1], other.getsockname()[1]
+    write_settings(settings, 'shards = 2', f'port = {first}')
+    # Without --port of this harness, which would decide.
+    opq = serve(command=['/bin/sh', '-c', 'exec "$1" "$4" "$5" --config '
+                         f'{settings}', 'sh'])
+    with opq.connect() as client:
+        client.send('GET /readyz HT')
+        write_settings(settings, 'shards = 2', f'port = {port}')
+        replace(program, TRIED.format(folder=tmp_path))
+        opq.signal(signal.SIGHUP)
+        wait_until((tmp_path / 'tried').exists, 'the trial')
+        with socket.create_server(('127.0.0.1', port)):
+            good.rename(program)
+            (tmp_path / 'go').touch()
+            wait_until(lambda: ' restart_failed ' in opq.log(), 'the way back')
+        wait_until(lambda: restarts_of(opq) == 1, 'the former program')
+        client.send('TP/1.1\r\nHost: x\r\n\r\n')
+        assert client.read_response().status == 200
+        opq.port = port
+        assert opq.get('/readyz').status == 200
+        restart(opq)
+        client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert client.read_response().status == 200
+    assert os.readlink(f'/proc/{opq.pid}/exe') == str(program)
+
+
+def test_program_that_is_tried_inherits_nothing(serve, program, tmp_path):
+    """Neither sockets nor files, nor signals that are blocked."""
+    opq = serve('--shards=2')
+    replace(program, '#!/bin/sh\ncd /proc/$$\n'
+            f'ls -l fd > {tmp_path}/files\ngrep SigBlk status >&2\nexit 1\n')
+    with opq.connect():
+        assert 'SigBlk:\\x090000000000000000' in refused(opq)
+    files = re.findall(r'-> (.*)', (tmp_path / 'files').read_text())
+    assert files and not [name for name in files if 'socket' in name
+                          or 'anon' in name or str(opq.data) in name], files
+
+
 def test_link_to_versions(serve, tmp_path, monkeypatch):
     """The link is what is started, and what a restart follows."""
     link = tmp_path / 'current'
