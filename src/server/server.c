@@ -66,6 +66,7 @@ struct server {
     bool restarts;             /* there is to be a successor, */
     struct buf records;        /* owned: which gets these */
     atomic_bool failed;        /* a shard could not open */
+    atomic_bool begun;         /* a shard may have taken what was left */
     atomic_uint ended;         /* shards whose loop has stopped */
 };
 
@@ -300,6 +301,7 @@ static enum err begin_serving(struct worker *worker)
     struct server *server = worker->server;
     enum err err = ERR_OK;
 
+    atomic_store(&server->begun, true);
     for (uint32_t index = 0; err == ERR_OK && index < server->listen.count;
          index++) {
         int *fd = &server->listen.fds[worker->index][index];
@@ -313,6 +315,9 @@ static enum err begin_serving(struct worker *worker)
         err = pipeline_deliver(worker->pipeline);
     }
     if (err == ERR_OK) {
+        if (server->start->handover.fd > 0) {
+            api_set_ready(server->api, true); /* clients saw nothing else */
+        }
         atomic_fetch_add(&server->adopted,
                          restart_adopt(&server->start->handover,
                                        worker->pipeline, worker->index,
@@ -412,14 +417,21 @@ static void stop_all(struct server *server, uint32_t drain_ms)
     }
 }
 
-/* Tell whether the program at our path can go on for us. */
+/* Tell whether the program at our path can go on for us. The supervisor knows
+ * from here on that a signal was heard, and hears of the end either way. */
 static bool may_restart(const struct server *server)
 {
     char why[RESTART_WHY_MAX] = "the program's path is not known";
+    char state[64];
 
+    (void)snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
+                   (unsigned long long)(clock_monotonic_ns() / 1000));
+    process_notify(state);
     if (server->path[0] == '\0' ||
-        !restart_check(server->path, server->start->arguments, why)) {
+        !restart_check(server->path, server->start->arguments,
+                       &server->listen.kept, why)) {
         DIAG_ERROR("restart_refused", "why=\"%s\"; going on", why);
+        process_notify("READY=1");
         return false;
     }
     return true;
@@ -446,11 +458,12 @@ static bool serve(const struct server *server)
     }
 }
 
-/* Until all shards have closed; another signal ends the drain. A disk that
+/* Until all shards have closed; a signal ends the drain, the first one only
+ * when this is a `stop` already. A disk that
  * hangs must not hold the process for ever: when neither closing nor recovery
  * can be had in order, the second is left. Returns whether a signal said stop.
  */
-static bool wait_ended(struct server *server, unsigned look_ms)
+static bool wait_ended(struct server *server, unsigned look_ms, bool stop)
 {
     enum { CLOSE_MS = 60000 };
     uint64_t left_ms = server->config->drain + CLOSE_MS;
@@ -458,10 +471,13 @@ static bool wait_ended(struct server *server, unsigned look_ms)
 
     while (atomic_load(&server->ended) < server->count) {
         if (process_wait_signal((int)look_ms) == PROCESS_SIGNAL_STOP) {
+            uint64_t drain_ms = stop || stopped ? 0 : server->config->drain;
             DIAG_WARN("drain_hurried", "by=signal");
             stopped = true;
-            stop_all(server, 0);
-            left_ms = left_ms < CLOSE_MS ? left_ms : CLOSE_MS;
+            stop_all(server, (uint32_t)drain_ms);
+            if (left_ms > drain_ms + CLOSE_MS) {
+                left_ms = drain_ms + CLOSE_MS;
+            }
         }
         left_ms -= left_ms < look_ms ? left_ms : look_ms;
         if (left_ms == 0) {
@@ -484,7 +500,7 @@ static void drain(struct server *server)
     DIAG_INFO("stopping", "drain_ms=%llu",
               (unsigned long long)server->config->drain);
     stop_all(server, (uint32_t)server->config->drain);
-    (void)wait_ended(server, LOOK_MS);
+    (void)wait_ended(server, LOOK_MS, true);
     DIAG_INFO("stopped", "pid=%u", process_id());
 }
 
@@ -492,11 +508,7 @@ static void drain(struct server *server)
 static bool hand_over(struct server *server)
 {
     enum { LOOK_MS = 1 };
-    char state[64];
 
-    (void)snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
-                   (unsigned long long)(clock_monotonic_ns() / 1000));
-    process_notify(state);
     DIAG_INFO("restarting", "program=%s", server->path);
     for (uint32_t index = 0; index < server->count; index++) {
         struct worker *worker = &server->workers[index];
@@ -504,7 +516,7 @@ static bool hand_over(struct server *server)
         pipeline_hand_over(worker->pipeline, (uint32_t)server->config->drain,
                            restart_take, &worker->clients);
     }
-    if (wait_ended(server, LOOK_MS)) {
+    if (wait_ended(server, LOOK_MS, false)) {
         process_notify("STOPPING=1");
         DIAG_INFO("stopped", "pid=%u; while it was to restart", process_id());
         return false;
@@ -520,7 +532,8 @@ static void leave(struct server *server, struct buf *records)
     for (uint32_t index = 0; index < server->count; index++) {
         clients[index] = &server->workers[index].clients;
     }
-    restart_records(&server->listen.kept, clients, server->count, records);
+    restart_records(server->path, &server->listen.kept, clients, server->count,
+                    records);
     for (uint32_t index = 0; index < server->count; index++) {
         buf_fini(&clients[index]->records);
     }
@@ -552,6 +565,7 @@ static void say_ready(struct server *server)
                   atomic_load(&server->adopted),
                   (unsigned long long)restart_pause_ms(left));
         handover_end(left);
+        listen_forget(&server->inherited); /* of addresses no longer wanted */
     } else {
         say_listening(server);
     }
@@ -815,7 +829,8 @@ int server_run(const struct config *config, struct restart_start *start)
     }
     server->config = config;
     server->start = start;
-    if (exec_own_path(server->path) != ERR_OK) {
+    if (!restart_program(&start->handover, server->path) &&
+        exec_own_path(start->arguments[0], server->path) != ERR_OK) {
         server->path[0] = '\0'; /* restarts will say so */
     }
     server->count =
@@ -837,7 +852,9 @@ int server_run(const struct config *config, struct restart_start *start)
     if (err == ERR_OK) {
         code = run_shards(server, &errors);
         if (code != SERVER_EXIT_OK) {
-            handover_back(&start->handover, start->arguments);
+            if (!atomic_load(&server->begun)) {
+                handover_back(&start->handover, start->arguments);
+            }
             /* Threads of other shards may be at work on what would be freed. */
             complain(buf_str(&errors));
             process_exit(code);

@@ -48,6 +48,18 @@ void process_block_signals(void)
     (void)sigaction(SIGPIPE, &ignore, NULL);
 }
 
+void process_hold_standard(void)
+{
+    int fd = STDIN_FILENO;
+
+    while (fd >= 0 && fd <= STDERR_FILENO) {
+        fd = open("/dev/null", O_RDWR); /* the lowest that is free */
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
 enum process_signal process_wait_signal(int wait_ms)
 {
     sigset_t set = waited_signals();

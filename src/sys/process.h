@@ -23,6 +23,10 @@ struct process_thread;
  * process_wait_signal() gets them; ignore SIGPIPE. Before any thread. */
 void process_block_signals(void);
 
+/* Open what is closed of standard input, output and error, to nothing: or a
+ * socket would be the next to have such a number. First of all. */
+void process_hold_standard(void);
+
 /* Wait for a signal, at most `wait_ms` (-1: for ever). */
 enum process_signal process_wait_signal(int wait_ms);
 
