@@ -32,6 +32,10 @@ uint32_t process_cores(void);
 /* Raise the limit of open files to what is allowed; returns the limit. */
 uint64_t process_raise_files(void);
 
+/* Keep what is in memory from others of our user, and out of core dumps: there
+ * are keys in it. Until exec. */
+void process_hide_memory(void);
+
 /* The process id. */
 uint32_t process_id(void);
 
