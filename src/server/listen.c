@@ -235,10 +235,11 @@ check_address(const struct config *config, struct str text, struct buf *errors)
     if (net_parse(text, 0, &address) != ERR_OK) {
         return complain(errors, text, "no IP address", ERR_INVALID);
     }
-    if (!config->insecure_open && !net_is_loopback(&address)) {
+    if (!config->insecure_open && config->tokens[0] == '\0' &&
+        !net_is_loopback(&address)) {
         return complain(errors, text,
                         "others can reach it, and nobody is asked who he is; "
-                        "--insecure-open allows it",
+                        "--tokens asks, --insecure-open allows it",
                         ERR_INVALID);
     }
     return ERR_OK;
