@@ -508,9 +508,9 @@ static enum err render_load(const struct bench *bench,
     for (uint32_t copy = 0; copy < options->pipeline; copy++) {
         buf_append_format(&request,
                           "POST %.*s HTTP/1.1\r\nHost: %.*s\r\n"
-                          "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n",
+                          "%.*sContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
                           STR_ARG(buf_str(&path)), STR_ARG(url->authority),
-                          type, body.size);
+                          STR_ARG(options->headers), type, body.size);
         buf_append_str(&request, buf_str(&body));
     }
     enum err err = buf_err(&request);

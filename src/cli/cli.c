@@ -44,6 +44,8 @@ static const struct command commands[] = {
     {"replays", cli_replays,
      "deliver a part of a topic again beside live delivery"},
     {"dlq", cli_dlq, "list dead letters, send them again, drop them"},
+    {"reload", cli_reload, "have a server read its settings and keys anew"},
+    {"token", cli_token, "make a token, and its line of the file of tokens"},
     {"verify", cli_verify, "read all of a data directory: is it whole?"},
     {"dump", cli_dump, "print messages of a data directory"},
     {"repair", cli_repair, "mend a data directory, say what is lost"},
@@ -164,6 +166,7 @@ static int take_argument(struct cli_call *call,
     const struct cli_option common[] = {
         {"url", &call->url, NULL, NULL},
         {"ca-file", &call->ca_file, NULL, NULL},
+        {"token-file", &call->token_file, NULL, NULL},
         {"json", NULL, &call->json, NULL},
         {"help", NULL, &call->help, NULL},
         {NULL, NULL, NULL, NULL},
@@ -228,13 +231,17 @@ int cli_parse(struct cli_call *call,
         print_usage(call, stderr);
         return CLI_EXIT_USAGE;
     }
-    return CLI_EXIT_OK;
+    return cli_find_token(call);
 }
 
 void cli_call_fini(struct cli_call *call)
 {
     remote_close(call->remote);
     remote_response_fini(&call->response);
+    if (call->authorization.data != NULL) {
+        explicit_bzero(call->authorization.data, call->authorization.size);
+    }
+    buf_fini(&call->authorization);
 }
 
 /* --- requests ------------------------------------------------------------- */
@@ -273,6 +280,9 @@ int cli_request(struct cli_call *call, const struct remote_request *request)
 
     if (call->remote == NULL) {
         err = remote_open(call->url, call->ca_file, &call->remote);
+        if (err == ERR_OK) {
+            remote_set_headers(call->remote, buf_str(&call->authorization));
+        }
     }
     if (err == ERR_OK) {
         err = remote_send(call->remote, request, &call->response);

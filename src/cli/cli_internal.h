@@ -35,11 +35,14 @@ struct cli_repeats {
 /* A subcommand's command line, taken apart. */
 struct cli_call {
     const char *command;
-    const char *usage;   /* what stands behind the command's name */
-    const char *url;     /* --url, OPQ_URL, or the default */
-    const char *ca_file; /* --ca-file, OPQ_CA_FILE, or NULL: the system's */
-    bool json;           /* --json */
-    bool help;           /* --help: was printed */
+    const char *usage;      /* what stands behind the command's name */
+    const char *url;        /* --url, OPQ_URL, or the default */
+    const char *ca_file;    /* --ca-file, OPQ_CA_FILE, or NULL: the system's */
+    const char *token_file; /* --token-file, or NULL: OPQ_TOKEN */
+    struct buf
+        authorization; /* owned: the field with the token; may be empty */
+    bool json;         /* --json */
+    bool help;         /* --help: was printed */
     uint32_t word_count;
     const char *words[CLI_WORDS_MAX];
     struct remote *remote;           /* owned; NULL until the first request */
@@ -47,15 +50,19 @@ struct cli_call {
 };
 
 /* Take a command line apart: `options` (ended by a NULL name) and --url,
- * --ca-file, --json, --help. Between `word_min` and `word_max` words must be
- * left. What is wrong is said on standard error. Returns CLI_EXIT_OK, or what
- * to exit with. */
+ * --ca-file, --token-file, --json, --help. Between `word_min` and `word_max`
+ * words must be left. What is wrong is said on standard error. Returns
+ * CLI_EXIT_OK, or what to exit with. */
 int cli_parse(struct cli_call *call,
               int argument_count,
               char *const *arguments,
               const struct cli_option *options,
               uint32_t word_min,
               uint32_t word_max);
+
+/* Make the field with the token of --token-file, or OPQ_TOKEN. What is wrong is
+ * said on standard error. Returns CLI_EXIT_OK, or what to exit with. */
+int cli_find_token(struct cli_call *call);
 
 /* Free what the call has. */
 void cli_call_fini(struct cli_call *call);
@@ -155,6 +162,10 @@ int cli_pull(int argument_count, char *const *arguments);
 int cli_replays(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_dlq(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_reload(int argument_count, char *const *arguments);
+/* As cli_push(); asks no server. */
+int cli_token(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */
 int cli_verify(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */

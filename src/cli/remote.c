@@ -43,7 +43,8 @@ struct remote {
     char host[HOST_MAX];
     char port[8];
     char authority[HOST_MAX + 16];
-    struct buf input; /* received, not used yet */
+    struct str headers; /* borrowed: of each request */
+    struct buf input;   /* received, not used yet */
     char detail[REMOTE_DETAIL_SIZE];
 };
 
@@ -104,6 +105,11 @@ remote_open(const char *address, const char *ca_file, struct remote **out)
     }
     *out = remote;
     return ERR_OK;
+}
+
+void remote_set_headers(struct remote *remote, struct str headers)
+{
+    remote->headers = headers;
 }
 
 static void disconnect(struct remote *remote)
@@ -265,6 +271,7 @@ static enum err send_request(struct remote *remote,
                       "User-Agent: opq-cli/" OPQ_VERSION "\r\n"
                       "Content-Length: %zu\r\n",
                       remote->authority, request->body.size);
+    buf_append_str(&head, remote->headers);
     buf_append_str(&head, request->headers);
     buf_append_c(&head, "\r\n");
     enum err err = buf_err(&head);

@@ -47,6 +47,10 @@ struct remote_response {
 MUST_CHECK enum err
 remote_open(const char *address, const char *ca_file, struct remote **out);
 
+/* Send further fields with each request, each ended by CRLF. Borrows: headers,
+ * until remote_close(). */
+void remote_set_headers(struct remote *remote, struct str headers);
+
 /* Close and free it. Accepts NULL. */
 void remote_close(struct remote *remote);
 

@@ -42,7 +42,9 @@ struct pipeline {
     struct scheduler *scheduler; /* owned */
     struct delayed *delayed;     /* owned */
     struct replays *replays;     /* owned */
-    bool delivering;             /* pipeline_deliver() was called */
+    struct access access;
+    struct secrets *secrets; /* held; NULL: there are none */
+    bool delivering;         /* pipeline_deliver() was called */
     bool draining;
     bool server_drained;
     bool deliverer_drained;
@@ -141,6 +143,18 @@ static void topic_removed(struct shard *shard, struct topic *topic)
 
 /* --- life ----------------------------------------------------------------- */
 
+/* Hold tokens and secrets, and let go of the former ones. */
+static void hold_keys(struct pipeline *pipeline,
+                      struct tokens *tokens,
+                      struct secrets *secrets)
+{
+    struct secrets *former = pipeline->secrets;
+
+    access_set(&pipeline->access, tokens != NULL ? tokens_hold(tokens) : NULL);
+    pipeline->secrets = secrets != NULL ? secrets_hold(secrets) : NULL;
+    secrets_release(former);
+}
+
 static void stop_arrived(struct io_task *task);
 static void handover_arrived(struct io_task *task);
 static void hold_arrived(struct io_task *task);
@@ -175,6 +189,7 @@ enum err pipeline_create(const struct pipeline_options *options,
     pipeline->shard.topic_added = topic_added;
     pipeline->shard.topic_removed = topic_removed;
     list_init(&pipeline->shard.replay_walks);
+    hold_keys(pipeline, options->tokens, options->secrets);
     options->group->shards[options->index] = &pipeline->shard;
     *out = pipeline;
     return ERR_OK;
@@ -193,6 +208,8 @@ void pipeline_destroy(struct pipeline *pipeline)
     scheduler_destroy(pipeline->scheduler);
     replays_destroy(pipeline->replays);
     accept_destroy(pipeline->accept);
+    access_set(&pipeline->access, NULL);
+    secrets_release(pipeline->secrets);
     /* Closing a socket takes a turn. */
     while (io_busy(pipeline->io)) {
         io_run_turn(pipeline->io, -1);
@@ -205,6 +222,9 @@ static void handle(void *context, struct http_exchange *exchange)
 {
     struct pipeline *pipeline = context;
 
+    if (!access_take(&pipeline->access, exchange, false)) {
+        return;
+    }
     if (!listener_handle(pipeline->listener, exchange)) {
         pipeline->options.handle_other(pipeline->options.other_context,
                                        pipeline, exchange);
@@ -217,7 +237,16 @@ static enum http_body open_body(void *context,
 {
     struct pipeline *pipeline = context;
 
-    return listener_upload(pipeline->listener, exchange, out_sink);
+    return access_take(&pipeline->access, exchange, true)
+               ? listener_upload(pipeline->listener, exchange, out_sink)
+               : HTTP_BODY_ANSWERED;
+}
+
+static bool admit(void *context, struct http_exchange *exchange)
+{
+    struct pipeline *pipeline = context;
+
+    return access_take(&pipeline->access, exchange, true);
 }
 
 static uint32_t awaited(void *context, uint64_t within_ns)
@@ -240,6 +269,7 @@ static enum err open_parts(struct pipeline *pipeline)
     options->deliverer.io = pipeline->io;
     options->deliverer.client = pipeline->client;
     options->deliverer.shard = &pipeline->shard;
+    options->deliverer.secrets = pipeline->secrets;
     err = deliverer_create(&options->deliverer, &pipeline->deliverer);
     if (err != ERR_OK) {
         return err;
@@ -270,6 +300,7 @@ static enum err open_parts(struct pipeline *pipeline)
     options->http.io = pipeline->io;
     options->http.handle = handle;
     options->http.open_body = open_body;
+    options->http.admit = admit;
     options->http.context = pipeline;
     err = http_server_create(&options->http, &pipeline->server);
     if (err == ERR_OK) {
@@ -363,6 +394,27 @@ enum err pipeline_deliver(struct pipeline *pipeline)
 void pipeline_run(struct pipeline *pipeline)
 {
     io_run(pipeline->io);
+}
+
+/* --- changes -------------------------------------------------------------- */
+
+const struct secrets *pipeline_secrets(const struct pipeline *pipeline)
+{
+    return pipeline->secrets;
+}
+
+void pipeline_change(struct pipeline *pipeline,
+                     const struct pipeline_change *change)
+{
+    hold_keys(pipeline, change->tokens, change->secrets);
+    http_server_set_limits(pipeline->server, &change->http);
+    if (change->tls != NULL) {
+        http_server_set_tls(pipeline->server, change->tls);
+    }
+    http_client_set_limits(pipeline->client, &change->client);
+    deliverer_set_limits(pipeline->deliverer, &change->deliverer,
+                         pipeline->secrets);
+    listener_set_pending_max(pipeline->listener, change->pending_max);
 }
 
 /* --- the end -------------------------------------------------------------- */

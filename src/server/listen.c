@@ -238,10 +238,11 @@ static enum err check_reach(const struct config *config,
                             struct str text,
                             struct buf *errors)
 {
-    if (!config->insecure_open && !net_is_loopback(address)) {
+    if (!config->insecure_open && config->tokens[0] == '\0' &&
+        !net_is_loopback(address)) {
         return complain(errors, text,
                         "others can reach it, and nobody is asked who he is; "
-                        "--insecure-open allows it",
+                        "--tokens asks, --insecure-open allows it",
                         ERR_INVALID);
     }
     return ERR_OK;

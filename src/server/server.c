@@ -22,8 +22,10 @@
 #include "queue/pipeline.h"
 #include "queue/secrets.h"
 #include "server/guard.h"
+#include "server/keys.h"
 #include "server/listen.h"
 #include "server/log_file.h"
+#include "server/reload.h"
 #include "server/restart.h"
 #include "store/store_local.h"
 #include "sys/clock.h"
@@ -56,6 +58,8 @@ struct server {
     atomic_uint adopted;           /* clients of the former process */
     struct guard *guard;           /* owned */
     struct secrets *secrets;       /* held; NULL: none are set */
+    struct tokens *tokens;         /* held; NULL: none are set */
+    struct reload *reload;         /* owned */
     struct store_local_data *data; /* owned */
     struct api *api;               /* owned */
     struct listen_set listen;      /* sockets per shard, until handed over */
@@ -204,10 +208,9 @@ static struct http_server_options http_options(const struct config *config)
     };
 }
 
-static struct http_client_options client_options(const struct server *server)
+static struct http_client_options client_options(const struct server *server,
+                                                 const struct config *config)
 {
-    const struct config *config = server->config;
-
     return (struct http_client_options){
         .connect_timeout_ms = (uint32_t)config->connect_timeout,
         .idle_timeout_ms = (uint32_t)config->target_idle_timeout,
@@ -223,10 +226,8 @@ static struct http_client_options client_options(const struct server *server)
     };
 }
 
-static struct deliverer_options deliverer_options(const struct server *server)
+static struct deliverer_options deliverer_options(const struct config *config)
 {
-    const struct config *config = server->config;
-
     return (struct deliverer_options){
         .in_flight_max = (uint32_t)config->in_flight,
         /* More would only wait for a connection, their time running. */
@@ -236,7 +237,6 @@ static struct deliverer_options deliverer_options(const struct server *server)
         .retry_max_ms = (uint32_t)config->retry_max,
         .retry_after_max_ms = config->retry_after_max,
         .user_agent = "OPQ/" OPQ_VERSION,
-        .secrets = server->secrets,
     };
 }
 
@@ -254,8 +254,8 @@ static struct pipeline_options pipeline_options(struct server *server,
                .sockets_max =
                    sockets < UINT32_MAX ? (uint32_t)sockets : UINT32_MAX},
         .http = http_options(config),
-        .client = client_options(server),
-        .deliverer = deliverer_options(server),
+        .client = client_options(server, config),
+        .deliverer = deliverer_options(config),
         .listener = {.recorder = {.durability = durability(config),
                                   .target_allowed = host_allowed,
                                   .context = server->guard},
@@ -263,11 +263,40 @@ static struct pipeline_options pipeline_options(struct server *server,
                      .pending_max = (uint32_t)config->pending_max,
                      .uploads_max = uploads_max(config)},
         .accept = {.dedup_max = (uint32_t)config->dedup_max},
+        .tokens = server->tokens,
+        .secrets = server->secrets,
         .store_open = store_open,
         .store_context = server,
         .handle_other = api_handle,
         .other_context = server->api,
     };
+}
+
+/* What settings are to the parts of a running shard. */
+static void change_of(void *context,
+                      const struct config *config,
+                      struct pipeline_change *out)
+{
+    *out = (struct pipeline_change){
+        .http = http_options(config),
+        .client = client_options(context, config),
+        .deliverer = deliverer_options(config),
+        .pending_max = (uint32_t)config->pending_max,
+    };
+}
+
+static enum err make_reload(struct server *server)
+{
+    const struct reload_options options = {
+        .config = server->config,
+        .arguments = server->start->arguments,
+        .shard_count = server->count,
+        .check = server_check,
+        .change_of = change_of,
+        .context = server,
+    };
+
+    return reload_create(&options, &server->reload);
 }
 
 static enum err make_api(struct server *server)
@@ -276,10 +305,6 @@ static enum err make_api(struct server *server)
     const struct api_options options = {
         .version = OPQ_VERSION,
         .admin = config->admin,
-        .body_size_max = config->body_size_max,
-        .body_buffer = body_buffer(config),
-        .head_size_max = config->head_size_max,
-        .target_size_max = config->target_size_max,
         .message_size_max = config->batch_size_max,
         .batch_count_max = (uint32_t)config->batch_count_max,
         .shard_count = server->count,
@@ -287,7 +312,10 @@ static enum err make_api(struct server *server)
         .data = config->data,
         .target_allowed = host_allowed,
         .context = server->guard,
-        .secrets = server->secrets,
+        .reload = {.read = reload_read,
+                   .apply = reload_apply,
+                   .end = reload_end,
+                   .context = server->reload},
     };
 
     return api_create(&options, &server->api);
@@ -642,9 +670,8 @@ static enum err open_log(const struct config *config)
         (void)snprintf(path, sizeof(path), "%s/logs/%s", config->data,
                        config->syslog);
     }
-    diag_set_level(config->debug ? DIAG_LEVEL_DEBUG : DIAG_LEVEL_INFO);
-    diag_set_json(strcmp(config->log_format, "json") == 0);
-    return log_file_open(path, config->debug);
+    log_file_set_level(config);
+    return log_file_open(path);
 }
 
 static enum err
@@ -727,25 +754,6 @@ static enum err check_certificate(const struct config *config,
     return ERR_OK;
 }
 
-/* Read the file of secrets, if one is set. */
-static enum err load_secrets(const struct config *config,
-                             struct buf *errors,
-                             struct secrets **out)
-{
-    return config->secrets[0] != '\0'
-               ? secrets_load(config->secrets, errors, out)
-               : ERR_OK;
-}
-
-static enum err check_secrets(const struct config *config, struct buf *errors)
-{
-    struct secrets *secrets = NULL;
-    enum err err = load_secrets(config, errors, &secrets);
-
-    secrets_release(secrets);
-    return err;
-}
-
 enum err server_check(const struct config *config, struct buf *errors)
 {
     struct guard *guard = NULL;
@@ -756,12 +764,12 @@ enum err server_check(const struct config *config, struct buf *errors)
     enum err authorities_err = check_authorities(config, errors);
     enum err dns_err = check_dns_servers(config, errors);
     enum err certificate_err = check_certificate(config, errors);
-    enum err secrets_err = check_secrets(config, errors);
+    enum err keys_err = keys_check(config, errors);
     err = err == ERR_OK ? listen_err : err;
     err = err == ERR_OK ? authorities_err : err;
     err = err == ERR_OK ? dns_err : err;
     err = err == ERR_OK ? certificate_err : err;
-    return err == ERR_OK ? secrets_err : err;
+    return err == ERR_OK ? keys_err : err;
 }
 
 /* All that can fail before there are threads. */
@@ -773,7 +781,13 @@ static enum err prepare(struct server *server, struct buf *errors)
         err = make_guard(server->config, errors, &server->guard);
     }
     if (err == ERR_OK) {
-        err = load_secrets(server->config, errors, &server->secrets);
+        err = keys_load_secrets(server->config, errors, &server->secrets);
+    }
+    if (err == ERR_OK) {
+        err = keys_load_tokens(server->config, errors, &server->tokens);
+    }
+    if (server->secrets != NULL || server->tokens != NULL) {
+        process_hide_memory();
     }
     if (err == ERR_OK) {
         err = take_data(server, errors);
@@ -782,6 +796,9 @@ static enum err prepare(struct server *server, struct buf *errors)
         restart_listeners(&server->start->handover, &server->inherited);
         err = listen_open(server->config, server->count, &server->inherited,
                           &server->listen, errors);
+    }
+    if (err == ERR_OK) {
+        err = make_reload(server);
     }
     return err == ERR_OK ? make_api(server) : err;
 }
@@ -795,6 +812,8 @@ static void server_fini(struct server *server)
     store_local_release(server->data);
     guard_destroy(server->guard);
     secrets_release(server->secrets);
+    tokens_release(server->tokens);
+    reload_destroy(server->reload);
     process_gate_destroy(server->gate);
 }
 

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -169,6 +170,11 @@ void process_usage(struct process_usage *out_usage)
     *out_usage = usage;
 }
 
+void process_hide_memory(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
 uint32_t process_id(void)
 {
     return (uint32_t)getpid();
@@ -250,10 +256,12 @@ void process_gate_destroy(struct process_gate *gate)
     free(gate);
 }
 
-/* --- the supervisor ------------------------------------------------------- */
+/* --- the supervisor
+ * ------------------------------------------------------- */
 
 /* Both halves are a few lines of a protocol that systemd promises to keep
- * (sd_notify(3), sd_listen_fds(3)); its library cannot be linked statically. */
+ * (sd_notify(3), sd_listen_fds(3)); its library cannot be linked
+ * statically. */
 
 enum { FIRST_SOCKET = 3 }; /* SD_LISTEN_FDS_START */
 

@@ -49,6 +49,10 @@ struct process_usage {
  * open descriptor. Threads: any. */
 void process_usage(struct process_usage *out_usage);
 
+/* Keep what is in memory from others of our user, and out of core dumps: there
+ * are keys in it. Until exec. */
+void process_hide_memory(void);
+
 /* The process id. */
 uint32_t process_id(void);
 

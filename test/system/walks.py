@@ -711,4 +711,7 @@ WALKS = {
         Call(200, {'replay': World.replay}), Call(404, NO_REPLAY),
         Call(400, {'replay': World.replay}, body={'a': 1}),
         command=('replays resume', World.replay)),
+    'reload': Walk(
+        Call(200), Call(400, query={'colour': 'blue'}),
+        in_memory=True, command=('reload',), elsewhere=[409]),
 }
