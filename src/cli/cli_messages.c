@@ -4,6 +4,7 @@
  */
 #include "cli/cli_internal.h"
 
+#include "cli/progress.h"
 #include "http/form.h"
 #include "http/parse.h"
 
@@ -261,9 +262,12 @@ static struct str take_lines(struct str *left)
 static int send_batches(struct cli_call *call, struct str lines)
 {
     struct batch_count count = {0};
+    struct progress progress;
     struct buf text = {0};
+    size_t size = lines.size;
     int code = CLI_EXIT_OK;
 
+    progress_begin(&progress);
     while (str_trim(lines).size > 0 && code == CLI_EXIT_OK) {
         const struct remote_request request = {
             .method = "POST",
@@ -273,7 +277,12 @@ static int send_batches(struct cli_call *call, struct str lines)
         };
         code = cli_request(call, &request);
         code = code == CLI_EXIT_OK ? count_results(call, &count) : code;
+        progress_show(&progress, size - lines.size, size,
+                      "bytes; %llu stored, %llu refused",
+                      (unsigned long long)count.stored,
+                      (unsigned long long)count.refused);
     }
+    progress_end(&progress);
     if (!call->json) {
         buf_append_format(&text, "%llu stored, %llu refused\n",
                           (unsigned long long)count.stored,
