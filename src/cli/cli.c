@@ -53,6 +53,8 @@ static const struct command commands[] = {
     {"dlq", cli_dlq, "list dead letters, send them again, drop them"},
     {"verify", cli_verify, "read all of a data directory: is it whole?"},
     {"dump", cli_dump, "print messages of a data directory"},
+    {"apply", cli_apply,
+     "make topics, subscriptions and schedules as a file has them"},
     {"dev", cli_dev, "try it: a server on temporary data, and a receiver"},
     {"sink", cli_sink, "a receiver that counts, and can misbehave"},
     {"bench", cli_bench, "push as fast as a server answers, and measure it"},
