@@ -148,6 +148,18 @@ static bool add_section(struct apply_file *file, struct apply_section *section)
     return true;
 }
 
+/* Whether a name of a head can be written and read again. */
+static bool is_clean(struct str name)
+{
+    for (size_t index = 0; index < name.size; index++) {
+        unsigned char byte = (unsigned char)name.data[index];
+        if (byte <= ' ' || byte == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void take_names(struct parsing *parsing,
                        enum apply_kind kind,
                        const struct str words[WORDS_MAX])
@@ -164,9 +176,9 @@ static void take_names(struct parsing *parsing,
     if (kind != APPLY_SCHEDULE) {
         section.topic = json_stringn(words[1].data, words[1].size);
     }
-    if (section.name == NULL ||
+    if (section.name == NULL || !is_clean(last) || !is_clean(words[1]) ||
         (kind != APPLY_SCHEDULE && section.topic == NULL)) {
-        complain(parsing, "a name is no UTF-8");
+        complain(parsing, "a name is UTF-8 without controls");
         section_fini(&section);
         return;
     }
