@@ -229,3 +229,24 @@ def test_plain_print_without_a_terminal(opq, receiver):
     assert opq.run('top', '--interval=1ms').returncode == 64
     opq.stop()
     assert opq.run('top').returncode == 2
+
+
+def test_terminal_is_given_back_while_it_stands_still(top):
+    shown = top()
+    shown.wait_line(r'^topics 0 ')
+    stat = f'/proc/{shown.process.pid}/stat'
+
+    def state():
+        with open(stat, encoding='ascii', errors='replace') as file:
+            return file.read().rpartition(')')[2].split()[0]
+    shown.process.send_signal(signal.SIGTSTP)
+    wait_until(lambda: state() == 'T', 'it stands still')
+    shown.read()
+    assert shown.text.endswith(LEAVE)
+    assert termios.tcgetattr(shown.theirs) == shown.before
+    pages = shown.text.count('\033[H')
+    shown.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: shown.read() or shown.text.count('\033[H') > pages)
+    assert termios.tcgetattr(shown.theirs) != shown.before
+    shown.press('q')
+    assert shown.end() == 0
