@@ -368,11 +368,10 @@ static int run_sink(struct dev *dev)
 
     enum err err = open_sink(dev, address);
     int code = CLI_EXIT_FAILED;
-    if (err == ERR_OK) {
-        code = greet(dev, address);
+    if (err == ERR_OK && greet(dev, address) == CLI_EXIT_OK) {
         err = process_thread_start(run_loop, dev, &thread);
     }
-    if (err == ERR_OK) {
+    if (thread != NULL) {
         code = wait_for_end(dev);
         stop_server(dev); /* first, so that its last deliveries are taken */
         io_post(dev->io, &dev->stop_task);

@@ -71,11 +71,13 @@ void cli_top_view_take_info(struct top_view *view,
                             json_t *info,
                             uint64_t now_ms);
 
-/* Take one of the topics of GET /opq/topics, after the info. */
-void cli_top_view_take_topic(void *view, const json_t *topic);
+/* Take one of the topics of GET /opq/topics, after the info; `context` is the
+ * view. */
+void cli_top_view_take_topic(void *context, const json_t *item);
 
-/* Take one of the endpoints of GET /opq/endpoints, after the info. */
-void cli_top_view_take_endpoint(void *view, const json_t *endpoint);
+/* Take one of the endpoints of GET /opq/endpoints, after the info; `context` is
+ * the view. */
+void cli_top_view_take_endpoint(void *context, const json_t *endpoint);
 
 /* Append the page. With a width: at most `height` lines of at most `width`
  * columns, each wiped to its end and all below, to be written from the top
