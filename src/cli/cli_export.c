@@ -26,7 +26,7 @@ struct export
     struct data_range range;
     struct snapshot *snapshot; /* owned */
     FILE *to;
-    struct progress progress;
+    struct progress_steps progress;
     struct buf text;         /* what is written next */
     struct record *record;   /* owned */
     char *part;              /* owned: ARCHIVE_PART_SIZE bytes */
@@ -95,7 +95,7 @@ static enum err write_record(void *context, uint64_t sequence, struct str bytes)
     struct export *export = context;
     struct record *record = export->record;
 
-    progress_step(&export->progress, bytes.size);
+    progress_steps_next(&export->progress, bytes.size);
     if (record_decode(bytes, record) != ERR_OK) {
         complain_message(export, sequence, "it cannot be read");
         return ERR_OK;
@@ -334,10 +334,9 @@ static int run_export(struct export *export, const char *out)
         return cli_complain(call, CLI_EXIT_FAILED, "%s: cannot be written",
                             out);
     }
-    progress_begin(&export->progress, "export",
-                   snapshot_bytes(export->snapshot));
+    progress_steps_begin(&export->progress, snapshot_bytes(export->snapshot));
     err = write_all(export);
-    progress_end(&export->progress);
+    progress_end(&export->progress.progress);
     if (out != NULL && fclose(export->to) != 0) {
         export->write_failed = true;
         err = err == ERR_OK ? ERR_IO : err;

@@ -36,6 +36,7 @@ struct remote {
     int fd; /* owned; -1: not connected */
     bool local;
     bool secure;
+    uint32_t wait_ms;
     const char *ca_file;         /* borrowed; NULL: the system's */
     struct tls_context *context; /* owned; made when it is needed */
     struct remote_tls *tls;      /* owned; NULL: not connected, or plain */
@@ -98,6 +99,7 @@ remote_open(const char *address, const char *ca_file, struct remote **out)
     }
     remote->fd = -1;
     remote->ca_file = ca_file;
+    remote->wait_ms = REMOTE_WAIT_S * 1000;
     enum err err = set_address(remote, address);
     if (err != ERR_OK) {
         free(remote);
@@ -140,7 +142,10 @@ static enum err connect_to(struct remote *remote,
                            const struct sockaddr *address,
                            socklen_t address_size)
 {
-    const struct timeval wait = {.tv_sec = REMOTE_WAIT_S};
+    const struct timeval wait = {
+        .tv_sec = remote->wait_ms / 1000,
+        .tv_usec = (suseconds_t)(remote->wait_ms % 1000) * 1000,
+    };
     int on = 1;
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -449,6 +454,14 @@ enum err remote_send(struct remote *remote,
     }
     response->status = answer.status;
     return err;
+}
+
+void remote_set_wait(struct remote *remote, uint32_t wait_ms)
+{
+    if (wait_ms != remote->wait_ms) {
+        disconnect(remote);
+        remote->wait_ms = wait_ms;
+    }
 }
 
 const char *remote_detail(const struct remote *remote)

@@ -67,6 +67,9 @@ MUST_CHECK enum err remote_send(struct remote *remote,
                                 const struct remote_request *request,
                                 struct remote_response *response);
 
+/* Wait at most so long for anything to come, and to connect, from now on. */
+void remote_set_wait(struct remote *remote, uint32_t wait_ms);
+
 /* Why remote_send() gave ERR_TLS; borrowed from the remote. */
 const char *remote_detail(const struct remote *remote);
 
