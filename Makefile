@@ -27,6 +27,9 @@ help:
 	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS (60);'
 	@echo '               FUZZ_ONLY=url for one of them'
 	@echo 'make torture   the long form of the crash tests (as root, an hour)'
+	@echo 'make test-package   packages, static binary and image, put into'
+	@echo '               clean systems that debootstrap makes (as root)'
+	@echo 'make exposure  what systemd grants the service, and its figure'
 	@echo 'make bench     the table of figures, a quarter of an hour;'
 	@echo '               bench/run build/opq --quick for a look'
 	@echo 'make cover     lines run by unit and system tests, by file'
@@ -34,6 +37,9 @@ help:
 	@echo 'make lint      clang-format and clang-tidy, nothing is changed'
 	@echo 'make format    clang-format, files are changed'
 	@echo 'make tidy      layout and conventions (tools/tidy)'
+	@echo 'make static    build-static/opq, one file that needs no others'
+	@echo 'make deb       the Debian packages, in build-package'
+	@echo 'make dist      the source tarball, in build-package'
 	@echo 'make install   to DESTDIR and the prefix of the build'
 	@echo 'make setup     install what a fresh Debian 12 lacks'
 	@echo 'make clean     remove build directories'
@@ -139,10 +145,40 @@ tidy:
 format:
 	@find src test bench -name '*.[ch]' -print0 | xargs -0r clang-format -i
 
+# One file: what it links to is in it. Without symbols for a debugger.
+build-static/build.ninja:
+	$(MESON) setup build-static -Dstatic=true -Dtests=false -Ddebug=false
+
+.PHONY: static
+static: setup build-static/build.ninja
+	@$(NINJA) -C build-static opq
+	@ls -l build-static/opq
+
+VERSION = $(shell sed -n "s/^  version: '\(.*\)',\$$/\1/p" meson.build)
+.PHONY: dist
+dist:
+	@tools/dist build-package/opq-$(VERSION).tar.gz
+	@sha256sum build-package/opq-$(VERSION).tar.gz
+
+.PHONY: deb
+deb: setup
+	@tools/setup package
+	@tools/deb build-package
+
+.PHONY: test-package
+test-package: build deb
+	@$(RUN_TESTS) --build build package
+
+.PHONY: exposure
+exposure:
+	@systemd-analyze security --offline=yes --no-pager \
+	    packaging/systemd/opq.service
+
 .PHONY: install
 install: build
 	@$(MESON) install -C build --destdir "$(DESTDIR)"
 
 .PHONY: clean
 clean:
-	rm -rf build build-asan build-tsan build-fuzz build-cover
+	rm -rf build build-asan build-tsan build-fuzz build-cover build-static
+	rm -rf build-package

@@ -5,9 +5,11 @@
 #include "admin/api.h"
 
 #include "admin/api_internal.h"
+#include "admin/metrics.h"
 #include "base/check.h"
 #include "http/url.h"
 #include "queue/answer.h"
+#include "sys/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +37,7 @@ static const struct route routes[] = {
     {"/readyz", HTTP_METHOD_GET, true, api_info_ready, NULL},
     {"/openapi.json", HTTP_METHOD_GET, true, api_info_openapi, NULL},
     {"/opq/info", HTTP_METHOD_GET, true, api_info_get, NULL},
+    {"/metrics", HTTP_METHOD_GET, false, api_metrics_get, NULL},
     {"/opq/topics", HTTP_METHOD_GET, false, api_list_get, NULL},
     {TOPIC, HTTP_METHOD_GET, false, api_topic_get, NULL},
     {TOPIC, HTTP_METHOD_PUT, false, api_topic_put, NULL},
@@ -98,6 +101,8 @@ enum err api_create(const struct api_options *options, struct api **out)
         return ERR_NOMEM;
     }
     api->options = *options;
+    api->started_ms = clock_wall_ms();
+    api->started_ns = clock_monotonic_ns();
     atomic_init(&api->phase, API_STARTING);
     *out = api;
     return ERR_OK;
@@ -262,6 +267,20 @@ void api_handle(void *context,
     } else {
         route->handle(&request);
     }
+}
+
+void api_about(const struct api *api,
+               const struct shard *shard,
+               struct metrics_about *out_about)
+{
+    *out_about = (struct metrics_about){
+        .version = api->options.version,
+        .io = io_backend_name(shard->io),
+        .sync = api->options.durability,
+        .data = api->options.data,
+        .started_ms = api->started_ms,
+        .started_ns = api->started_ns,
+    };
 }
 
 bool api_url_allowed(const struct api *api, const char *text)

@@ -148,23 +148,10 @@ static void note_name(void *context, const struct target_view *view)
 
 /* --- gathering ------------------------------------------------------------ */
 
-static int badness(enum endpoint_state state)
-{
-    switch (state) {
-    case ENDPOINT_OPEN:
-        return 3;
-    case ENDPOINT_HELD:
-        return 2;
-    case ENDPOINT_HALF_OPEN:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
 static void merge_state(struct entry *entry, const struct target_view *view)
 {
-    int more = badness(view->endpoint.state) - badness(entry->state);
+    int more = endpoint_state_badness(view->endpoint.state) -
+               endpoint_state_badness(entry->state);
 
     if (more > 0 || (more == 0 && view->until_ms > entry->until_ms)) {
         entry->until_ms = view->until_ms;

@@ -4,11 +4,12 @@
  */
 #include "admin/api_internal.h"
 
+#include "admin/metrics.h"
 #include "base/check.h"
+#include "base/histogram.h"
 #include "queue/answer.h"
-#include "queue/delayed.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 
 void api_info_health(const struct api_request *request)
 {
@@ -64,98 +65,33 @@ void api_info_ready(const struct api_request *request)
 
 /* --- info ----------------------------------------------------------------- */
 
-/* Sums over the shards. */
-struct info_figures {
-    uint64_t topics;
-    uint64_t connections;
-    uint64_t requests;
-    uint64_t requests_refused;
-    uint64_t pushes;
-    uint64_t pushed_bytes;
-    uint64_t duplicates;
-    uint64_t dedup_ids; /* remembered */
-    uint64_t pushes_refused;
-    uint64_t pushes_failed;
-    uint64_t delivered;
-    uint64_t attempts;
-    uint64_t in_flight;
-    uint64_t backing_off;
-    uint64_t delayed;
-    uint64_t delayed_handed_on;
-    uint64_t delayed_cancelled;
-    struct histogram lateness_ms; /* of those handed on */
-    uint64_t commits;
-    uint64_t commit_failures;
-    uint64_t checkpoints;
-    uint64_t quarantined;
-    uint64_t recovered;
-    uint64_t recovery_ms; /* the longest */
-    uint64_t journal_bytes;
-    uint64_t memory_bytes;
-    uint64_t disk_free; /* the least */
-    bool disk_low;
+/* A figure that is shown as it is gathered. */
+struct info_value {
+    const char *name;
+    enum metrics_id id;
 };
 
 struct info_call {
     struct api_call base;
-    struct info_figures figures;
-    char backend[16]; /* of the loops */
+    struct metrics *metrics; /* owned */
 };
 
-static void add_store(struct info_figures *sum, const struct store_stats *stats)
+static struct info_call *info_call_of(struct api_call *call)
 {
-    sum->commits += stats->commits;
-    sum->commit_failures += stats->commit_failures;
-    sum->checkpoints += stats->checkpoints;
-    sum->quarantined += stats->quarantined;
-    sum->recovered += stats->recovered;
-    sum->recovery_ms = stats->recovery_ms > sum->recovery_ms
-                           ? stats->recovery_ms
-                           : sum->recovery_ms;
-    sum->journal_bytes += stats->journal_bytes;
-    sum->memory_bytes += stats->memory_bytes;
-    /* 0: that shard has not looked yet. */
-    if (stats->disk_free > 0 &&
-        (stats->disk_free < sum->disk_free || sum->disk_free == 0)) {
-        sum->disk_free = stats->disk_free;
-    }
-    sum->disk_low = sum->disk_low || stats->disk_low;
+    return CONTAINER_OF(call, struct info_call, base);
 }
 
+static void info_release(struct api_call *call)
+{
+    free(info_call_of(call)->metrics);
+}
+
+/* Topics are not walked over: nothing of that is shown. */
 static void info_run(struct api_call *call, struct shard *there)
 {
-    struct info_call *info = CONTAINER_OF(call, struct info_call, base);
-    struct info_figures *sum = &info->figures;
-    struct pipeline *pipeline = pipeline_of(there);
-    const struct http_server_stats *server =
-        http_server_stats(pipeline_server(pipeline));
-    const struct listener_stats *listener =
-        listener_stats(pipeline_listener(pipeline));
-    const struct deliverer_stats *deliverer =
-        deliverer_stats(pipeline_deliverer(pipeline));
+    static const struct metrics_walk none;
 
-    sum->topics += there->topic_count;
-    sum->connections += server->connections_open;
-    sum->requests += server->requests;
-    sum->requests_refused += server->refused;
-    sum->pushes += listener->pushes;
-    sum->pushed_bytes += listener->pushed_bytes;
-    sum->duplicates += listener->duplicates;
-    sum->dedup_ids += accept_stats(there->accept)->dedup_ids;
-    sum->pushes_refused += listener->refused;
-    sum->pushes_failed += listener->failed;
-    sum->delivered += deliverer->delivered;
-    sum->attempts += deliverer->attempts;
-    sum->in_flight += deliverer->in_flight;
-    sum->backing_off += deliverer->backing_off;
-    const struct delayed_stats *delayed = delayed_stats(there->delayed);
-    sum->delayed += delayed->pending;
-    sum->delayed_handed_on += delayed->handed;
-    sum->delayed_cancelled += delayed->cancelled;
-    histogram_add(&sum->lateness_ms, &delayed->lateness_ms);
-    add_store(sum, store_stats(there->store));
-    (void)snprintf(info->backend, sizeof(info->backend), "%s",
-                   io_backend_name(there->io));
+    metrics_gather(info_call_of(call)->metrics, there, &none);
     api_call_end(call);
 }
 
@@ -186,61 +122,117 @@ static void append_limits(struct buf *to,
     buf_append_format(to, "\"page_max\":%d},", API_PAGE_MAX);
 }
 
-static void append_figures(struct buf *to, const struct info_figures *figures)
+/* The sum of figures that stand one after the other in metrics.def. */
+static uint64_t sum_of(const struct metrics *metrics,
+                       enum metrics_id first,
+                       enum metrics_id last)
 {
+    uint64_t sum = 0;
+
+    for (enum metrics_id id = first; id <= last; id++) {
+        sum += metrics_value(metrics, id);
+    }
+    return sum;
+}
+
+/* The same of a figure of each shard. */
+static uint64_t sum_of_shards(const struct metrics *metrics,
+                              enum metrics_shard_id id)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t shard = 0; shard < metrics->shard_count; shard++) {
+        sum += metrics->shards[shard][id];
+    }
+    return sum;
+}
+
+/* Append figures, by the names that they have here. */
+static void append_values(struct buf *to,
+                          const struct metrics *metrics,
+                          const struct info_value *values,
+                          size_t count)
+{
+    for (size_t index = 0; index < count; index++) {
+        member(to, values[index].name,
+               metrics_value(metrics, values[index].id));
+    }
+}
+
+static void append_since_start(struct buf *to, const struct metrics *metrics)
+{
+    static const struct info_value values[] = {
+        {"requests", METRICS_REQUESTS},
+        {"requests_refused", METRICS_REQUESTS_REFUSED},
+        {"pushes", METRICS_PUSHES},
+        {"pushed_bytes", METRICS_PUSHED_BYTES},
+        {"duplicates", METRICS_DUPLICATES},
+        {"delivered", METRICS_DELIVERED},
+        {"delayed_handed_on", METRICS_DELAYED_HANDED_ON},
+        {"delayed_cancelled", METRICS_DELAYED_CANCELLED},
+        {"commits", METRICS_COMMITS},
+        {"commit_failures", METRICS_COMMIT_FAILURES},
+        {"checkpoints", METRICS_CHECKPOINTS},
+        {"quarantined", METRICS_QUARANTINED},
+        {"recovered", METRICS_RECOVERED},
+    };
+    const struct histogram *late_ms = &metrics->histograms[METRICS_LATENESS_MS];
+
     buf_append_c(to, "\"since_start\":{");
-    member(to, "requests", figures->requests);
-    member(to, "requests_refused", figures->requests_refused);
-    member(to, "pushes", figures->pushes);
-    member(to, "pushed_bytes", figures->pushed_bytes);
-    member(to, "duplicates", figures->duplicates);
-    member(to, "pushes_refused", figures->pushes_refused);
-    member(to, "pushes_failed", figures->pushes_failed);
-    member(to, "delivered", figures->delivered);
-    member(to, "attempts", figures->attempts);
-    member(to, "delayed_handed_on", figures->delayed_handed_on);
-    member(to, "delayed_cancelled", figures->delayed_cancelled);
-    member(to, "delayed_late_p50_ms",
-           histogram_percentile(&figures->lateness_ms, 0.5));
-    member(to, "delayed_late_p99_ms",
-           histogram_percentile(&figures->lateness_ms, 0.99));
-    member(to, "delayed_late_max_ms", figures->lateness_ms.largest);
-    member(to, "commits", figures->commits);
-    member(to, "commit_failures", figures->commit_failures);
-    member(to, "checkpoints", figures->checkpoints);
-    member(to, "quarantined", figures->quarantined);
-    member(to, "recovered", figures->recovered);
-    buf_append_format(to, "\"recovery_ms\":%llu},\"now\":{",
-                      (unsigned long long)figures->recovery_ms);
-    member(to, "topics", figures->topics);
-    member(to, "connections", figures->connections);
-    member(to, "in_flight", figures->in_flight);
-    member(to, "backing_off", figures->backing_off);
-    member(to, "dedup_ids", figures->dedup_ids);
-    member(to, "delayed", figures->delayed);
-    member(to, "journal_bytes", figures->journal_bytes);
-    member(to, "memory_bytes", figures->memory_bytes);
-    member(to, "disk_free", figures->disk_free);
+    append_values(to, metrics, values, sizeof(values) / sizeof(values[0]));
+    member(to, "pushes_refused",
+           sum_of(metrics, METRICS_REFUSED_INVALID, METRICS_REFUSED_TOO_LARGE));
+    member(to, "pushes_failed",
+           sum_of(metrics, METRICS_REFUSED_BUSY, METRICS_REFUSED_STORAGE));
+    member(to, "attempts",
+           sum_of(metrics, METRICS_ATTEMPTS_DELIVERED, METRICS_ATTEMPTS_LOCAL));
+    member(to, "delayed_late_p50_ms", histogram_percentile(late_ms, 0.5));
+    member(to, "delayed_late_p99_ms", histogram_percentile(late_ms, 0.99));
+    member(to, "delayed_late_max_ms", late_ms->largest);
+    buf_append_format(
+        to, "\"recovery_ms\":%llu},",
+        (unsigned long long)metrics_value(metrics, METRICS_RECOVERY_MS));
+}
+
+static void append_now(struct buf *to, const struct metrics *metrics)
+{
+    static const struct info_value values[] = {
+        {"topics", METRICS_TOPICS},       {"connections", METRICS_CONNECTIONS},
+        {"in_flight", METRICS_IN_FLIGHT}, {"backing_off", METRICS_BACKING_OFF},
+        {"dedup_ids", METRICS_DEDUP_IDS}, {"delayed", METRICS_DELAYED},
+    };
+    uint64_t disk_free = metrics_value(metrics, METRICS_DISK_FREE);
+
+    buf_append_c(to, "\"now\":{");
+    append_values(to, metrics, values, sizeof(values) / sizeof(values[0]));
+    member(to, "journal_bytes", sum_of_shards(metrics, METRICS_JOURNAL_BYTES));
+    member(to, "memory_bytes", sum_of_shards(metrics, METRICS_MEMORY_BYTES));
+    member(to, "disk_free", disk_free == METRICS_NONE ? 0 : disk_free);
     buf_append_format(to, "\"disk_low\":%s}",
-                      figures->disk_low ? "true" : "false");
+                      metrics_value(metrics, METRICS_DISK_LOW) > 0 ? "true"
+                                                                   : "false");
 }
 
 static void info_finish(struct api_call *call)
 {
-    const struct info_call *info = CONTAINER_OF(call, struct info_call, base);
+    struct metrics *metrics = info_call_of(call)->metrics;
     const struct api_options *options = &call->api->options;
     struct buf *to = &call->body;
+    struct metrics_about about;
 
+    api_about(call->api, call->home, &about);
+    metrics_set_process(metrics, &about);
     buf_append_byte(to, '{');
     text_member(to, "name", "opq");
     text_member(to, "version", options->version);
     text_member(to, "data", options->data);
     text_member(to, "durability", options->durability);
-    text_member(to, "io", info->backend);
+    text_member(to, "io", about.io);
     member(to, "shards", options->shard_count);
     append_limits(to, options,
                   http_server_limits(pipeline_server(pipeline_of(call->home))));
-    append_figures(to, &info->figures);
+    append_since_start(to, metrics);
+    append_now(to, metrics);
     buf_append_c(to, "}\n");
 }
 
@@ -249,8 +241,16 @@ void api_info_get(const struct api_request *request)
     struct api_call *call =
         api_call_create(request, sizeof(struct info_call), info_run);
 
-    if (call != NULL) {
-        call->finish = info_finish;
-        api_call_walk(call);
+    if (call == NULL) {
+        return;
     }
+    call->finish = info_finish;
+    call->release = info_release;
+    info_call_of(call)->metrics = calloc(1, sizeof(struct metrics));
+    if (info_call_of(call)->metrics == NULL) {
+        answer_problem(request->exchange, 503, "out of memory", NULL);
+        api_call_drop(call);
+        return;
+    }
+    api_call_walk(call);
 }

@@ -33,6 +33,8 @@ enum {
     API_SETTINGS_SIZE_MAX = 0x4000, /* of a PUT's body */
 };
 
+struct metrics_about;
+
 enum api_phase { API_STARTING, API_READY, API_STOPPING };
 
 /* What of the API lives on one shard; its thread's. */
@@ -46,7 +48,9 @@ struct api_shard {
 
 struct api {
     struct api_options options;
-    atomic_int phase; /* enum api_phase */
+    atomic_int phase;    /* enum api_phase */
+    uint64_t started_ms; /* wall clock: when it was made */
+    uint64_t started_ns; /* the same, monotonic */
     atomic_bool reloading;
     struct api_shard shards[SHARDS_MAX];
 };
@@ -201,6 +205,11 @@ bool api_query_flag(const struct api_request *request,
                     const char *name,
                     bool *flag);
 
+/* What is known of the process, for metrics.h. Borrows: api. */
+void api_about(const struct api *api,
+               const struct shard *shard,
+               struct metrics_about *out_about);
+
 /* Tell whether deliveries may go to a URL, as a push's may. A name is looked at
  * again, by address, when it is connected to. */
 bool api_url_allowed(const struct api *api, const char *text);
@@ -213,6 +222,8 @@ void api_info_health(const struct api_request *request);
 void api_info_ready(const struct api_request *request);
 /* GET /opq/info. */
 void api_info_get(const struct api_request *request);
+/* GET /metrics. */
+void api_metrics_get(const struct api_request *request);
 /* GET /openapi.json. */
 void api_info_openapi(const struct api_request *request);
 /* GET /opq/topics. */

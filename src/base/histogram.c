@@ -4,6 +4,8 @@
  */
 #include "base/histogram.h"
 
+#include "base/check.h"
+
 #include <assert.h>
 
 enum {
@@ -62,6 +64,18 @@ void histogram_add(struct histogram *histogram, const struct histogram *other)
     for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
         histogram->buckets[i] += other->buckets[i];
     }
+}
+
+uint64_t histogram_below(const struct histogram *histogram, uint32_t exponent)
+{
+    unsigned end = bucket_of(UINT64_C(1) << exponent);
+    uint64_t count = 0;
+
+    CHECK(exponent <= EXPONENT_MAX);
+    for (unsigned i = 0; i < end; i++) {
+        count += histogram->buckets[i];
+    }
+    return count;
 }
 
 uint64_t histogram_percentile(const struct histogram *histogram,

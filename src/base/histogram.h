@@ -27,6 +27,10 @@ void histogram_record(struct histogram *histogram, uint64_t value);
 /* Add all of `other`. */
 void histogram_add(struct histogram *histogram, const struct histogram *other);
 
+/* How many of the counted values are below 2^exponent, exactly; `exponent` is
+ * at most 40. */
+uint64_t histogram_below(const struct histogram *histogram, uint32_t exponent);
+
 /* The value below which `fraction` (0 to 1) of the counted ones lie, as the
  * upper end of its bucket but never above `largest`; 0 when nothing was
  * counted. */

@@ -48,6 +48,10 @@ static const struct command commands[] = {
     {"token", cli_token, "make a token, and its line of the file of tokens"},
     {"verify", cli_verify, "read all of a data directory: is it whole?"},
     {"dump", cli_dump, "print messages of a data directory"},
+    {"repair", cli_repair, "mend a data directory, say what is lost"},
+    {"grep", cli_grep, "find messages of a data directory by a pattern"},
+    {"export", cli_export, "write topics of a data directory as lines"},
+    {"import", cli_import, "restore an export, or take over the first OPQ's"},
     {"sink", cli_sink, "a receiver that counts, and can misbehave"},
     {"bench", cli_bench, "push as fast as a server answers, and measure it"},
 };

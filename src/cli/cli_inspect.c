@@ -17,9 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What opening a data directory came to, for people. */
-static int
-complain_open(const struct cli_call *call, const char *directory, enum err err)
+int cli_complain_data(const struct cli_call *call,
+                      const char *directory,
+                      enum err err)
 {
     const char *why = err == ERR_NOT_FOUND ? "no data directory"
                       : err == ERR_BUSY    ? "a server has it: stop it first"
@@ -341,7 +341,7 @@ int cli_verify(int argument_count, char *const *arguments)
     verify.bodies.directory = directory;
     enum err err = inspect_open(directory, &inspect);
     code = err == ERR_OK ? run_verify(&verify, inspect)
-                         : complain_open(&call, directory, err);
+                         : cli_complain_data(&call, directory, err);
     for (size_t index = 0; index < verify.count; index++) {
         free(verify.topics[index].name);
     }
@@ -501,7 +501,7 @@ int cli_dump(int argument_count, char *const *arguments)
     }
     enum err err = inspect_open(directory, &inspect);
     code = err == ERR_OK ? run_dump(&dump, inspect)
-                         : complain_open(&call, directory, err);
+                         : cli_complain_data(&call, directory, err);
     inspect_close(inspect);
     return code;
 }

@@ -113,6 +113,11 @@ int cli_print_messages(const struct cli_call *call,
 int cli_complain(const struct cli_call *call, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Say what opening a data directory came to. Returns what to exit with. */
+int cli_complain_data(const struct cli_call *call,
+                      const char *directory,
+                      enum err err);
+
 /* Append a byte count for people: "1.5M". */
 void cli_append_size(struct buf *to, uint64_t bytes);
 
@@ -165,6 +170,14 @@ int cli_token(int argument_count, char *const *arguments);
 int cli_verify(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */
 int cli_dump(int argument_count, char *const *arguments);
+/* As cli_push(); on a data directory. */
+int cli_grep(int argument_count, char *const *arguments);
+/* As cli_push(); on a data directory. */
+int cli_repair(int argument_count, char *const *arguments);
+/* As cli_push(); also on a data directory. */
+int cli_import(int argument_count, char *const *arguments);
+/* As cli_push(); on a data directory. */
+int cli_export(int argument_count, char *const *arguments);
 /* As cli_push(); runs until SIGINT or SIGTERM. */
 int cli_sink(int argument_count, char *const *arguments);
 /* As cli_push(). */

@@ -29,6 +29,7 @@ struct inspect_topic {
 struct inspect {
     char *directory; /* owned */
     int lock;        /* owned; -1: none */
+    bool running;    /* a server may have the directory */
     struct meta meta;
     struct inspect_topic *topics; /* owned; by name, then as they come */
     size_t topic_count;
@@ -126,7 +127,10 @@ static enum err take_lock(struct inspect *inspect)
     return err == ERR_OK ? dir_lock(path, &inspect->lock) : err;
 }
 
-enum err inspect_open(const char *directory, struct inspect **out)
+static enum err open_directory(const char *directory,
+                               bool running,
+                               bool locked,
+                               struct inspect **out)
 {
     struct inspect *inspect = calloc(1, sizeof(*inspect));
     enum err err = ERR_NOMEM;
@@ -135,11 +139,12 @@ enum err inspect_open(const char *directory, struct inspect **out)
         return ERR_NOMEM;
     }
     inspect->lock = -1;
+    inspect->running = running;
     inspect->directory = strdup(directory);
     if (inspect->directory != NULL) {
         err = meta_load(directory, &inspect->meta);
     }
-    if (err == ERR_OK) {
+    if (err == ERR_OK && locked) {
         err = take_lock(inspect);
     }
     if (err == ERR_OK) {
@@ -151,6 +156,28 @@ enum err inspect_open(const char *directory, struct inspect **out)
     }
     *out = inspect;
     return ERR_OK;
+}
+
+enum err inspect_open(const char *directory, struct inspect **out)
+{
+    return open_directory(directory, false, true, out);
+}
+
+enum err inspect_look(const char *directory, struct inspect **out)
+{
+    return open_directory(directory, true, false, out);
+}
+
+enum err inspect_held(const char *directory, struct inspect **out)
+{
+    return open_directory(directory, false, false, out);
+}
+
+bool inspect_in_use(const char *directory)
+{
+    char path[DIR_PATH_MAX];
+
+    return dir_join(path, directory, "opq.lock") == ERR_OK && dir_locked(path);
 }
 
 void inspect_close(struct inspect *inspect)
@@ -177,6 +204,9 @@ static enum err topic_record(void *context, uint64_t sequence, struct str bytes)
 {
     const struct topic_scan *scan = context;
 
+    if (scan->visit->record == NULL) {
+        return ERR_OK;
+    }
     return scan->visit->record(scan->visit->context, scan->topic, sequence,
                                bytes, false);
 }
@@ -185,6 +215,9 @@ static void topic_finding(void *context, const struct topic_finding *finding)
 {
     const struct topic_scan *scan = context;
     char path[DIR_PATH_MAX];
+    if (scan->visit->damage == NULL) {
+        return;
+    }
     enum err err = dir_join(path, scan->directory, finding->file);
     const struct inspect_damage damage = {
         .topic = scan->topic,
@@ -208,7 +241,8 @@ static enum err scan_topic(const struct inspect *inspect,
     struct topic_inspect_sum sum;
     struct topic_scan scan = {
         .visit = visit, .topic = topic, .directory = path};
-    const struct topic_inspect_options options = {.directory = path};
+    const struct topic_inspect_options options = {.directory = path,
+                                                  .running = inspect->running};
     const struct topic_inspect_visit topic_visit = {
         .record = topic_record, .finding = topic_finding, .context = &scan};
 
@@ -293,6 +327,13 @@ static enum err journal_entry(void *context,
     struct segment_record record;
     struct topic_conf conf;
 
+    if (scan->visit->entry != NULL) {
+        enum err err =
+            scan->visit->entry(scan->visit->context, type, topic_id, body);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
     if (type == JOURNAL_TOPIC) {
         enum err err = topic_conf_body_read(body, &conf);
         return err == ERR_OK && name_of(scan->inspect, topic_id) == NULL
@@ -309,7 +350,7 @@ static enum err journal_entry(void *context,
         scan->visit->deleted != NULL) {
         scan->visit->deleted(scan->visit->context, name);
     }
-    if (type != JOURNAL_RECORD || name == NULL) {
+    if (type != JOURNAL_RECORD || name == NULL || scan->visit->record == NULL) {
         return ERR_OK; /* of a topic that was deleted since */
     }
     enum err err = segment_record_head(body, &record);
@@ -326,6 +367,9 @@ static void journal_damaged(void *context,
                             uint64_t size)
 {
     struct journal_scan *scan = context;
+    if (scan->inspect->running || scan->visit->damage == NULL) {
+        return; /* a file that was used again meanwhile is no damage */
+    }
     const struct inspect_damage damage = {
         .topic = name_of(scan->inspect, topic_id),
         .path = scan->path,
@@ -345,6 +389,14 @@ static void journal_progress(void *context, uint64_t done, uint64_t all)
     (void)all;
 }
 
+static enum err pass_over(void *context, const char *name, bool is_directory)
+{
+    (void)context;
+    (void)name;
+    (void)is_directory;
+    return ERR_OK;
+}
+
 static enum err scan_journal(struct journal_scan *scan)
 {
     struct checkpoint checkpoint = {0};
@@ -362,7 +414,12 @@ static enum err scan_journal(struct journal_scan *scan)
         .context = scan,
     };
 
-    enum err err = checkpoint_load(scan->path, &checkpoint);
+    /* A folder is made when its shard first starts: after another number of
+     * shards was set, there may be none. */
+    enum err err = dir_each(scan->path, pass_over, NULL);
+    if (err == ERR_OK) {
+        err = checkpoint_load(scan->path, &checkpoint);
+    }
     if (err != ERR_OK || (checkpoint.number != 0 &&
                           checkpoint.number < scan->inspect->meta.base)) {
         return err; /* void: what it had is in the segments */

@@ -2,6 +2,9 @@
  * segments and journals, and all that is not as it should be. Nothing is
  * written but the process id into the lock, which is held meanwhile.
  *
+ * inspect_look() does it on one that a server may have: without the lock, and
+ * what the server changes meanwhile is nothing to tell of.
+ *
  * Threads: one. All calls block on the disk.
  *
  * SPDX-License-Identifier: MIT
@@ -11,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "log/journal.h"
 #include "log/topic_inspect.h"
 
 #include <stdbool.h>
@@ -31,15 +35,23 @@ struct inspect_damage {
 };
 
 struct inspect_visit {
+    /* Each entry of a journal, as it is. May be NULL. An error as that of
+     * record(). */
+    enum err (*entry)(void *context,
+                      enum journal_type type,
+                      uint64_t topic_id,
+                      struct str body);
     /* A topic's folder begins. */
     void (*topic)(void *context, const char *topic);
     /* A whole record. In segments they come in sequence; those in a journal may
-     * have been met in a segment. An error ends the walk and is returned. */
+     * have been met in a segment. An error ends the walk and is returned. May
+     * be NULL. */
     enum err (*record)(void *context,
                        const char *topic,
                        uint64_t sequence,
                        struct str bytes,
                        bool in_journal);
+    /* May be NULL. */
     void (*damage)(void *context, const struct inspect_damage *damage);
     /* Messages below `oldest` were dropped; told after those of the topic's
      * segments, and again as the journal has it. May be NULL. */
@@ -60,6 +72,15 @@ struct inspect_visit {
  *         ERR_IO, ERR_NOMEM, ERR_TOO_LARGE (the path)
  */
 MUST_CHECK enum err inspect_open(const char *directory, struct inspect **out);
+
+/* As inspect_open(), without the lock: a server may have the directory. */
+MUST_CHECK enum err inspect_look(const char *directory, struct inspect **out);
+
+/* As inspect_open(), for who has the lock already. */
+MUST_CHECK enum err inspect_held(const char *directory, struct inspect **out);
+
+/* Tell whether a process has the lock of a data directory. Writes nothing. */
+bool inspect_in_use(const char *directory);
 
 /* Close it. Accepts NULL. */
 void inspect_close(struct inspect *inspect);

@@ -122,7 +122,8 @@ const char *sink_plan_action_text(enum sink_action action)
 static bool
 read_named(struct str name, struct str *rest, struct sink_rule *rule)
 {
-    for (int action = SINK_HANG; action < SINK_ACTIONS; action++) {
+    for (int index = SINK_HANG; index < SINK_ACTIONS; index++) {
+        enum sink_action action = (enum sink_action)index;
         if (str_equal(name, str_from(sink_plan_action_text(action)))) {
             rule->action = action;
             return action != SINK_DRIP ||

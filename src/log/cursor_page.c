@@ -7,6 +7,8 @@
 #include "base/buf.h"
 #include "base/crc32c.h"
 #include "log/slot_file.h"
+#include "sys/dir.h"
+#include "sys/file.h"
 
 #include <assert.h>
 #include <stdbool.h>
@@ -24,6 +26,8 @@ static_assert((int)AT_TOPIC == (int)SLOT_FILE_OWNER_AT, "whose it is");
 static_assert(CURSOR_PAGE_STEP * CURSOR_PAGE_SLOT_SIZE ==
                   (int)SLOT_FILE_STEP_SIZE,
               "a step of the file");
+
+enum { PAGE_SIZE_MAX = 1 << 30 }; /* of a file that is read whole */
 
 struct cursor_page {
     struct slot_file *file; /* owned */
@@ -131,6 +135,32 @@ void cursor_page_claim(struct cursor_page *page,
 {
     struct claim claim = {page, visit, context};
     slot_file_claim(page->file, claim_slot, &claim);
+}
+
+enum err cursor_page_read(const char *directory,
+                          void (*visit)(void *context,
+                                        const struct cursor_page_entry *entry),
+                          void *context)
+{
+    char path[DIR_PATH_MAX];
+    char *data = NULL;
+    size_t size = 0;
+    enum err err = dir_join(path, directory, "cursors");
+    if (err == ERR_OK) {
+        err = file_load(path, PAGE_SIZE_MAX, &data, &size);
+    }
+    if (err != ERR_OK) {
+        return err == ERR_NOT_FOUND ? ERR_OK : err;
+    }
+    for (size_t at = 0; at + CURSOR_PAGE_COPY_SIZE <= size;
+         at += CURSOR_PAGE_COPY_SIZE) {
+        struct cursor_page_entry entry;
+        if (copy_read(data + at, &entry)) {
+            visit(context, &entry);
+        }
+    }
+    free(data);
+    return ERR_OK;
 }
 
 enum err cursor_page_take(struct cursor_page *page, uint32_t *out_slot)

@@ -57,6 +57,18 @@ void cursor_page_claim(struct cursor_page *page,
                                      const struct cursor_page_entry *entry),
                        void *context);
 
+/* Call `visit` for each whole copy in the page's file in journal/<shard>, so up
+ * to twice for a topic, and change nothing; one that a process has open may be
+ * read. For tools. A page that is not there has none.
+ *
+ * Blocks: on the disk.
+ * Errors: ERR_IO, ERR_NOMEM, ERR_TOO_LARGE
+ */
+MUST_CHECK enum err cursor_page_read(
+    const char *directory,
+    void (*visit)(void *context, const struct cursor_page_entry *entry),
+    void *context);
+
 /* Take a slot.
  *
  * Errors: ERR_BUSY  all are taken

@@ -11,6 +11,8 @@
 #include "base/buf.h"
 #include "base/crc32c.h"
 #include "log/slot_file.h"
+#include "sys/dir.h"
+#include "sys/file.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -27,6 +29,8 @@ static_assert((int)AT_TOPIC == (int)SLOT_FILE_OWNER_AT, "whose it is");
 static_assert((int)HEAD_SIZE + (int)TOPIC_CURSOR_SIZE_MAX <=
                   (int)RANGE_PAGE_COPY_SIZE,
               "a cursor fits a copy");
+
+enum { PAGE_SIZE_MAX = 1 << 30 }; /* of a file that is read whole */
 
 struct range_page {
     struct slot_file *file; /* owned */
@@ -113,6 +117,33 @@ void range_page_claim(struct range_page *page,
 {
     struct claim claim = {page, visit, context};
     slot_file_claim(page->file, claim_slot, &claim);
+}
+
+enum err range_page_read(const char *directory,
+                         void (*visit)(void *context,
+                                       uint64_t topic_id,
+                                       const struct topic_cursor *cursor),
+                         void *context)
+{
+    char path[DIR_PATH_MAX];
+    char *data = NULL;
+    size_t size = 0;
+    enum err err = dir_join(path, directory, "ranges");
+    if (err == ERR_OK) {
+        err = file_load(path, PAGE_SIZE_MAX, &data, &size);
+    }
+    if (err != ERR_OK) {
+        return err == ERR_NOT_FOUND ? ERR_OK : err;
+    }
+    for (size_t at = 0; at + RANGE_PAGE_COPY_SIZE <= size;
+         at += RANGE_PAGE_COPY_SIZE) {
+        struct topic_cursor cursor;
+        if (copy_read(data + at, &cursor)) {
+            visit(context, get_u64(data + at + AT_TOPIC), &cursor);
+        }
+    }
+    free(data);
+    return ERR_OK;
 }
 
 enum err range_page_take(struct range_page *page, uint32_t *out_slot)

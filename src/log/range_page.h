@@ -51,6 +51,19 @@ void range_page_claim(struct range_page *page,
                                     const struct topic_cursor *cursor),
                       void *context);
 
+/* Call `visit` for each whole copy in the page's file in journal/<shard>, and
+ * change nothing; one that a process has open may be read. For tools. A page
+ * that is not there has none.
+ *
+ * Blocks: on the disk.
+ * Errors: ERR_IO, ERR_NOMEM, ERR_TOO_LARGE
+ */
+MUST_CHECK enum err range_page_read(const char *directory,
+                                    void (*visit)(void *context,
+                                                  uint64_t topic_id,
+                                                  const struct topic_cursor *),
+                                    void *context);
+
 /* Take a slot.
  *
  * Errors: ERR_BUSY  all are taken

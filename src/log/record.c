@@ -526,6 +526,32 @@ void record_set_blob(void *record,
     put_checksum(header);
 }
 
+size_t record_wrap_size(size_t payload_size)
+{
+    size_t size = RECORD_HEADER_SIZE + payload_size;
+    return (size + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
+}
+
+void record_wrap(struct str payload,
+                 uint64_t sequence,
+                 uint64_t pushed_at_ms,
+                 void *to)
+{
+    char *bytes = to;
+    size_t size = record_wrap_size(payload.size);
+    memset(bytes, 0, RECORD_HEADER_SIZE);
+    memset(bytes + size - RECORD_ALIGN, 0, RECORD_ALIGN);
+    (void)put_text(bytes + RECORD_HEADER_SIZE, payload);
+    put_u32(bytes + RECORD_AT_SIZE, (uint32_t)size);
+    put_u64(bytes + RECORD_AT_SEQUENCE, sequence);
+    put_u64(bytes + RECORD_AT_PUSHED_AT, pushed_at_ms);
+    put_u32(bytes + RECORD_AT_PAYLOAD_SIZE, (uint32_t)payload.size);
+    put_u16(bytes + RECORD_AT_VERSION, RECORD_VERSION);
+    put_u32(bytes + RECORD_AT_CRC,
+            crc32c(0, bytes + RECORD_AT_SEQUENCE,
+                   RECORD_HEADER_SIZE - RECORD_AT_SEQUENCE + payload.size));
+}
+
 void record_renumber(void *record, uint64_t sequence)
 {
     put_u64((char *)record + RECORD_AT_SEQUENCE, sequence);

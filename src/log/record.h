@@ -144,6 +144,17 @@ MUST_CHECK enum err record_peek(struct str bytes,
  */
 MUST_CHECK enum err record_check(struct str bytes);
 
+/* Bytes of a record that record_wrap() makes of a payload. */
+size_t record_wrap_size(size_t payload_size);
+
+/* Make a record of a payload that another program wrote: FlatBuffers bytes of a
+ * `Message` without a body beside, as the first OPQ stored them. Nothing of it
+ * is checked; record_decode() does. `to` has record_wrap_size() bytes. */
+void record_wrap(struct str payload,
+                 uint64_t sequence,
+                 uint64_t pushed_at_ms,
+                 void *to);
+
 /* Check and read a record at the beginning of `bytes`.
  *
  * Borrows: bytes, as long as `out_record` is used.

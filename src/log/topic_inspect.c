@@ -13,6 +13,7 @@
 #include "log/segment.h"
 #include "log/topic_conf.h"
 #include "log/topic_folder.h"
+#include "log/topic_gaps.h"
 #include "log/topic_state.h"
 #include "sys/dir.h"
 #include "sys/file.h"
@@ -41,7 +42,8 @@ struct scan {
     char index_name[SEGMENT_NAME_MAX];
     struct topic_state_cmd cmd; /* once the segments are done */
     bool has_cmd;
-    uint64_t id; /* of the topic; 0: nobody knows */
+    uint64_t id;                   /* of the topic; 0: nobody knows */
+    const struct topic_gaps *gaps; /* borrowed: numbers known not to be there */
 };
 
 static void tell(const struct scan *scan, const struct topic_finding *finding)
@@ -243,7 +245,8 @@ static enum err walk_records(struct scan *scan)
     if (scan->entry < scan->entry_count && !scan->damaged) {
         tell_index(scan, scan->walk.sequence, "entries lie past the end");
     }
-    if (is_last(scan) || scan->walk.sequence >= scan->next) {
+    if (is_last(scan) ||
+        topic_gaps_has(scan->gaps, scan->walk.sequence, scan->next)) {
         return ERR_OK;
     }
     scan->sum->lost += scan->next - scan->walk.sequence;
@@ -458,6 +461,9 @@ static enum err check_views(struct scan *scan)
     enum err err = topic_conf_load(directory, &memory, &conf);
     scan->id = err == ERR_OK ? conf.id : 0;
     free(memory);
+    if (err == ERR_CORRUPT) {
+        tell_state(scan, "topic.conf", 0, "it is damaged");
+    }
     if (err != ERR_OK && err != ERR_NOT_FOUND && err != ERR_CORRUPT &&
         err != ERR_UNSUPPORTED) {
         return err;
@@ -480,6 +486,11 @@ enum err topic_inspect_walk(const struct topic_inspect_options *options,
     if (err != ERR_OK) {
         return err;
     }
+    struct topic_gaps gaps = {0};
+    err = topic_gaps_load(options->directory, &gaps);
+    if (err == ERR_CORRUPT || err == ERR_UNSUPPORTED) {
+        err = ERR_OK; /* then the gaps are told */
+    }
     struct topic_inspect_sum sum = {0};
     if (folder.count > 0) {
         sum.oldest = folder.firsts[0];
@@ -490,6 +501,7 @@ enum err topic_inspect_walk(const struct topic_inspect_options *options,
             .options = options,
             .visit = visit,
             .sum = &sum,
+            .gaps = &gaps,
             .first = folder.firsts[i],
             .next = i + 1 < folder.count ? folder.firsts[i + 1] : UINT64_MAX,
         };
@@ -498,6 +510,7 @@ enum err topic_inspect_walk(const struct topic_inspect_options *options,
         }
     }
     topic_folder_fini(&folder);
+    topic_gaps_fini(&gaps);
     if (err == ERR_OK) {
         struct scan scan = {.options = options, .visit = visit, .sum = &sum};
         err = check_state(&scan);

@@ -28,8 +28,8 @@ enum topic_finding_kind {
     TOPIC_FINDING_TAIL,   /* bytes behind the last whole record of the last
                              segment: what a crash leaves, no damage */
     TOPIC_FINDING_INDEX,  /* an index is missing, short or wrong: mend it */
-    TOPIC_FINDING_STATE,  /* `cmd` or `dlv` is damaged or contradicts, or a
-                             view's files do */
+    TOPIC_FINDING_STATE,  /* topic.conf, `cmd` or `dlv` is damaged or
+                             contradicts, or a view's files do */
 };
 
 struct topic_finding {

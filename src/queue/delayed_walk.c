@@ -21,10 +21,11 @@
 #include <stdlib.h>
 
 enum {
-    LOST = UINT32_MAX, /* in place of a due time */
     NOTED_STEP = 4096, /* kept due times that are looked at like records are, */
     NOTED_COST = 64,   /* for the price of so many */
 };
+
+static const uint32_t lost = UINT32_MAX; /* in place of a due time */
 
 static struct io *io_of(const struct delayed *delayed)
 {
@@ -302,7 +303,7 @@ static void take_message(struct delayed_bucket *bucket,
 
     if (options == NULL ||
         options->not_before_ms / DELAYED_HOUR_MS != bucket->hour) {
-        keep(delayed, sequence, LOST);
+        keep(delayed, sequence, lost);
         delayed_bucket_lost(bucket, sequence); /* not one of ours */
         return;
     }
@@ -325,7 +326,7 @@ static bool take_kept(struct delayed *delayed)
     end = end - walk->next > NOTED_STEP ? walk->next + NOTED_STEP : end;
     for (; walk->next < end && delayed->index.loading; walk->next++) {
         uint32_t offset_ms = dues->offsets_ms[walk->next];
-        if (offset_ms != LOST) {
+        if (offset_ms != lost) {
             offer(walk->bucket, walk->next, offset_ms);
         }
     }
@@ -339,7 +340,7 @@ static void lose_until(struct delayed *delayed, uint64_t sequence)
     uint64_t found = sequence < walk->end ? sequence : walk->end;
 
     for (; walk->next < found; walk->next++) {
-        keep(delayed, walk->next, LOST);
+        keep(delayed, walk->next, lost);
         delayed_bucket_lost(walk->bucket, walk->next);
     }
 }

@@ -157,6 +157,7 @@ enum err deliverer_create(const struct deliverer_options *options,
     deliverer->readers.count_max = DELIVERER_READERS_MAX;
     list_init(&deliverer->readers_idle.list);
     deliverer->readers_idle.count_max = DELIVERER_READERS_IDLE_MAX;
+    deliverer->stats.in_flight_max = options->in_flight_max;
     endpoint_set_init(&deliverer->slots, options->in_flight_max,
                       options->endpoint_in_flight_max);
     if (make_flights(deliverer) != ERR_OK) {
@@ -249,6 +250,27 @@ void deliverer_topic_changed(struct topic *topic)
         deliverer_delivery_change(topic->delivery);
         kick(topic->delivery->deliverer);
     }
+}
+
+bool deliverer_hold_slow(struct deliverer *deliverer,
+                         uint64_t slow_ms,
+                         uint64_t hold_ms)
+{
+    uint64_t now_ms = io_now_ms(deliverer->options.io);
+    bool any = false;
+
+    for (struct list *link = deliverer->flying.next; link != &deliverer->flying;
+         link = link->next) {
+        const struct flight *flight = CONTAINER_OF(link, struct flight, link);
+        if (now_ms - flight->begun_ms < slow_ms) {
+            break;
+        }
+        any = true;
+        if (flight->parcel->target != NULL) {
+            deliverer_target_hold(flight->parcel->target, hold_ms);
+        }
+    }
+    return !any;
 }
 
 void deliverer_drain(struct deliverer *deliverer,

@@ -66,8 +66,11 @@ struct deliverer_stats {
     uint64_t failed_by_status[6]; /* by first digit of the status */
     uint64_t failed_by_err[ERR_COUNT];
     uint64_t in_flight;
-    uint64_t backing_off;        /* topics that wait for a retry */
-    struct histogram attempt_us; /* of attempts that ended */
+    uint64_t backing_off;         /* topics that wait for a retry */
+    uint64_t dead[RETRY_REASONS]; /* messages that became dead letters */
+    uint64_t expired_dropped;     /* messages that ended without one */
+    uint64_t in_flight_max;       /* of `in_flight` */
+    struct histogram attempt_us;  /* of attempts that ended */
 };
 
 /* Why a message is not delivered yet. */
@@ -212,6 +215,13 @@ deliverer_target_catch_up(struct deliverer *deliverer,
 void deliverer_attempts(const struct topic *topic,
                         uint64_t sequence,
                         struct buf *to);
+
+/* Before deliverer_drain(), so that it is short: have targets that let a
+ * request wait for `slow_ms` get no new ones for `hold_ms`, while all others
+ * do. Called now and then, until it tells that no request is as old as that. */
+bool deliverer_hold_slow(struct deliverer *deliverer,
+                         uint64_t slow_ms,
+                         uint64_t hold_ms);
 
 /* Send nothing new; `drained` is called from the loop when nothing is in
  * flight any more. deliverer_cut() gives up what is. */

@@ -35,7 +35,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-
 struct body_signing;
 struct delivery_limits;
 struct delivery_quotas;
@@ -77,7 +76,8 @@ struct flight {
     struct body_signing *signing; /* owned; while it has a body that is or was
                                      signed; else NULL */
     struct parcel *parcel;        /* borrowed; NULL: in the pool */
-    struct list link;             /* in deliverer->free or ->flying */
+    uint64_t begun_ms;            /* monotonic; in ->flying: */
+    struct list link; /* in deliverer->free or ->flying, by begun_ms */
 };
 
 /* What is done with a parcel that was taken out of its window's turn. */

@@ -121,6 +121,7 @@ static struct flight *flight_take(struct parcel *parcel)
     struct flight *flight = CONTAINER_OF(link, struct flight, link);
     deliverer->warm -= deliverer->warm > 0 ? 1 : 0;
     flight->parcel = parcel;
+    flight->begun_ms = io_now_ms(deliverer->options.io);
     parcel->flight = flight;
     list_append(&deliverer->flying, link);
     deliverer->stats.in_flight++;

@@ -219,6 +219,8 @@ static void ended(struct settlement *settlement)
                            parcel->base.sequence, err);
         deliverer_parcel_lose(parcel, "its body is damaged on disk");
     } else {
+        parcel->delivery->deliverer->stats.expired_dropped +=
+            parcel->drops ? 1 : 0;
         deliverer_parcel_done(parcel);
     }
 }
@@ -229,6 +231,9 @@ static void push_ended(struct push_task *task)
 
     if (task->err == ERR_OK) {
         settlement->stored |= 1U << task->item;
+        if (task->item == PART_LETTER) {
+            settlement->deliverer->stats.dead[settlement->reason]++;
+        }
     } else if (settlement->err == ERR_OK) {
         settlement->err = task->err;
     }

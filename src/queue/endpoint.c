@@ -542,6 +542,20 @@ void endpoint_view(const struct endpoint *endpoint,
     }
 }
 
+int endpoint_state_badness(enum endpoint_state state)
+{
+    switch (state) {
+    case ENDPOINT_OPEN:
+        return 3;
+    case ENDPOINT_HELD:
+        return 2;
+    case ENDPOINT_HALF_OPEN:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 const char *endpoint_state_text(enum endpoint_state state)
 {
     static const char *const texts[ENDPOINT_STATES] = {

@@ -255,6 +255,9 @@ void endpoint_tick(struct endpoint *endpoint, uint64_t now_ms);
 void endpoint_view(const struct endpoint *endpoint,
                    struct endpoint_view *out_view);
 
+/* How bad a state is, to sort by: 0 is ENDPOINT_CLOSED, 3 ENDPOINT_OPEN. */
+int endpoint_state_badness(enum endpoint_state state);
+
 /* Name a state, for programs: "half_open". Never NULL. */
 const char *endpoint_state_text(enum endpoint_state state);
 

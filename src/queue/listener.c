@@ -68,6 +68,7 @@ void listener_set_pending_max(struct listener *listener, uint32_t pending_max)
 const struct listener_stats *listener_stats(struct listener *listener)
 {
     listener->stats.pending = listener->pool.pending;
+    listener->stats.pending_max = listener->pool.pending_max;
     listener->stats.carried = listener->pool.carried;
     return &listener->stats;
 }
@@ -147,13 +148,35 @@ static void answer_stored(const struct push_task *task)
         task->exchange, (struct str){head, (size_t)(to - head)}, body_text);
 }
 
+static enum listener_reason reason_of(int status)
+{
+    switch (status) {
+    case 412:
+        return LISTENER_CONDITION;
+    case 413:
+        return LISTENER_TOO_LARGE;
+    case 503:
+        return LISTENER_BUSY;
+    case 507:
+        return LISTENER_DISK_FULL;
+    default:
+        return status < 500 ? LISTENER_INVALID : LISTENER_STORAGE;
+    }
+}
+
+void listener_count_refusals(struct listener *listener,
+                             int status,
+                             uint64_t count)
+{
+    struct listener_stats *stats = &listener->stats;
+
+    *(status < 500 ? &stats->refused : &stats->failed) += count;
+    stats->refused_for[reason_of(status)] += count;
+}
+
 void listener_count_failure(struct listener *listener, enum err err)
 {
-    if (err == ERR_CONDITION || err == ERR_INVALID) {
-        listener->stats.refused++;
-    } else {
-        listener->stats.failed++;
-    }
+    listener_count_refusals(listener, answer_status(err), 1);
 }
 
 void listener_count(struct listener *listener, const struct push_task *task)
@@ -210,7 +233,7 @@ static void take_push(struct listener *listener, struct http_exchange *exchange)
         recorder_read(listener->recorder, exchange->head, exchange->body,
                       io_wall_ms(listener->options.shard->io), &push, &refusal);
     if (err == ERR_INVALID) {
-        listener->stats.refused++;
+        listener_count_refusals(listener, refusal.status, 1);
         listener_refuse(exchange, json, refusal.status, refusal.detail);
         return;
     }
@@ -254,6 +277,9 @@ bool listener_handle(struct listener *listener, struct http_exchange *exchange)
         if (exchange->head->method != HTTP_METHOD_POST) {
             answer_method(exchange, "POST");
         } else if (listener->options.shard->stopping) {
+            if (routes[index].take != listener_replay) {
+                listener_count_failure(listener, ERR_CLOSED);
+            }
             listener_refuse(exchange, answer_wants_json(exchange->head), 503,
                             push_task_err_text(ERR_CLOSED));
         } else {

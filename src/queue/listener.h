@@ -32,14 +32,27 @@ struct listener_options {
                                  256 KiB each in memory; past it 503 */
 };
 
+/* Why a push came to nothing, as its answer says. */
+enum listener_reason {
+    LISTENER_INVALID,   /* 4xx but for these: what it says is wrong */
+    LISTENER_CONDITION, /* 412: not the sequence number that was expected */
+    LISTENER_TOO_LARGE, /* 413 */
+    LISTENER_BUSY,      /* 503: a bound is reached, or the server stops */
+    LISTENER_DISK_FULL, /* 507 */
+    LISTENER_STORAGE,   /* other 5xx: it could not be made durable */
+    LISTENER_REASONS,
+};
+
 struct listener_stats {
-    uint64_t pushes;       /* answered 201 */
-    uint64_t duplicates;   /* answered 202 */
-    uint64_t pushed_bytes; /* of their bodies */
-    uint64_t refused;      /* answered 4xx */
-    uint64_t failed;       /* answered 5xx */
-    uint64_t carried;      /* to another shard */
-    uint64_t pending;      /* now */
+    uint64_t pushes;                        /* answered 201 */
+    uint64_t duplicates;                    /* answered 202 */
+    uint64_t pushed_bytes;                  /* of their bodies */
+    uint64_t refused;                       /* answered 4xx */
+    uint64_t failed;                        /* answered 5xx */
+    uint64_t refused_for[LISTENER_REASONS]; /* both of them */
+    uint64_t carried;                       /* to another shard */
+    uint64_t pending;                       /* now, of `pending_max` */
+    uint64_t pending_max;
 };
 
 /* Make a listener.

@@ -217,7 +217,7 @@ static void item_refused(struct batch *batch,
                          struct batch_item *item,
                          const struct push_refusal *refusal)
 {
-    batch->listener->stats.refused++;
+    listener_count_refusals(batch->listener, refusal->status, 1);
     item->status = refusal->status;
     item->members[0] = '\0';
     (void)snprintf(item->detail, sizeof(item->detail), "%s", refusal->detail);
@@ -279,7 +279,7 @@ static bool read_head(struct listener *listener, struct http_exchange *exchange)
         recorder_begin_items(listener->recorder, exchange->head,
                              io_wall_ms(listener->options.shard->io), &refusal);
     if (err == ERR_INVALID) {
-        listener->stats.refused++;
+        listener_count_refusals(listener, refusal.status, 1);
         answer_problem(exchange, refusal.status, refusal.detail, NULL);
     } else if (err != ERR_OK) {
         listener_count_failure(listener, err);
@@ -296,9 +296,9 @@ void listener_batch(struct listener *listener, struct http_exchange *exchange)
     enum err err = find_items(listener, exchange->body, events, &count);
 
     if (err != ERR_OK) {
-        listener->stats.refused++;
+        listener_count_failure(listener, err);
         answer_problem(
-            exchange, err == ERR_TOO_LARGE ? 413 : 400,
+            exchange, answer_status(err),
             err == ERR_TOO_LARGE ? "body has more items than batch_count_max"
             : events             ? "body must be a JSON array of CloudEvents"
                      : "body must be a JSON array or NDJSON of pushes",

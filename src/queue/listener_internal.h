@@ -30,6 +30,11 @@ void listener_refuse(struct http_exchange *exchange,
                      int status,
                      const char *detail);
 
+/* Count pushes that came to nothing, by the status of their answer. */
+void listener_count_refusals(struct listener *listener,
+                             int status,
+                             uint64_t count);
+
 /* Count a push that came to nothing. */
 void listener_count_failure(struct listener *listener, enum err err);
 

@@ -192,7 +192,7 @@ static enum http_body take_push(struct listener *listener,
         recorder_read(listener->recorder, exchange->head, (struct str){NULL, 0},
                       io_wall_ms(listener->options.shard->io), &push, &refusal);
     if (err == ERR_INVALID) {
-        listener->stats.refused++;
+        listener_count_refusals(listener, refusal.status, 1);
         listener_refuse(exchange, json, refusal.status, refusal.detail);
         return HTTP_BODY_ANSWERED;
     }
@@ -207,7 +207,7 @@ static enum http_body take_push(struct listener *listener,
         err = upload_create(listener, &push, exchange->head, &upload);
     }
     if (err != ERR_OK) {
-        listener->stats.failed++;
+        listener_count_failure(listener, err);
         listener_refuse(exchange, json, answer_status(err),
                         push_task_err_text(err));
         return HTTP_BODY_ANSWERED;

@@ -8,9 +8,10 @@
  *
  * Handing over to a successor is the same with steps before it, and without
  * clients being told: first the store writes what it has in memory, so that
- * little is left to do with connections waiting; then no delivery begins any
- * more, and none of the bodies that go to a file, while all else goes on; when
- * the last shard is quiet, all hold their connections and end as above.
+ * little is left to do with connections waiting; then targets that are slow to
+ * answer get nothing new, then none does, nor do bodies that go to a file
+ * begin, while all else goes on; when the last shard is quiet, all hold their
+ * connections and end as above.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -52,9 +53,12 @@ struct pipeline {
     struct io_timer cut_timer; /* ends the drain */
     /* Handing over. */
     bool handing;
-    uint64_t prepared_ms; /* when the store began to write what it has */
-    bool ending;          /* no delivery begins any more */
-    bool quiet;           /* counted, in the group */
+    uint64_t prepared_ms;       /* when the store began to write what it has */
+    struct io_timer look_timer; /* while slow targets are waited for */
+    uint64_t look_ms;           /* when they are looked at again */
+    bool cut;                   /* the time for deliveries is over */
+    bool ending;                /* no delivery begins any more */
+    bool quiet;                 /* counted, in the group */
     pipeline_give *give;
     void *give_context;           /* borrowed */
     struct io_task handover_task; /* from pipeline_hand_over() */
@@ -83,6 +87,11 @@ struct deliverer *pipeline_deliverer(struct pipeline *pipeline)
 struct http_server *pipeline_server(struct pipeline *pipeline)
 {
     return pipeline->server;
+}
+
+struct http_client *pipeline_client(struct pipeline *pipeline)
+{
+    return pipeline->client;
 }
 
 struct listener *pipeline_listener(struct pipeline *pipeline)
@@ -152,6 +161,7 @@ static void hold_arrived(struct io_task *task);
 static void close_arrived(struct io_task *task);
 static void drain_look(struct io_hook *hook);
 static void drain_over(struct io_timer *timer);
+static void look_due(struct io_timer *timer);
 
 enum err pipeline_create(const struct pipeline_options *options,
                          struct pipeline **out)
@@ -172,6 +182,7 @@ enum err pipeline_create(const struct pipeline_options *options,
     pipeline->close_task.run = close_arrived;
     pipeline->drain_hook.turn = drain_look;
     pipeline->cut_timer.expired = drain_over;
+    pipeline->look_timer.expired = look_due;
     pipeline->shard.index = options->index;
     pipeline->shard.group = options->group;
     pipeline->shard.io = pipeline->io;
@@ -462,6 +473,7 @@ static void drain_over(struct io_timer *timer)
         (unsigned long long)http_server_stats(pipeline->server)
             ->connections_open,
         (unsigned long long)deliverer_stats(pipeline->deliverer)->in_flight);
+    pipeline->cut = true;
     deliverer_cut(pipeline->deliverer);
     if (pipeline->handing && !pipeline->draining) {
         http_server_cut_uploads(pipeline->server);
@@ -487,6 +499,30 @@ static void prepare_store(struct pipeline *pipeline)
     store_prepare_close(pipeline->store);
 }
 
+/* Tell whether no target is slow to answer what it has, so that the end of all
+ * deliveries would be short. Until then fast ones go on. */
+static bool slow_are_done(struct pipeline *pipeline)
+{
+    enum { SLOW_MS = 100, LOOK_MS = 20 };
+    uint64_t now_ms = io_now_ms(pipeline->io);
+
+    if (pipeline->cut) {
+        return true; /* they had their time */
+    }
+    if (now_ms < pipeline->look_ms) {
+        return false;
+    }
+    pipeline->look_ms = now_ms + LOOK_MS;
+    io_timer_start(pipeline->io, &pipeline->look_timer, LOOK_MS);
+    return deliverer_hold_slow(pipeline->deliverer, SLOW_MS,
+                               atomic_load(&pipeline->stop_ms));
+}
+
+static void look_due(struct io_timer *timer)
+{
+    (void)timer; /* so that there is a turn */
+}
+
 /* Each turn before connections are held: take the next step when there is one,
  * and count this shard when nothing is under way that would be done twice, and
  * little is in memory. */
@@ -497,6 +533,9 @@ static void quiet_look(struct pipeline *pipeline)
 
     if (pipeline->quiet || !store_close_prepared(pipeline->store)) {
         return; /* its end makes a turn */
+    }
+    if (!pipeline->ending && !slow_are_done(pipeline)) {
+        return;
     }
     if (!pipeline->ending) {
         pipeline->ending = true;

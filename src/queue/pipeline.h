@@ -139,6 +139,8 @@ struct deliverer *pipeline_deliverer(struct pipeline *pipeline);
 /* As pipeline_shard(). */
 struct http_server *pipeline_server(struct pipeline *pipeline);
 /* As pipeline_shard(). */
+struct http_client *pipeline_client(struct pipeline *pipeline);
+/* As pipeline_shard(). */
 struct listener *pipeline_listener(struct pipeline *pipeline);
 /* As pipeline_shard(). */
 struct scheduler *pipeline_scheduler(struct pipeline *pipeline);

@@ -8,6 +8,7 @@
 #include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/net.h"
+#include "sys/process.h"
 
 #include <string.h>
 
@@ -131,16 +132,19 @@ static void take_surplus(struct listen_set *set,
     }
 }
 
-/* Have a second descriptor of each socket. Errors: ERR_BUSY */
+/* Have a second descriptor of each socket; those that systemd opened are the
+ * same for all shards. Errors: ERR_BUSY */
 static enum err keep_all(struct listen_set *set)
 {
-    for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) {
+    uint32_t shard_max = set->kept.activated ? 1 : SHARDS_MAX;
+
+    for (uint32_t shard = 0; shard < shard_max; shard++) {
         for (uint32_t index = 0; index < set->count; index++) {
             int fd = -1;
             if (set->fds[shard][index] < 0) {
                 continue;
             }
-            enum err err = net_duplicate(set->fds[shard][index], &fd);
+            enum err err = net_share(set->fds[shard][index], &fd);
             if (err != ERR_OK) {
                 return err;
             }
@@ -168,7 +172,7 @@ static enum err bind_one(struct listen_set *set,
         return ERR_OK;
     }
     if (shard > 0 && set->inherits) {
-        return net_duplicate(set->fds[0][set->count], fd);
+        return net_share(set->fds[0][set->count], fd);
     }
     return bind_patiently(address, shared, shard == 0, fd);
 }
@@ -228,6 +232,22 @@ static bool next_address(struct str *list, struct str *out_text)
     return false;
 }
 
+/* Refuse an address that others can reach, unless that is meant. */
+static enum err check_reach(const struct config *config,
+                            const struct net_address *address,
+                            struct str text,
+                            struct buf *errors)
+{
+    if (!config->insecure_open && config->tokens[0] == '\0' &&
+        !net_is_loopback(address)) {
+        return complain(errors, text,
+                        "others can reach it, and nobody is asked who he is; "
+                        "--tokens asks, --insecure-open allows it",
+                        ERR_INVALID);
+    }
+    return ERR_OK;
+}
+
 static enum err
 check_address(const struct config *config, struct str text, struct buf *errors)
 {
@@ -235,12 +255,25 @@ check_address(const struct config *config, struct str text, struct buf *errors)
     if (net_parse(text, 0, &address) != ERR_OK) {
         return complain(errors, text, "no IP address", ERR_INVALID);
     }
-    if (!config->insecure_open && config->tokens[0] == '\0' &&
-        !net_is_loopback(&address)) {
-        return complain(errors, text,
-                        "others can reach it, and nobody is asked who he is; "
-                        "--tokens asks, --insecure-open allows it",
-                        ERR_INVALID);
+    return check_reach(config, &address, text, errors);
+}
+
+enum err listen_check_open(const struct listen_set *set,
+                           const struct config *config,
+                           struct buf *errors)
+{
+    for (uint32_t index = 0; index < set->kept.count; index++) {
+        struct net_address address;
+        char text[NET_TEXT_MAX];
+        if (set->kept.fds[index] < 0 ||
+            net_bound(set->kept.fds[index], &address) != ERR_OK) {
+            continue;
+        }
+        net_format(&address, text);
+        enum err err = check_reach(config, &address, str_from(text), errors);
+        if (err != ERR_OK) {
+            return err;
+        }
     }
     return ERR_OK;
 }
@@ -265,6 +298,50 @@ enum err listen_check(const struct config *config, struct buf *errors)
         return ERR_INVALID;
     }
     return result;
+}
+
+/* Tell whether a word is among those that blanks separate. */
+static bool has_word(struct str list, struct str word)
+{
+    while (list.size > 0) {
+        size_t end = str_find(list, ' ');
+        if (str_equal(str_cut(list, 0, end), word)) {
+            return true;
+        }
+        list = str_cut(list, end + 1, list.size);
+    }
+    return false;
+}
+
+enum err
+listen_try(const struct config *config, struct str known, struct buf *errors)
+{
+    struct str list = str_from(config->listen);
+    struct str text;
+
+    while (config->port != 0 && !has_word(known, STR("*")) &&
+           next_address(&list, &text)) {
+        struct net_address address;
+        char shown[NET_TEXT_MAX];
+        int fd = -1;
+        enum err err = net_parse(text, (uint16_t)config->port, &address);
+        if (err != ERR_OK) {
+            return complain(errors, text, "no IP address", err);
+        }
+        net_format(&address, shown);
+        if (has_word(known, str_from(shown))) {
+            continue;
+        }
+        err = net_listen(&address, false, &fd);
+        file_close(fd);
+        if (err != ERR_OK && err != ERR_UNSUPPORTED) {
+            return complain(errors, str_from(shown),
+                            err == ERR_EXISTS ? "the address is in use"
+                                              : err_text(err),
+                            ERR_INVALID);
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err bind_list(const struct config *config,
@@ -313,6 +390,102 @@ static enum err bind_local(const struct config *config,
     return err;
 }
 
+/* Give a socket that was handed over to the shards that are to have it. */
+static enum err adopt_socket(const struct config *config,
+                             uint32_t shard_count,
+                             struct listen_set *set,
+                             struct buf *errors)
+{
+    struct net_address address;
+    char text[NET_TEXT_MAX] = "a socket that was handed over";
+    int *first = &set->fds[0][set->count];
+
+    enum err err = net_adopt(*first, &address);
+    if (err != ERR_OK) {
+        return complain(errors, str_from(text), "it does not listen", err);
+    }
+    net_format(&address, text);
+    err = check_reach(config, &address, str_from(text), errors);
+    if (err != ERR_OK) {
+        return err;
+    }
+    bool local = address.any.sa_family == AF_UNIX;
+    for (uint32_t shard = 1; shard < (local ? 1 : shard_count); shard++) {
+        err = net_share(*first, &set->fds[shard][set->count]);
+        if (err != ERR_OK) {
+            return complain(errors, str_from(text), err_text(err), err);
+        }
+    }
+    set->secure[set->count] = !local && config->tls_cert[0] != '\0';
+    note_bound(set, &address);
+    return ERR_OK;
+}
+
+/* The sockets that systemd has opened, for this process or for the one before.
+ * Errors: as process_sockets() */
+static enum err find_activated(struct listen_inherited *inherited,
+                               struct listen_set *set,
+                               uint32_t *out_count)
+{
+    if (!inherited->activated) {
+        return process_sockets(LISTEN_ADDRESSES_MAX, set->fds[0], out_count);
+    }
+    *out_count = inherited->count < LISTEN_ADDRESSES_MAX ? inherited->count
+                                                         : LISTEN_ADDRESSES_MAX;
+    for (uint32_t index = 0; index < *out_count; index++) {
+        set->fds[0][index] = inherited->fds[index];
+        inherited->fds[index] = -1;
+    }
+    return ERR_OK;
+}
+
+/* Take the sockets that systemd hands over; there may be none. */
+static enum err adopt_all(const struct config *config,
+                          uint32_t shard_count,
+                          struct listen_inherited *inherited,
+                          struct listen_set *set,
+                          struct buf *errors)
+{
+    uint32_t count = 0;
+
+    enum err err = find_activated(inherited, set, &count);
+    set->kept.activated = count > 0;
+    if (err != ERR_OK) {
+        return complain(errors, STR("LISTEN_FDS"),
+                        err == ERR_RANGE ? "too many sockets"
+                                         : "it names no open sockets",
+                        ERR_INVALID);
+    }
+    for (; set->count < count; set->count++) {
+        err = adopt_socket(config, shard_count, set, errors);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err bind_all(const struct config *config,
+                         uint32_t shard_count,
+                         struct listen_inherited *inherited,
+                         struct listen_set *set,
+                         struct buf *errors)
+{
+    enum err err = bind_list(config, shard_count, inherited, set, errors);
+
+    if (err == ERR_OK) {
+        err = bind_local(config, inherited, set, errors);
+    }
+    if (err == ERR_OK && set->count == 0) {
+        buf_append_format(errors,
+                          "cannot listen on %s: the machine has no "
+                          "such address\n",
+                          config->listen);
+        err = ERR_INVALID;
+    }
+    return err;
+}
+
 enum err listen_open(const struct config *config,
                      uint32_t shard_count,
                      struct listen_inherited *inherited,
@@ -325,24 +498,11 @@ enum err listen_open(const struct config *config,
             out->fds[shard][index] = -1;
         }
     }
-    enum err err = bind_list(config, shard_count, inherited, out, errors);
-    if (err == ERR_OK) {
-        err = bind_local(config, inherited, out, errors);
-    }
+    enum err err = adopt_all(config, shard_count, inherited, out, errors);
     if (err == ERR_OK && out->count == 0) {
-        buf_append_format(errors,
-                          "cannot listen on %s: the machine has no "
-                          "such address\n",
-                          config->listen);
-        err = ERR_INVALID;
+        err = bind_all(config, shard_count, inherited, out, errors);
     }
-    if (err == ERR_OK) {
-        err = keep_all(out);
-    }
-    if (err != ERR_OK) {
-        listen_close(out);
-    }
-    return err;
+    return err == ERR_OK ? keep_all(out) : err;
 }
 
 void listen_forget(struct listen_inherited *inherited)

@@ -4,6 +4,9 @@
  * Each shard has its own socket for each address (SO_REUSEPORT), so that the
  * kernel spreads connections; a Unix socket belongs to the first shard.
  *
+ * Sockets that systemd has opened (LISTEN_FDS) take the place of all addresses
+ * of the settings. All shards accept from each of those of TCP.
+ *
  * SPDX-License-Identifier: MIT
  */
 #ifndef OPQ_SERVER_LISTEN_H
@@ -21,6 +24,7 @@ enum { LISTEN_ADDRESSES_MAX = 16, LISTEN_INHERITED_MAX = 1024 };
 
 /* Listening sockets that another process bound for this one. */
 struct listen_inherited {
+    bool activated; /* by systemd, instead of the settings' addresses */
     uint32_t count;
     int fds[LISTEN_INHERITED_MAX]; /* owned; -1: taken */
 };
@@ -42,6 +46,18 @@ struct listen_set {
 MUST_CHECK enum err listen_check(const struct config *config,
                                  struct buf *errors);
 
+/* Tell whether the addresses can be bound, but for those of Unix and `known`
+ * ones, by blanks; "*": all are known. `errors` has a line.
+ * Errors: as listen_open() */
+MUST_CHECK enum err
+listen_try(const struct config *config, struct str known, struct buf *errors);
+
+/* The same of the sockets that are open, for settings that change.
+ * Errors: ERR_INVALID (one needs insecure_open, or tokens) */
+MUST_CHECK enum err listen_check_open(const struct listen_set *set,
+                                      const struct config *config,
+                                      struct buf *errors);
+
 /* Note a socket that another process bound; one too many is closed. Takes: fd.
  */
 void listen_inherit(struct listen_inherited *inherited, int fd);
@@ -49,17 +65,21 @@ void listen_inherit(struct listen_inherited *inherited, int fd);
 /* Close those that nobody took. */
 void listen_forget(struct listen_inherited *inherited);
 
-/* Bind what the settings say, for `shard_count` shards. Sockets that were
- * inherited and are bound to an address that is wanted are taken instead, those
- * of more shards than there are by the first one. With
- * port 0 the first
- * address takes a free one and the others follow it. An address that the
- * machine lacks (::1 without IPv6, say) is passed over with a warning while
- * another is left. listen_check() has been asked before.
+/* Take what systemd hands over; without that bind what the settings say, for
+ * `shard_count` shards. Sockets that were inherited and are bound to an address
+ * that is wanted are taken instead, those of more shards than there are by the
+ * first one. With port 0 the first address takes a free one and the others
+ * follow it. An address that the machine lacks (::1 without IPv6, say) is
+ * passed over with a warning while another is left. listen_check() has been
+ * asked before.
  *
- * Gives:  `*out`, for listen_close().
- * Errors: ERR_INVALID (none of them is the machine's), ERR_EXISTS (in use),
- *         ERR_DENIED, ERR_BUSY, ERR_IO; `errors` has a line
+ * Gives:  `*out`, for listen_close(), also when it fails: what was inherited
+ *         stays open until then, for who goes back to the former program.
+ * Errors: ERR_INVALID  no address is the machine's; or of what was handed over
+ *                      there is too much, or some that does not listen, or
+ *                      that others can reach
+ *         ERR_EXISTS (in use), ERR_DENIED, ERR_BUSY, ERR_IO
+ *         `errors` has a line
  * Blocks: for a second, while an address is in use
  */
 MUST_CHECK enum err listen_open(const struct config *config,

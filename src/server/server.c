@@ -70,6 +70,7 @@ struct server {
     bool restarts;             /* there is to be a successor, */
     struct buf records;        /* owned: which gets these */
     atomic_bool failed;        /* a shard could not open */
+    atomic_bool begun;         /* a shard may have taken what was left */
     atomic_uint ended;         /* shards whose loop has stopped */
 };
 
@@ -284,13 +285,23 @@ static void change_of(void *context,
     };
 }
 
+static enum err
+check_change(void *context, const struct config *config, struct buf *errors)
+{
+    const struct server *server = context;
+    enum err err = server_check(config, errors);
+
+    return err == ERR_OK ? listen_check_open(&server->listen, config, errors)
+                         : err;
+}
+
 static enum err make_reload(struct server *server)
 {
     const struct reload_options options = {
         .config = server->config,
         .arguments = server->start->arguments,
         .shard_count = server->count,
-        .check = server_check,
+        .check = check_change,
         .change_of = change_of,
         .context = server,
     };
@@ -328,6 +339,7 @@ static enum err begin_serving(struct worker *worker)
     struct server *server = worker->server;
     enum err err = ERR_OK;
 
+    atomic_store(&server->begun, true);
     for (uint32_t index = 0; err == ERR_OK && index < server->listen.count;
          index++) {
         int *fd = &server->listen.fds[worker->index][index];
@@ -341,6 +353,9 @@ static enum err begin_serving(struct worker *worker)
         err = pipeline_deliver(worker->pipeline);
     }
     if (err == ERR_OK) {
+        if (server->start->handover.fd > 0) {
+            api_set_ready(server->api, true); /* clients saw nothing else */
+        }
         atomic_fetch_add(&server->adopted,
                          restart_adopt(&server->start->handover,
                                        worker->pipeline, worker->index,
@@ -440,14 +455,21 @@ static void stop_all(struct server *server, uint32_t drain_ms)
     }
 }
 
-/* Tell whether the program at our path can go on for us. */
+/* Tell whether the program at our path can go on for us. The supervisor knows
+ * from here on that a signal was heard, and hears of the end either way. */
 static bool may_restart(const struct server *server)
 {
     char why[RESTART_WHY_MAX] = "the program's path is not known";
+    char state[64];
 
+    (void)snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
+                   (unsigned long long)(clock_monotonic_ns() / 1000));
+    process_notify(state);
     if (server->path[0] == '\0' ||
-        !restart_check(server->path, server->start->arguments, why)) {
+        !restart_check(server->path, server->start->arguments,
+                       &server->listen.kept, why)) {
         DIAG_ERROR("restart_refused", "why=\"%s\"; going on", why);
+        process_notify("READY=1");
         return false;
     }
     return true;
@@ -474,11 +496,12 @@ static bool serve(const struct server *server)
     }
 }
 
-/* Until all shards have closed; another signal ends the drain. A disk that
+/* Until all shards have closed; a signal ends the drain, the first one only
+ * when this is a `stop` already. A disk that
  * hangs must not hold the process for ever: when neither closing nor recovery
  * can be had in order, the second is left. Returns whether a signal said stop.
  */
-static bool wait_ended(struct server *server, unsigned look_ms)
+static bool wait_ended(struct server *server, unsigned look_ms, bool stop)
 {
     enum { CLOSE_MS = 60000 };
     uint64_t left_ms = server->config->drain + CLOSE_MS;
@@ -486,10 +509,13 @@ static bool wait_ended(struct server *server, unsigned look_ms)
 
     while (atomic_load(&server->ended) < server->count) {
         if (process_wait_signal((int)look_ms) == PROCESS_SIGNAL_STOP) {
+            uint64_t drain_ms = stop || stopped ? 0 : server->config->drain;
             DIAG_WARN("drain_hurried", "by=signal");
             stopped = true;
-            stop_all(server, 0);
-            left_ms = left_ms < CLOSE_MS ? left_ms : CLOSE_MS;
+            stop_all(server, (uint32_t)drain_ms);
+            if (left_ms > drain_ms + CLOSE_MS) {
+                left_ms = drain_ms + CLOSE_MS;
+            }
         }
         left_ms -= left_ms < look_ms ? left_ms : look_ms;
         if (left_ms == 0) {
@@ -512,7 +538,7 @@ static void drain(struct server *server)
     DIAG_INFO("stopping", "drain_ms=%llu",
               (unsigned long long)server->config->drain);
     stop_all(server, (uint32_t)server->config->drain);
-    (void)wait_ended(server, LOOK_MS);
+    (void)wait_ended(server, LOOK_MS, true);
     DIAG_INFO("stopped", "pid=%u", process_id());
 }
 
@@ -520,11 +546,7 @@ static void drain(struct server *server)
 static bool hand_over(struct server *server)
 {
     enum { LOOK_MS = 1 };
-    char state[64];
 
-    (void)snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
-                   (unsigned long long)(clock_monotonic_ns() / 1000));
-    process_notify(state);
     DIAG_INFO("restarting", "program=%s", server->path);
     for (uint32_t index = 0; index < server->count; index++) {
         struct worker *worker = &server->workers[index];
@@ -532,7 +554,7 @@ static bool hand_over(struct server *server)
         pipeline_hand_over(worker->pipeline, (uint32_t)server->config->drain,
                            restart_take, &worker->clients);
     }
-    if (wait_ended(server, LOOK_MS)) {
+    if (wait_ended(server, LOOK_MS, false)) {
         process_notify("STOPPING=1");
         DIAG_INFO("stopped", "pid=%u; while it was to restart", process_id());
         return false;
@@ -548,7 +570,8 @@ static void leave(struct server *server, struct buf *records)
     for (uint32_t index = 0; index < server->count; index++) {
         clients[index] = &server->workers[index].clients;
     }
-    restart_records(&server->listen.kept, clients, server->count, records);
+    restart_records(server->path, &server->listen.kept, clients, server->count,
+                    records);
     for (uint32_t index = 0; index < server->count; index++) {
         buf_fini(&clients[index]->records);
     }
@@ -580,6 +603,7 @@ static void say_ready(struct server *server)
                   atomic_load(&server->adopted),
                   (unsigned long long)restart_pause_ms(left));
         handover_end(left);
+        listen_forget(&server->inherited); /* of addresses no longer wanted */
     } else {
         say_listening(server);
     }
@@ -702,44 +726,6 @@ static enum err check_dns_servers(const struct config *config,
     return err;
 }
 
-/* The server's own certificate; each shard reads it once more. */
-static enum err check_certificate(const struct config *config,
-                                  struct buf *errors)
-{
-    struct tls_context *context = NULL;
-    bool has_certificate = config->tls_cert[0] != '\0';
-    bool has_key = config->tls_key[0] != '\0';
-
-    if (has_certificate != has_key) {
-        buf_append_format(errors, "%s needs %s\n",
-                          has_key ? "tls_key" : "tls_cert",
-                          has_key ? "tls_cert" : "tls_key");
-        return ERR_INVALID;
-    }
-    if (!has_key) {
-        return ERR_OK;
-    }
-    enum err err =
-        tls_context_create_server(config->tls_cert, config->tls_key, &context);
-    tls_context_destroy(context);
-    if (err == ERR_NOMEM) {
-        return err;
-    }
-    if (err != ERR_OK) {
-        buf_append_format(errors,
-                          "tls_cert, tls_key: %s and %s are no certificate "
-                          "and its key in PEM that can be read: %s\n",
-                          config->tls_cert, config->tls_key, err_text(err));
-        return ERR_INVALID;
-    }
-    if (dir_file_is_public(config->tls_key)) {
-        DIAG_WARN("key_open_to_others",
-                  "path=%s; others than its owner can read it",
-                  config->tls_key);
-    }
-    return ERR_OK;
-}
-
 enum err server_check(const struct config *config, struct buf *errors)
 {
     struct guard *guard = NULL;
@@ -749,12 +735,10 @@ enum err server_check(const struct config *config, struct buf *errors)
     enum err listen_err = listen_check(config, errors);
     enum err authorities_err = check_authorities(config, errors);
     enum err dns_err = check_dns_servers(config, errors);
-    enum err certificate_err = check_certificate(config, errors);
     enum err keys_err = keys_check(config, errors);
     err = err == ERR_OK ? listen_err : err;
     err = err == ERR_OK ? authorities_err : err;
     err = err == ERR_OK ? dns_err : err;
-    err = err == ERR_OK ? certificate_err : err;
     return err == ERR_OK ? keys_err : err;
 }
 
@@ -834,7 +818,8 @@ int server_run(const struct config *config, struct restart_start *start)
     }
     server->config = config;
     server->start = start;
-    if (exec_own_path(server->path) != ERR_OK) {
+    if (!restart_program(&start->handover, server->path) &&
+        exec_own_path(start->arguments[0], server->path) != ERR_OK) {
         server->path[0] = '\0'; /* restarts will say so */
     }
     server->count =
@@ -856,7 +841,9 @@ int server_run(const struct config *config, struct restart_start *start)
     if (err == ERR_OK) {
         code = run_shards(server, &errors);
         if (code != SERVER_EXIT_OK) {
-            handover_back(&start->handover, start->arguments);
+            if (!atomic_load(&server->begun)) {
+                handover_back(&start->handover, start->arguments);
+            }
             /* Threads of other shards may be at work on what would be freed. */
             complain(buf_str(&errors));
             process_exit(code);

@@ -120,14 +120,18 @@ struct store_stats {
     uint64_t quarantined; /* damaged records skipped */
     uint64_t recovered;   /* messages replayed from the journal at start */
     uint64_t recovery_ms;
-    uint64_t journal_bytes;        /* in use, not yet freed by a checkpoint */
-    uint64_t memory_bytes;         /* of messages not yet in segments */
-    uint64_t disk_free;            /* when last looked at */
-    bool disk_low;                 /* below the reserve, or a write found no
-                                      room: pushes get ERR_FULL */
-    bool failed;                   /* no journal to write to at present */
-    struct histogram commit_ns;    /* write and sync of a batch */
-    struct histogram commit_count; /* changes per batch */
+    uint64_t journal_bytes;         /* in use, not yet freed by a checkpoint */
+    uint64_t memory_bytes;          /* of messages not yet in segments */
+    uint64_t disk_free;             /* when last looked at */
+    bool disk_low;                  /* below the reserve, or a write found no
+                                       room: pushes get ERR_FULL */
+    bool failed;                    /* no journal to write to at present */
+    uint64_t journal_size_max;      /* of journal_bytes: no more pushes */
+    uint64_t memory_size_max;       /* of memory_bytes: likewise */
+    uint64_t disk_reserve;          /* of disk_free: likewise, when below */
+    struct histogram commit_ns;     /* write and sync of a batch */
+    struct histogram commit_count;  /* changes per batch */
+    struct histogram checkpoint_us; /* those that are in `checkpoints` */
 };
 
 /* Something about a topic changed; embedded in the caller's object. */

@@ -18,6 +18,7 @@
 #include "store/store_local_internal.h"
 
 #include "base/diag.h"
+#include "sys/clock.h"
 
 /* Count nodes, as far as it matters. */
 static uint32_t list_count(const struct list *head, uint32_t count_max)
@@ -51,6 +52,7 @@ void store_checkpoint_resume(struct local_store *store)
     }
     run->wanted = false;
     run->step = CHECKPOINT_TOPICS;
+    run->started_ns = clock_monotonic_ns();
     run->target = store->checkpoint;
     run->target.number++;
     if (store->io != NULL) {
@@ -163,6 +165,8 @@ static void complete(struct local_store *store)
     run->step = CHECKPOINT_NONE;
     store->checkpoint = run->target;
     store->stats.checkpoints++;
+    histogram_record(&store->stats.checkpoint_us,
+                     (clock_monotonic_ns() - run->started_ns) / 1000);
     if (store->io != NULL) {
         struct journal_place place = {
             .generation = run->target.generation,

@@ -53,6 +53,11 @@ uint32_t store_local_shard(const struct store_local_data *data,
     return store_data_shard(data->meta.shard_count, topic);
 }
 
+uint32_t store_local_shard_of(uint32_t shard_count, struct str topic)
+{
+    return store_data_shard(shard_count, topic);
+}
+
 uint64_t store_local_node_id(const struct store_local_data *data)
 {
     return data->meta.node;
@@ -300,6 +305,9 @@ static const struct store_stats *local_stats(const struct store *base)
     struct local_store *store = store_of((struct store *)base);
     const struct journal_stats *journal = journal_stats(store->journal);
     store->stats.journal_bytes = journal->used_bytes;
+    store->stats.journal_size_max = store->options->journal_size;
+    store->stats.memory_size_max = store->options->memory_size_max;
+    store->stats.disk_reserve = store->options->disk_reserve;
     return &store->stats;
 }
 

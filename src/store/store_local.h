@@ -83,6 +83,9 @@ MUST_CHECK enum err store_local_open(struct store_local_data *data,
 uint32_t store_local_shard(const struct store_local_data *data,
                            struct str topic);
 
+/* The same, of a directory that has so many shards. */
+uint32_t store_local_shard_of(uint32_t shard_count, struct str topic);
+
 /* A random number made with the directory, for message ids. */
 uint64_t store_local_node_id(const struct store_local_data *data);
 

@@ -276,8 +276,9 @@ enum checkpoint_step {
 struct checkpoint_run {
     enum checkpoint_step step;
     struct checkpoint target;
-    struct list todo; /* of local_topic.checkpoint_link */
-    struct list done; /* likewise */
+    struct list todo;    /* of local_topic.checkpoint_link */
+    struct list done;    /* likewise */
+    uint64_t started_ns; /* monotonic */
     bool sync_all;
     bool wanted; /* begin as soon as no commit is running */
 };

@@ -224,6 +224,18 @@ fail:
     return err;
 }
 
+bool dir_locked(const char *path)
+{
+    int fd = -1;
+    if (file_open(path, FILE_READ, &fd) != ERR_OK) {
+        return false;
+    }
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool locked = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    file_close(fd);
+    return locked;
+}
+
 void dir_unlock(int fd)
 {
     file_close(fd); /* the lock goes with the descriptor */

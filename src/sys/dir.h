@@ -56,6 +56,9 @@ bool dir_allowed(const char *path);
  */
 MUST_CHECK enum err dir_lock(const char *path, int *out_fd);
 
+/* Tell whether a process has the lock file `path`. Takes and writes nothing. */
+bool dir_locked(const char *path);
+
 /* Give the lock back. -1 is accepted. */
 void dir_unlock(int fd);
 

@@ -260,10 +260,47 @@ bool net_same(const struct net_address *address,
     }
 }
 
-enum err net_duplicate(int fd, int *out_fd)
+static int socket_option(int fd, int name)
 {
-    *out_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    return *out_fd >= 0 ? ERR_OK : ERR_BUSY;
+    int value = -1;
+    socklen_t size = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
+}
+
+enum err net_adopt(int fd, struct net_address *out_address)
+{
+    struct net_address address;
+
+    if (socket_option(fd, SO_TYPE) != SOCK_STREAM ||
+        socket_option(fd, SO_ACCEPTCONN) != 1) {
+        return ERR_INVALID;
+    }
+    enum err err = net_bound(fd, &address);
+    if (err != ERR_OK) {
+        return ERR_INVALID;
+    }
+    int family = address.any.sa_family;
+    int flags = fcntl(fd, F_GETFL);
+    if ((family != AF_UNIX && family != AF_INET && family != AF_INET6) ||
+        flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        return ERR_INVALID;
+    }
+    net_ease(fd, &address);
+    *out_address = address;
+    return ERR_OK;
+}
+
+enum err net_share(int fd, int *out_fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+    if (copy < 0) {
+        return ERR_BUSY;
+    }
+    *out_fd = copy;
+    return ERR_OK;
 }
 
 enum err net_bound(int fd, struct net_address *out_address)

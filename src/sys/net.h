@@ -64,9 +64,21 @@ net_listen(const struct net_address *address, bool shared, int *out_fd);
 bool net_same(const struct net_address *address,
               const struct net_address *wanted);
 
-/* Have a second descriptor of a socket, close-on-exec.
- * Gives: `*out_fd`. Errors: ERR_BUSY (descriptors) */
-MUST_CHECK enum err net_duplicate(int fd, int *out_fd);
+/* Make ready a listening socket that another process made: as net_listen()
+ * leaves one, but for what can only be said before it is bound.
+ *
+ * Errors: ERR_INVALID  it is no stream socket that listens, or of a family
+ *                      that is not ours
+ */
+MUST_CHECK enum err net_adopt(int fd, struct net_address *out_address);
+
+/* Make a second descriptor of a listening socket, for another thread to accept
+ * from the same queue.
+ *
+ * Gives:  `*out_fd`, for close by file_close().
+ * Errors: ERR_BUSY (descriptors)
+ */
+MUST_CHECK enum err net_share(int fd, int *out_fd);
 
 /* The address a socket is bound to (its port when 0 was asked for).
  * Errors: ERR_IO */

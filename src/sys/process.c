@@ -4,14 +4,21 @@
  */
 #include "sys/process.h"
 
+#include "base/str.h"
+
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <systemd/sd-daemon.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,6 +47,18 @@ void process_block_signals(void)
 
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)sigaction(SIGPIPE, &ignore, NULL);
+}
+
+void process_hold_standard(void)
+{
+    int fd = STDIN_FILENO;
+
+    while (fd >= 0 && fd <= STDERR_FILENO) {
+        fd = open("/dev/null", O_RDWR); /* the lowest that is free */
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
 }
 
 enum process_signal process_wait_signal(int wait_ms)
@@ -91,6 +110,69 @@ uint64_t process_raise_files(void)
 void process_hide_memory(void)
 {
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+static uint64_t microseconds(const struct timeval *time)
+{
+    return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
+}
+
+/* Pages of memory, in all and resident; both 0 when that is not known. */
+static void count_pages(uint64_t *out_all, uint64_t *out_resident)
+{
+    char text[128] = "";
+    char *end = NULL;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        ssize_t size = read(fd, text, sizeof(text) - 1);
+        text[size > 0 ? size : 0] = '\0';
+        (void)close(fd);
+    }
+    *out_all = strtoull(text, &end, 10);
+    *out_resident = strtoull(end, NULL, 10);
+}
+
+/* How many descriptors there are, but for the one that looks. */
+static uint64_t count_files(void)
+{
+    static const char path[] = "/proc/self/fd";
+    struct stat about;
+    uint64_t count = 0;
+
+    if (stat(path, &about) == 0 && about.st_size > 0) {
+        return (uint64_t)about.st_size; /* since Linux 6.2 */
+    }
+    DIR *directory = opendir(path);
+    if (directory == NULL) {
+        return 0;
+    }
+    while (readdir(directory) != NULL) {
+        count++;
+    }
+    (void)closedir(directory);
+    return count > 3 ? count - 3 : 0; /* ".", "..", its own */
+}
+
+void process_usage(struct process_usage *out_usage)
+{
+    struct process_usage usage = {0};
+    struct rusage used;
+    struct rlimit limit;
+    uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    if (getrusage(RUSAGE_SELF, &used) == 0) {
+        usage.cpu_us =
+            microseconds(&used.ru_utime) + microseconds(&used.ru_stime);
+    }
+    count_pages(&usage.virtual_bytes, &usage.resident_bytes);
+    usage.virtual_bytes *= page_size;
+    usage.resident_bytes *= page_size;
+    usage.files_open = count_files();
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        usage.files_max = limit.rlim_cur;
+    }
+    *out_usage = usage;
 }
 
 uint32_t process_id(void)
@@ -174,7 +256,79 @@ void process_gate_destroy(struct process_gate *gate)
     free(gate);
 }
 
+/* --- the supervisor ------------------------------------------------------- */
+
+/* Both halves are a few lines of a protocol that systemd promises to keep
+ * (sd_notify(3), sd_listen_fds(3)); its library cannot be linked statically. */
+
+enum { FIRST_SOCKET = 3 }; /* SD_LISTEN_FDS_START */
+
 void process_notify(const char *state)
 {
-    (void)sd_notify(0, state);
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (path == NULL || (path[0] != '/' && path[0] != '@')) {
+        return;
+    }
+    size_t size = strlen(path);
+    if (size >= sizeof(address.sun_path)) {
+        return;
+    }
+    memcpy(address.sun_path, path, size);
+    if (path[0] == '@') {
+        address.sun_path[0] = '\0'; /* a name that is no file */
+    }
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return;
+    }
+    socklen_t address_size =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
+    (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL,
+                 (const struct sockaddr *)&address, address_size);
+    (void)close(fd);
+}
+
+/* A number of the environment; 0 where it is not there. */
+static enum err environment_number(const char *name, uint64_t *out)
+{
+    const char *text = getenv(name);
+
+    if (text == NULL) {
+        *out = 0;
+        return ERR_OK;
+    }
+    return str_to_u64(str_from(text), out);
+}
+
+enum err process_sockets(uint32_t max, int *out_fds, uint32_t *out_count)
+{
+    uint64_t process = 0;
+    uint64_t count = 0;
+    enum err process_err = environment_number("LISTEN_PID", &process);
+    enum err count_err = environment_number("LISTEN_FDS", &count);
+
+    (void)unsetenv("LISTEN_PID");
+    (void)unsetenv("LISTEN_FDS");
+    (void)unsetenv("LISTEN_FDNAMES");
+    if (process_err != ERR_OK || count_err != ERR_OK) {
+        return ERR_INVALID;
+    }
+    if (process != process_id()) {
+        count = 0; /* meant for who started us */
+    }
+    if (count > max) {
+        return ERR_RANGE;
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        if (fcntl(FIRST_SOCKET + (int)index, F_SETFD, FD_CLOEXEC) != 0) {
+            return ERR_INVALID;
+        }
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        out_fds[index] = FIRST_SOCKET + (int)index;
+    }
+    *out_count = (uint32_t)count;
+    return ERR_OK;
 }

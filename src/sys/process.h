@@ -23,6 +23,10 @@ struct process_thread;
  * process_wait_signal() gets them; ignore SIGPIPE. Before any thread. */
 void process_block_signals(void);
 
+/* Open what is closed of standard input, output and error, to nothing: or a
+ * socket would be the next to have such a number. First of all. */
+void process_hold_standard(void);
+
 /* Wait for a signal, at most `wait_ms` (-1: for ever). */
 enum process_signal process_wait_signal(int wait_ms);
 
@@ -35,6 +39,19 @@ uint64_t process_raise_files(void);
 /* Keep what is in memory from others of our user, and out of core dumps: there
  * are keys in it. Until exec. */
 void process_hide_memory(void);
+
+/* What the process takes of the machine. 0: not known. */
+struct process_usage {
+    uint64_t cpu_us; /* in user space and in the kernel, all threads */
+    uint64_t resident_bytes;
+    uint64_t virtual_bytes;
+    uint64_t files_open; /* descriptors */
+    uint64_t files_max;
+};
+
+/* Find it out. Costs a few system calls, and before Linux 6.2 a look at each
+ * open descriptor. Threads: any. */
+void process_usage(struct process_usage *out_usage);
 
 /* The process id. */
 uint32_t process_id(void);
@@ -69,5 +86,16 @@ void process_gate_destroy(struct process_gate *gate);
 /* Tell the supervisor (systemd, Type=notify) a state: "READY=1". Does nothing
  * without one. */
 void process_notify(const char *state);
+
+/* Take the sockets that the supervisor has opened for us (LISTEN_FDS), at most
+ * `max`. The environment is told to name them no more, so that there are none
+ * the second time. Before any thread.
+ *
+ * Gives:  `out_fds`, `*out_count` of them, for close; close-on-exec.
+ * Errors: ERR_RANGE    there are more
+ *         ERR_INVALID  the environment names what is no number, or not open
+ */
+MUST_CHECK enum err
+process_sockets(uint32_t max, int *out_fds, uint32_t *out_count);
 
 #endif

@@ -57,6 +57,7 @@ SIMPLE = {
     'const': (lambda _: True, lambda value, wanted: value == wanted),
     'minimum': (TYPES['number'], lambda value, wanted: value >= wanted),
     'maximum': (TYPES['number'], lambda value, wanted: value <= wanted),
+    'minItems': (TYPES['array'], lambda value, wanted: len(value) >= wanted),
     'minLength': (TYPES['string'], lambda value, wanted: len(value) >= wanted),
     'maxLength': (TYPES['string'], lambda value, wanted: len(value) <= wanted),
     'maxItems': (TYPES['array'], lambda value, wanted: len(value) <= wanted),

@@ -266,7 +266,8 @@ SETTINGS = {
     'endpoint_concurrency': '2', 'timeout': '5s', 'retries': '5',
     'retry_schedule': '1s', 'permanent_status': '400', 'rate': '9/1s',
     'flow_rate': '9/1s', 'expired': 'drop', 'secret': 'a', 'batch': '2,1ms',
-    'batch_format': 'json'}
+    'batch_format': 'json', 'cloudevents': 'structured',
+    'cloudevents_source': '/here', 'cloudevents_type': 'a.b'}
 TOPIC_SETTINGS = {
     **SETTINGS, 'dedup_window': '1m', 'dedup': 'content', 'retain_age': '7d',
     'retain_bytes': '1g', 'retain_count': '10', 'discard': 'old'}
@@ -438,6 +439,8 @@ WALKS = {
         Call(400, topic(World.name), body={'timeout': 'soon'}),
         Call(400, topic(World.name), body={'kind': 'pull'}),
         Call(403, OWN),
+        Call(409, topic(World.name),
+             body={'batch': '2,1ms', 'cloudevents': 'binary'}),
         command=('set', World.topic, 'order=key')),
     'deleteTopic': Walk(
         Call(204, topic()), Call(404, NOBODY), Call(400, {'topic': '..'}),
@@ -607,6 +610,8 @@ WALKS = {
         Call(400, {'schedule': World.schedule}, body={'a': 1}),
         command=('schedules run', World.schedule)),
     'info': Walk(Call(200), unknown=200, command=('info',)),
+    'metrics': Walk(Call(200), unknown=200,
+                    command=(None, 'for Prometheus')),
     'health': Walk(Call(200), unknown=200,
                    command=(None, 'for what keeps it alive')),
     'ready': Walk(Call(200), unknown=200,

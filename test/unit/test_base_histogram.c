@@ -119,6 +119,22 @@ static void sum_of_two_is_as_if_recorded_in_one(void **state)
     assert_true(two.largest == both.largest);
 }
 
+static void those_below_a_power_of_two_are_exact(void **state)
+{
+    (void)state;
+    assert_true(histogram_below(&one, 40) == 0);
+    for (uint32_t exponent = 0; exponent <= 40; exponent++) {
+        histogram_record(&one, (UINT64_C(1) << exponent) - 1);
+        histogram_record(&one, UINT64_C(1) << exponent);
+    }
+    histogram_record(&one, UINT64_MAX);
+    for (uint32_t exponent = 0; exponent <= 40; exponent++) {
+        /* Two of each below, and its own predecessor. */
+        assert_true(histogram_below(&one, exponent) == 2 * exponent + 1);
+    }
+    assert_true(one.count == 83);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +145,7 @@ int main(void)
         cmocka_unit_test_setup(values_past_the_end_share_the_last_bucket, zero),
         cmocka_unit_test_setup(percentiles_rise_and_end_at_the_largest, zero),
         cmocka_unit_test_setup(sum_of_two_is_as_if_recorded_in_one, zero),
+        cmocka_unit_test_setup(those_below_a_power_of_two_are_exact, zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,13 @@ visit(void *context, uint32_t slot, const struct cursor_page_entry *entry)
     return found->keep == 0 || found->keep == entry->topic_id;
 }
 
+static void read_one(void *context, const struct cursor_page_entry *entry)
+{
+    struct found *found = context;
+    found->count++;
+    found->last = entry->next > found->last.next ? *entry : found->last;
+}
+
 static struct cursor_page *open_page(uint32_t slot_max)
 {
     struct cursor_page *page = NULL;
@@ -89,6 +96,30 @@ static void what_was_noted_last_is_found(void **state)
     assert_int_equal(found.last.next, 999);
     assert_int_equal(found.last.epoch, 1);
     assert_int_equal(found.last.attempts, 2);
+    cursor_page_close(page);
+}
+
+/* Read while it is open, as of a server at work. */
+static void reading_finds_it_and_changes_nothing(void **state)
+{
+    (void)state;
+    struct found found = {0};
+    assert_int_equal(cursor_page_read(directory, read_one, &found), ERR_OK);
+    assert_int_equal(found.count, 0); /* no file */
+    struct cursor_page *page = open_page(10);
+    uint32_t slot = take(page);
+    note(page, slot, 77, 41);
+    note(page, slot, 77, 42);
+    assert_int_equal(cursor_page_read(directory, read_one, &found), ERR_OK);
+    assert_int_equal(found.count, 2); /* both copies */
+    assert_int_equal(found.last.topic_id, 77);
+    assert_int_equal(found.last.next, 42);
+    cursor_page_close(page);
+    found = (struct found){0};
+    page = open_page(10);
+    cursor_page_claim(page, visit, &found);
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.last.next, 42);
     cursor_page_close(page);
 }
 
@@ -239,6 +270,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_was_noted_last_is_found, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(reading_finds_it_and_changes_nothing,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_higher_epoch_beats_a_higher_cursor,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_torn_copy_leaves_the_one_before,

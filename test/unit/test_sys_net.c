@@ -282,6 +282,56 @@ static void only_sockets_on_this_machine_are_eased(void **state)
     (void)close(fd);
 }
 
+static void a_listening_socket_of_others_is_adopted_and_shared(void **state)
+{
+    (void)state;
+    struct net_address address = parsed("127.0.0.1", 0);
+    struct net_address found;
+    int shared = -1;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, &address.any, address.size), 0);
+    assert_int_equal(listen(fd, 4), 0);
+    assert_int_equal(net_adopt(fd, &found), ERR_OK);
+    assert_int_equal(found.any.sa_family, AF_INET);
+    assert_true(found.v4.sin_port != 0);
+    assert_true((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
+    assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+
+    assert_int_equal(net_share(fd, &shared), ERR_OK);
+    assert_true(shared >= 0 && shared != fd);
+    assert_int_equal(fcntl(shared, F_GETFD), FD_CLOEXEC);
+    (void)close(fd);
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(client, &found.any, found.size), 0);
+    int accepted = accept(shared, NULL, NULL);
+    assert_true(accepted >= 0);
+    (void)close(accepted);
+    (void)close(client);
+    (void)close(shared);
+}
+
+static void what_does_not_listen_is_not_adopted(void **state)
+{
+    (void)state;
+    struct net_address found = {.size = 7};
+    const int types[] = {SOCK_STREAM, SOCK_DGRAM};
+    int pipes[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        int fd = socket(AF_INET, types[i], 0);
+        assert_true(fd >= 0);
+        assert_int_equal(net_adopt(fd, &found), ERR_INVALID);
+        (void)close(fd);
+    }
+    assert_int_equal(pipe(pipes), 0);
+    assert_int_equal(net_adopt(pipes[0], &found), ERR_INVALID);
+    (void)close(pipes[0]);
+    (void)close(pipes[1]);
+    assert_int_equal(found.size, 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +347,8 @@ int main(void)
         cmocka_unit_test(only_sockets_on_this_machine_are_eased),
         cmocka_unit_test(blocks_contain_their_addresses),
         cmocka_unit_test(bad_blocks_are_invalid),
+        cmocka_unit_test(a_listening_socket_of_others_is_adopted_and_shared),
+        cmocka_unit_test(what_does_not_listen_is_not_adopted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
