@@ -48,10 +48,10 @@ struct api_shard {
 
 struct api {
     struct api_options options;
-    atomic_int phase;    /* enum api_phase */
+    atomic_int phase; /* enum api_phase */
+    atomic_bool reloading;
     uint64_t started_ms; /* wall clock: when it was made */
     uint64_t started_ns; /* the same, monotonic */
-    atomic_bool reloading;
     struct api_shard shards[SHARDS_MAX];
 };
 

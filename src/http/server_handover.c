@@ -140,10 +140,11 @@ static enum err restore(struct http_connection *connection,
     for (int part = 0; part < 2; part++) {
         buf_append_str(&connection->output, handed->unsent[part]);
     }
-    buf_append_str(&connection->request, handed->request);
-    if (buf_err(&connection->output) != ERR_OK ||
-        buf_err(&connection->request) != ERR_OK) {
+    if (buf_err(&connection->output) != ERR_OK) {
         return ERR_NOMEM;
+    }
+    if (body && !server_keep_request(connection, handed->request)) {
+        return ERR_OK; /* all hold too much: it is told so */
     }
     if (handed->deaf) {
         server_stop_taking(connection);

@@ -636,6 +636,7 @@ static int run_shards(struct server *server, struct buf *errors)
     for (uint32_t index = 0; index < server->count; index++) {
         process_thread_join(server->workers[index].thread);
         pipeline_destroy(server->workers[index].pipeline);
+        buf_fini(&server->workers[index].clients.records);
     }
     return SERVER_EXIT_OK;
 }

@@ -107,11 +107,6 @@ uint64_t process_raise_files(void)
     return limit.rlim_cur;
 }
 
-void process_hide_memory(void)
-{
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-}
-
 static uint64_t microseconds(const struct timeval *time)
 {
     return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
@@ -173,6 +168,11 @@ void process_usage(struct process_usage *out_usage)
         usage.files_max = limit.rlim_cur;
     }
     *out_usage = usage;
+}
+
+void process_hide_memory(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
 uint32_t process_id(void)
@@ -256,10 +256,12 @@ void process_gate_destroy(struct process_gate *gate)
     free(gate);
 }
 
-/* --- the supervisor ------------------------------------------------------- */
+/* --- the supervisor
+ * ------------------------------------------------------- */
 
 /* Both halves are a few lines of a protocol that systemd promises to keep
- * (sd_notify(3), sd_listen_fds(3)); its library cannot be linked statically. */
+ * (sd_notify(3), sd_listen_fds(3)); its library cannot be linked
+ * statically. */
 
 enum { FIRST_SOCKET = 3 }; /* SD_LISTEN_FDS_START */
 

@@ -36,10 +36,6 @@ uint32_t process_cores(void);
 /* Raise the limit of open files to what is allowed; returns the limit. */
 uint64_t process_raise_files(void);
 
-/* Keep what is in memory from others of our user, and out of core dumps: there
- * are keys in it. Until exec. */
-void process_hide_memory(void);
-
 /* What the process takes of the machine. 0: not known. */
 struct process_usage {
     uint64_t cpu_us; /* in user space and in the kernel, all threads */
@@ -52,6 +48,10 @@ struct process_usage {
 /* Find it out. Costs a few system calls, and before Linux 6.2 a look at each
  * open descriptor. Threads: any. */
 void process_usage(struct process_usage *out_usage);
+
+/* Keep what is in memory from others of our user, and out of core dumps: there
+ * are keys in it. Until exec. */
+void process_hide_memory(void);
 
 /* The process id. */
 uint32_t process_id(void);
