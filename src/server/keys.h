@@ -1,4 +1,5 @@
-/* The files that must be nobody else's: tokens and secrets.
+/* The files that must be nobody else's: tokens and secrets; and the server's
+ * certificate with its key.
  *
  * Threads: none; plain functions.
  *
@@ -27,7 +28,7 @@ MUST_CHECK enum err keys_load_secrets(const struct config *config,
                                       struct buf *errors,
                                       struct secrets **out);
 
-/* Look at both.
+/* Look at all of them; of a key that others can read the log warns.
  * Errors: ERR_INVALID (`errors` has lines), ERR_NOMEM */
 MUST_CHECK enum err keys_check(const struct config *config, struct buf *errors);
 

@@ -258,6 +258,26 @@ check_address(const struct config *config, struct str text, struct buf *errors)
     return check_reach(config, &address, text, errors);
 }
 
+enum err listen_check_open(const struct listen_set *set,
+                           const struct config *config,
+                           struct buf *errors)
+{
+    for (uint32_t index = 0; index < set->kept.count; index++) {
+        struct net_address address;
+        char text[NET_TEXT_MAX];
+        if (set->kept.fds[index] < 0 ||
+            net_bound(set->kept.fds[index], &address) != ERR_OK) {
+            continue;
+        }
+        net_format(&address, text);
+        enum err err = check_reach(config, &address, str_from(text), errors);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
 enum err listen_check(const struct config *config, struct buf *errors)
 {
     struct str list = str_from(config->listen);

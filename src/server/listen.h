@@ -52,6 +52,12 @@ MUST_CHECK enum err listen_check(const struct config *config,
 MUST_CHECK enum err
 listen_try(const struct config *config, struct str known, struct buf *errors);
 
+/* The same of the sockets that are open, for settings that change.
+ * Errors: ERR_INVALID (one needs insecure_open, or tokens) */
+MUST_CHECK enum err listen_check_open(const struct listen_set *set,
+                                      const struct config *config,
+                                      struct buf *errors);
+
 /* Note a socket that another process bound; one too many is closed. Takes: fd.
  */
 void listen_inherit(struct listen_inherited *inherited, int fd);

@@ -150,7 +150,7 @@ read_settings(struct reload *reload, struct config *fresh, struct buf *errors)
     if (err != ERR_OK) {
         return err;
     }
-    err = options->check(fresh, errors);
+    err = options->check(options->context, fresh, errors);
     if (err == ERR_OK) {
         err = config_merge(&reload->now, fresh, &reload->next);
     }
@@ -160,7 +160,7 @@ read_settings(struct reload *reload, struct config *fresh, struct buf *errors)
     size_t before = errors->size;
     err = config_check(&reload->next, errors);
     if (err == ERR_OK) {
-        err = options->check(&reload->next, errors);
+        err = options->check(options->context, &reload->next, errors);
     }
     if (err == ERR_INVALID && errors->size > before) {
         buf_append_c(errors, "these settings are right, but not together with "

@@ -31,8 +31,10 @@ struct reload_options {
     const struct config *config; /* in force; borrowed by reload_create() */
     char *const *arguments;      /* of the program; borrowed */
     uint32_t shard_count;
-    /* Look at settings, as server_check(). */
-    enum err (*check)(const struct config *config, struct buf *errors);
+    /* Look at settings, as server_check(), and beside what is open. */
+    enum err (*check)(void *context,
+                      const struct config *config,
+                      struct buf *errors);
     /* Say what settings are to the parts of a shard, but tokens, secrets and
      * certificate. */
     void (*change_of)(void *context,

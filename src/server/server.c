@@ -285,13 +285,23 @@ static void change_of(void *context,
     };
 }
 
+static enum err
+check_change(void *context, const struct config *config, struct buf *errors)
+{
+    const struct server *server = context;
+    enum err err = server_check(config, errors);
+
+    return err == ERR_OK ? listen_check_open(&server->listen, config, errors)
+                         : err;
+}
+
 static enum err make_reload(struct server *server)
 {
     const struct reload_options options = {
         .config = server->config,
         .arguments = server->start->arguments,
         .shard_count = server->count,
-        .check = server_check,
+        .check = check_change,
         .change_of = change_of,
         .context = server,
     };
@@ -717,44 +727,6 @@ static enum err check_dns_servers(const struct config *config,
     return err;
 }
 
-/* The server's own certificate; each shard reads it once more. */
-static enum err check_certificate(const struct config *config,
-                                  struct buf *errors)
-{
-    struct tls_context *context = NULL;
-    bool has_certificate = config->tls_cert[0] != '\0';
-    bool has_key = config->tls_key[0] != '\0';
-
-    if (has_certificate != has_key) {
-        buf_append_format(errors, "%s needs %s\n",
-                          has_key ? "tls_key" : "tls_cert",
-                          has_key ? "tls_cert" : "tls_key");
-        return ERR_INVALID;
-    }
-    if (!has_key) {
-        return ERR_OK;
-    }
-    enum err err =
-        tls_context_create_server(config->tls_cert, config->tls_key, &context);
-    tls_context_destroy(context);
-    if (err == ERR_NOMEM) {
-        return err;
-    }
-    if (err != ERR_OK) {
-        buf_append_format(errors,
-                          "tls_cert, tls_key: %s and %s are no certificate "
-                          "and its key in PEM that can be read: %s\n",
-                          config->tls_cert, config->tls_key, err_text(err));
-        return ERR_INVALID;
-    }
-    if (dir_file_is_public(config->tls_key)) {
-        DIAG_WARN("key_open_to_others",
-                  "path=%s; others than its owner can read it",
-                  config->tls_key);
-    }
-    return ERR_OK;
-}
-
 enum err server_check(const struct config *config, struct buf *errors)
 {
     struct guard *guard = NULL;
@@ -764,12 +736,10 @@ enum err server_check(const struct config *config, struct buf *errors)
     enum err listen_err = listen_check(config, errors);
     enum err authorities_err = check_authorities(config, errors);
     enum err dns_err = check_dns_servers(config, errors);
-    enum err certificate_err = check_certificate(config, errors);
     enum err keys_err = keys_check(config, errors);
     err = err == ERR_OK ? listen_err : err;
     err = err == ERR_OK ? authorities_err : err;
     err = err == ERR_OK ? dns_err : err;
-    err = err == ERR_OK ? certificate_err : err;
     return err == ERR_OK ? keys_err : err;
 }
 

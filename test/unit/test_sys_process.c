@@ -1,4 +1,5 @@
-/* Tests of sys/process: what a supervisor is told, and hands over.
+/* Tests of sys/process: what a supervisor is told, and hands over, and what is
+ * kept from others.
  *
  * SPDX-License-Identifier: MIT
  */
