@@ -288,6 +288,9 @@ void api_dlq_get(const struct api_request *request);
 /* POST /opq/dlq/retry, with a word, and DELETE /opq/dlq. */
 void api_dlq_change(const struct api_request *request);
 
+/* GET /opq/events. */
+void api_notices_get(const struct api_request *request);
+
 /* GET /opq/topics/{}/messages/{}/curl. */
 void api_messages_curl(const struct api_request *request);
 

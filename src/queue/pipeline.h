@@ -42,6 +42,8 @@ struct pipeline_options {
     struct deliverer_options deliverer; /* io, client: ours */
     struct listener_options listener;   /* shard: ours */
     struct accept_options accept;       /* io, shard: ours */
+    const char
+        *events_url; /* where events are pushed; borrowed; NULL: nowhere */
     /* Open the shard's store on its loop; called once, by pipeline_open(). */
     enum err (*store_open)(void *context,
                            struct io *io,

@@ -21,6 +21,7 @@
 #include "http/tls.h"
 #include "queue/pipeline.h"
 #include "queue/secrets.h"
+#include "server/announce.h"
 #include "server/guard.h"
 #include "server/listen.h"
 #include "server/log_file.h"
@@ -262,6 +263,7 @@ static struct pipeline_options pipeline_options(struct server *server,
                      .pending_max = (uint32_t)config->pending_max,
                      .uploads_max = uploads_max(config)},
         .accept = {.dedup_max = (uint32_t)config->dedup_max},
+        .events_url = config->events_url,
         .store_open = store_open,
         .store_context = server,
         .handle_other = api_handle,
@@ -336,6 +338,8 @@ static void worker_main(void *context)
     }
     process_gate_pass(server->gate);
     if (!atomic_load(&server->failed)) {
+        announce_start(pipeline_shard(worker->pipeline), OPQ_VERSION,
+                       server->start->handover.fd > 0);
         pipeline_run(worker->pipeline);
     }
     atomic_fetch_add(&server->ended, 1);
@@ -743,10 +747,12 @@ enum err server_check(const struct config *config, struct buf *errors)
     enum err dns_err = check_dns_servers(config, errors);
     enum err certificate_err = check_certificate(config, errors);
     enum err secrets_err = check_secrets(config, errors);
+    enum err events_err = announce_check(config->events_url, errors);
     err = err == ERR_OK ? listen_err : err;
     err = err == ERR_OK ? authorities_err : err;
     err = err == ERR_OK ? dns_err : err;
     err = err == ERR_OK ? certificate_err : err;
+    err = err == ERR_OK ? events_err : err;
     return err == ERR_OK ? secrets_err : err;
 }
 

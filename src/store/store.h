@@ -138,6 +138,24 @@ struct store_watch {
     struct list link; /* private */
 };
 
+enum store_news_kind {
+    STORE_NEWS_DISK_LOW, /* pushes get ERR_FULL */
+    STORE_NEWS_DISK_OK,  /* they do not any more */
+    STORE_NEWS_DAMAGED,  /* a record or a body was found damaged */
+};
+
+/* Something that people should know. */
+struct store_news {
+    enum store_news_kind kind;
+    const char *subject; /* borrowed: the topic, or the data directory */
+    const char *what;    /* borrowed: "record" or "body" */
+    uint64_t sequence;   /* of the first that is damaged, */
+    uint64_t count;      /* and how many are */
+    uint64_t free;       /* bytes on disk */
+    uint64_t reserve;    /* bytes that are to be free */
+    bool full;           /* a write found no room */
+};
+
 /* A place from which a topic is read forward. Keeps a block of records read
  * ahead, so reading in order costs little. */
 struct store_reader;
@@ -225,6 +243,9 @@ struct store {
     /* From store_expect(). */
     uint32_t (*expected)(void *context, uint64_t within_ns);
     void *expected_context; /* borrowed */
+    /* From store_listen(). */
+    void (*told)(void *context, const struct store_news *news);
+    void *told_context; /* borrowed */
 };
 
 /* What every implementation's topic or view begins with; read it, do not write
@@ -276,6 +297,27 @@ static inline void store_expect(struct store *store,
 {
     store->expected = expected;
     store->expected_context = context;
+}
+
+/* Let the store say what people should know, from any of its functions or from
+ * its hooks. The callback must not call the store. Without this, the log has
+ * it. Borrows: context. */
+static inline void store_listen(struct store *store,
+                                void (*told)(void *context,
+                                             const struct store_news *news),
+                                void *context)
+{
+    store->told = told;
+    store->told_context = context;
+}
+
+/* For implementations: say something, if anybody listens. */
+static inline void store_tell(const struct store *store,
+                              const struct store_news *news)
+{
+    if (store->told != NULL) {
+        store->told(store->told_context, news);
+    }
 }
 
 /* Figures so far; borrowed, living as long as the store. */

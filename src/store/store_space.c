@@ -18,6 +18,19 @@
 
 #include "base/diag.h"
 
+static void tell(const struct local_store *store, bool low)
+{
+    const struct store_news news = {
+        .kind = low ? STORE_NEWS_DISK_LOW : STORE_NEWS_DISK_OK,
+        .subject = store->data->directory,
+        .free = store->stats.disk_free,
+        .reserve = store->options->disk_reserve,
+        .full = store->no_room,
+    };
+
+    store_tell(&store->base, &news);
+}
+
 /* Say what follows from what is known. */
 static void space_judge(struct local_store *store)
 {
@@ -34,6 +47,7 @@ static void space_judge(struct local_store *store)
             DIAG_INFO("disk_recovered", "shard=%u free=%llu", store->shard,
                       (unsigned long long)free_size);
         }
+        tell(store, low);
     }
     if (low && !io_timer_running(&store->space_timer)) {
         io_timer_start(store->io, &store->space_timer, STORE_SPACE_CHECK_MS);
