@@ -61,6 +61,7 @@ static enum err push_start(struct notices *notices, const struct buf *body)
     const struct push push = {
         .topic = STR(TOPIC_NOTICES),
         .durability = DURABILITY_DISK,
+        .owed = true,
         .message =
             {
                 .url = notices->hook.url,

@@ -65,9 +65,11 @@ struct store_op {
     void (*done)(struct store_op *op, enum err err);
     uint64_t sequence;          /* result of store_append() */
     enum durability durability; /* asked for; then: what was reached */
-    struct list link;           /* private */
-    struct store_topic *topic;  /* private */
-    enum err err;               /* private */
+    bool owed; /* an append that follows from a message that was accepted: what
+                  is kept in reserve is for it */
+    struct list link;          /* private */
+    struct store_topic *topic; /* private */
+    enum err err;              /* private */
 };
 
 struct store_range {
