@@ -161,14 +161,6 @@ static struct kind *kind_of(struct list *link)
     return CONTAINER_OF(link, struct kind, link);
 }
 
-static void drop(struct notice_limit *limit, struct kind *kind)
-{
-    list_remove(&kind->link);
-    limit->count--;
-    free(kind->held);
-    free(kind);
-}
-
 void notice_limit_init(struct notice_limit *limit)
 {
     *limit = (struct notice_limit){0};
@@ -177,26 +169,26 @@ void notice_limit_init(struct notice_limit *limit)
 
 void notice_limit_fini(struct notice_limit *limit)
 {
-    while (!list_empty(&limit->kinds)) {
-        drop(limit, kind_of(limit->kinds.next));
+    struct list *link = NULL;
+
+    while ((link = list_take_first(&limit->kinds)) != NULL) {
+        free(kind_of(link)->held);
+        free(kind_of(link));
     }
+    limit->count = 0;
 }
 
-/* Forget those whose time is over and who have nothing to show. */
+/* Forget those whose time is over, up to the first that has something to show:
+ * that one is taken soon. */
 static void forget(struct notice_limit *limit, uint64_t now_ms)
 {
-    struct list *next = NULL;
-
-    for (struct list *link = limit->kinds.next; link != &limit->kinds;
-         link = next) {
-        struct kind *kind = kind_of(link);
-        next = link->next;
-        if (kind->end_ms > now_ms) {
-            return; /* as all that follow */
+    while (!list_empty(&limit->kinds)) {
+        const struct kind *first = kind_of(limit->kinds.next);
+        if (first->end_ms > now_ms || first->held != NULL) {
+            return;
         }
-        if (kind->held == NULL) {
-            drop(limit, kind);
-        }
+        free(kind_of(list_take_first(&limit->kinds)));
+        limit->count--;
     }
 }
 

@@ -277,3 +277,22 @@ def test_wrong_webhook_is_refused(tmp_path, url):
                    f'--events-url={url}')
     assert done.returncode != 0
     assert 'events_url: ' in done.stderr
+
+
+# --- the command -------------------------------------------------------------
+
+
+def test_command_prints_events(opq, receivers):
+    target = receivers(lambda request: 404)
+    opq.push_json('t', target.url(), 'x', retries=0)
+    wait_until(lambda: opq.topic('t')['lag'] == 0)
+    lines = opq.run('events', '--from', '0', '-n', '2').stdout.splitlines()
+    assert [line.split()[1] for line in lines] == ['server.started',
+                                                   'message.dead']
+    assert '"status":404' in lines[1]
+    done = opq.run('events', '--from', '0', '-n', '1', '--json', '--types',
+                   'message.dead', '--topic', 't')
+    assert json.loads(done.stdout)['subject'] == 't'
+    wrong = opq.run('events', '--types', 'x')
+    assert wrong.returncode == 1 and 'types must be' in wrong.stderr
+    assert opq.run('events', '-n', '0').returncode == 64

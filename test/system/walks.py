@@ -497,7 +497,7 @@ WALKS = {
         Call(200, {}, {'topic': World.dead, 'from': '0'}),
         Call(400, {}, {'topic': '..'}),
         Call(400, {}, {'types': 'x'}), Call(400, {}, {'from': 'x'}),
-        command=(None, 'opq events')),
+        command=(None, 'opq events follows a stream, which has no end')),
     'listSubscriptions': Walk(
         Call(200, topic(World.subscription)), Call(200, topic()),
         Call(404, NOBODY), Call(400, {'topic': '..'}),
