@@ -88,6 +88,7 @@ static const struct route routes[] = {
     {TOPIC "/messages/{}/curl", HTTP_METHOD_GET, false, api_messages_curl,
      NULL},
     {"/opq/reload", HTTP_METHOD_POST, false, api_reload_post, NULL},
+    {"/opq/events", HTTP_METHOD_GET, false, api_notices_get, NULL},
 };
 
 enum { ROUTE_COUNT = sizeof(routes) / sizeof(routes[0]) };

@@ -303,6 +303,9 @@ void api_dlq_change(const struct api_request *request);
 /* POST /opq/reload. */
 void api_reload_post(const struct api_request *request);
 
+/* GET /opq/events. */
+void api_notices_get(const struct api_request *request);
+
 /* GET /opq/topics/{}/messages/{}/curl. */
 void api_messages_curl(const struct api_request *request);
 

@@ -42,6 +42,7 @@ static const struct command commands[] = {
     {"set", cli_set, "change a topic's settings"},
     {"purge", cli_purge, "drop a topic's messages"},
     {"delete", cli_delete, "delete a topic"},
+    {"events", cli_events, "print what goes wrong on the server, and follow"},
     {"endpoints", cli_endpoints, "list endpoints, and reset or release one"},
     {"schedules", cli_schedules, "list schedules, and change or run one"},
     {"subscriptions", cli_subscriptions,

@@ -178,6 +178,8 @@ int cli_set(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_endpoints(int argument_count, char *const *arguments);
 /* As cli_push(). */
+int cli_events(int argument_count, char *const *arguments);
+/* As cli_push(). */
 int cli_schedules(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_subscriptions(int argument_count, char *const *arguments);

@@ -363,7 +363,10 @@ static enum err receive_head(struct remote *remote, struct answer *answer)
     return ERR_OK;
 }
 
-static enum err receive_chunked(struct remote *remote, struct buf *body)
+static enum err receive_chunked(struct remote *remote,
+                                const struct remote_request *request,
+                                int status,
+                                struct buf *body)
 {
     struct http_chunked chunked = {0};
     bool done = false;
@@ -379,6 +382,11 @@ static enum err receive_chunked(struct remote *remote, struct buf *body)
             buf_append_str(body, data);
             buf_consume(&remote->input, used);
             err = body->failed ? ERR_TOO_LARGE : ERR_OK;
+            if (err == ERR_OK && request->took != NULL && status == 200 &&
+                !request->took(request->context, body)) {
+                disconnect(remote);
+                return ERR_OK;
+            }
         } else {
             err = ERR_PROTOCOL;
         }
@@ -413,6 +421,7 @@ receive_plain(struct remote *remote, uint64_t size, struct buf *body)
 }
 
 static enum err receive_body(struct remote *remote,
+                             const struct remote_request *request,
                              const struct answer *answer,
                              struct buf *body)
 {
@@ -420,7 +429,7 @@ static enum err receive_body(struct remote *remote,
         return ERR_OK;
     }
     if (answer->chunked) {
-        return receive_chunked(remote, body);
+        return receive_chunked(remote, request, answer->status, body);
     }
     if (answer->content_length != HTTP_LENGTH_NONE &&
         answer->content_length > REMOTE_BODY_MAX) {
@@ -446,7 +455,7 @@ enum err remote_send(struct remote *remote,
         err = receive_head(remote, &answer);
     }
     if (err == ERR_OK) {
-        err = receive_body(remote, &answer, &response->body);
+        err = receive_body(remote, request, &answer, &response->body);
     }
     if (err != ERR_OK || !answer.keep_alive ||
         (answer.content_length == HTTP_LENGTH_NONE && !answer.chunked)) {

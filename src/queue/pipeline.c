@@ -22,6 +22,7 @@
 #include "queue/delayed.h"
 #include "queue/letters_job.h"
 #include "queue/listener_upload.h"
+#include "queue/notices.h"
 #include "queue/replay_walk.h"
 #include "queue/replays.h"
 
@@ -42,6 +43,8 @@ struct pipeline {
     struct scheduler *scheduler; /* owned */
     struct delayed *delayed;     /* owned */
     struct replays *replays;     /* owned */
+    struct notices *notices;     /* owned */
+    struct buf events_target;    /* owned; the name of events_url's */
     struct access access;
     struct secrets *secrets; /* held; NULL: there are none */
     bool delivering;         /* pipeline_deliver() was called */
@@ -207,6 +210,8 @@ void pipeline_destroy(struct pipeline *pipeline)
     listener_destroy(pipeline->listener);
     scheduler_destroy(pipeline->scheduler);
     replays_destroy(pipeline->replays);
+    notices_destroy(pipeline->notices);
+    buf_fini(&pipeline->events_target);
     accept_destroy(pipeline->accept);
     access_set(&pipeline->access, NULL);
     secrets_release(pipeline->secrets);
@@ -256,6 +261,23 @@ static uint32_t awaited(void *context, uint64_t within_ns)
     return http_server_awaited(pipeline->server, within_ns);
 }
 
+/* Errors: ERR_NOMEM */
+static enum err open_notices(struct pipeline *pipeline)
+{
+    struct str text = str_from(pipeline->options.events_url);
+    struct url url;
+    const char *reason = NULL;
+
+    buf_init(&pipeline->events_target, 0);
+    if (text.size > 0 && url_parse(text, &url, &reason) == ERR_OK) {
+        deliverer_target_name(&url, &pipeline->events_target);
+    }
+    const struct notices_hook hook = {text, buf_str(&pipeline->events_target)};
+    enum err err = notices_create(&pipeline->shard, &hook, &pipeline->notices);
+    pipeline->shard.notices = pipeline->notices;
+    return err;
+}
+
 /* The parts in the order in which their turn hooks are to run. */
 static enum err open_parts(struct pipeline *pipeline)
 {
@@ -283,6 +305,10 @@ static enum err open_parts(struct pipeline *pipeline)
     pipeline->shard.accept = pipeline->accept;
     err =
         replays_create(&pipeline->shard, deliverer_detach, &pipeline->replays);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = open_notices(pipeline);
     if (err != ERR_OK) {
         return err;
     }
@@ -385,6 +411,7 @@ enum err pipeline_deliver(struct pipeline *pipeline)
     pipeline->delivering = true;
     store_topic_each(pipeline->store, deliver_one, &walk);
     if (walk.err == ERR_OK) {
+        notices_listen(pipeline->notices);
         scheduler_start(pipeline->scheduler);
         delayed_start(pipeline->delayed);
     }
@@ -572,13 +599,18 @@ static void drain_look(struct io_hook *hook)
     /* To clients nothing stops that is handed over; to the rest it does when
      * they are away. */
     pipeline->shard.stopping |= pipeline->server_drained;
+    if (pipeline->shard.stopping) {
+        notices_end_waits(pipeline->notices);
+    }
     if (!pipeline->server_drained || !pipeline->deliverer_drained ||
         pipeline->shard.calls > 0 || !delayed_stopped(pipeline->delayed) ||
         listener_stats(pipeline->listener)->pending > 0 ||
-        !scheduler_idle(pipeline->scheduler)) {
+        !scheduler_idle(pipeline->scheduler) ||
+        !notices_idle(pipeline->notices)) {
         return;
     }
     pipeline->counted = true;
+    notices_stop(pipeline->notices);
     io_timer_stop(pipeline->io, &pipeline->cut_timer);
     io_hook_remove(pipeline->io, hook);
     if (atomic_fetch_add(&group->drained, 1) + 1 == group->count) {

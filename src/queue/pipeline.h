@@ -48,6 +48,8 @@ struct pipeline_options {
     struct accept_options accept;       /* io, shard: ours */
     struct tokens *tokens;   /* held meanwhile; NULL: nobody is asked */
     struct secrets *secrets; /* held meanwhile; NULL: there are none */
+    const char
+        *events_url; /* where events are pushed; borrowed; NULL: nowhere */
     /* Open the shard's store on its loop; called once, by pipeline_open(). */
     enum err (*store_open)(void *context,
                            struct io *io,

@@ -21,6 +21,7 @@
 #include "http/tls.h"
 #include "queue/pipeline.h"
 #include "queue/secrets.h"
+#include "server/announce.h"
 #include "server/guard.h"
 #include "server/keys.h"
 #include "server/listen.h"
@@ -265,6 +266,7 @@ static struct pipeline_options pipeline_options(struct server *server,
         .accept = {.dedup_max = (uint32_t)config->dedup_max},
         .tokens = server->tokens,
         .secrets = server->secrets,
+        .events_url = config->events_url,
         .store_open = store_open,
         .store_context = server,
         .handle_other = api_handle,
@@ -379,6 +381,8 @@ static void worker_main(void *context)
     }
     process_gate_pass(server->gate);
     if (!atomic_load(&server->failed)) {
+        announce_start(pipeline_shard(worker->pipeline), OPQ_VERSION,
+                       server->start->handover.fd > 0);
         pipeline_run(worker->pipeline);
     }
     atomic_fetch_add(&server->ended, 1);
@@ -737,9 +741,11 @@ enum err server_check(const struct config *config, struct buf *errors)
     enum err authorities_err = check_authorities(config, errors);
     enum err dns_err = check_dns_servers(config, errors);
     enum err keys_err = keys_check(config, errors);
+    enum err events_err = announce_check(config->events_url, errors);
     err = err == ERR_OK ? listen_err : err;
     err = err == ERR_OK ? authorities_err : err;
     err = err == ERR_OK ? dns_err : err;
+    err = err == ERR_OK ? events_err : err;
     return err == ERR_OK ? keys_err : err;
 }
 
