@@ -597,22 +597,17 @@ static void change_start(const struct api_request *request,
     api_call_walk(call);
 }
 
-/* Read the rate of a release; "0" is none. Answers and returns false when it is
- * wrong. */
+/* Read the rate of a release. Answers and returns false when it is wrong. */
 static bool read_rate(const struct api_request *request,
                       const struct form_field *field,
                       struct settings_rate *rate)
 {
-    if (field != NULL && str_equal(field->value, STR("0"))) {
-        *rate = (struct settings_rate){0};
-        return true;
-    }
     if (field != NULL && rate_parse(field->value, rate) == ERR_OK) {
         return true;
     }
     answer_problem(request->exchange, 400,
-                   "rate must be a number in a duration such as 100/1s; 0 ends "
-                   "the release",
+                   "rate must be a number up to 1000000 in a duration from 1ms "
+                   "to 1d such as 100/1s; 0 ends the release",
                    NULL);
     return false;
 }

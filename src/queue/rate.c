@@ -28,43 +28,31 @@ static_assert((uint64_t)RATE_PERIOD_MAX_MS * RATE_COUNT_MAX < UINT64_C(1) << 62,
 
 /* --- text ----------------------------------------------------------------- */
 
-static enum err read_period(struct str text, uint64_t *out_period_ms)
-{
-    char whole[8] = "1";
-    bool unit_only =
-        text.size > 0 && (text.data[0] < '0' || text.data[0] > '9');
-
-    if (!unit_only) {
-        return str_to_duration_ms(text, out_period_ms);
-    }
-    if (text.size >= sizeof(whole) - 1) {
-        return ERR_INVALID;
-    }
-    memcpy(whole + 1, text.data, text.size);
-    return str_to_duration_ms((struct str){whole, text.size + 1},
-                              out_period_ms);
-}
-
 enum err rate_parse(struct str text, struct settings_rate *out_rate)
 {
     size_t slash = str_find(text, '/');
+    bool has_period = slash < text.size;
     uint64_t count = 0;
-    uint64_t period_ms = 1000;
-    enum err err = str_to_u64(str_cut(text, 0, slash), &count);
+    uint64_t period_ms = 0;
+    enum err err = str_to_u64(str_trim(str_cut(text, 0, slash)), &count);
 
-    if (err == ERR_OK && slash < text.size) {
-        err = read_period(str_cut(text, slash + 1, text.size), &period_ms);
+    if (err == ERR_OK && has_period) {
+        err = str_to_duration_ms(str_trim(str_cut(text, slash + 1, text.size)),
+                                 &period_ms);
     }
     if (err != ERR_OK) {
         return err;
     }
-    if (count == 0 || count > RATE_COUNT_MAX || period_ms == 0 ||
+    if (count > 0 && !has_period) {
+        return ERR_INVALID;
+    }
+    if (count > RATE_COUNT_MAX || (has_period && period_ms == 0) ||
         period_ms > RATE_PERIOD_MAX_MS) {
         return ERR_RANGE;
     }
     *out_rate = (struct settings_rate){
         .count = (uint32_t)count,
-        .period_ms = (uint32_t)period_ms,
+        .period_ms = count > 0 ? (uint32_t)period_ms : 0,
     };
     return ERR_OK;
 }
@@ -79,6 +67,7 @@ void rate_write(const struct settings_rate *rate, struct buf *to)
     size_t i = 0;
 
     if (rate->count == 0) {
+        buf_append_byte(to, '0');
         return;
     }
     while (rate->period_ms % units[i].ms != 0) {

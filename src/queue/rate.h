@@ -60,17 +60,17 @@ struct rate_table {
     uint32_t refused;        /* times that a flow found no place */
 };
 
-/* Read "100/1s", "5/m", or "10" for so many a second. The period is a duration
- * as str_to_duration_ms() reads it, or only its unit.
+/* Read "100/1s": a number and a duration, blanks around either allowed. "0",
+ * with or without one, is a rate without limit.
  *
  * Errors: ERR_INVALID  not of that form
- *         ERR_RANGE    0, more than RATE_COUNT_MAX, or a period that is 0 or
+ *         ERR_RANGE    more than RATE_COUNT_MAX, or a period that is 0 or
  *                      longer than RATE_PERIOD_MAX_MS
  */
 MUST_CHECK enum err rate_parse(struct str text, struct settings_rate *out_rate);
 
-/* Append a rate as rate_parse() reads it, in the largest unit that it is a
- * whole number of: "100/1s". Nothing for one without limit. */
+/* Append a rate as rate_parse() reads it, its period in the largest unit that
+ * it is a whole number of: "100/1s"; "0" for one without limit. */
 void rate_write(const struct settings_rate *rate, struct buf *to);
 
 /* Give a bucket a rate; full at first, and what is missing of it stays missing

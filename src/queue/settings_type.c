@@ -4,10 +4,11 @@
  */
 #include "queue/settings_internal.h"
 
+#include "queue/rate.h"
+
 #include <assert.h>
 
 enum {
-    PERIOD_MS_MAX = 86400000, /* of a rate */
     BATCH_WAIT_MS_MAX = 60000,
     PPM_PERCENT = 10000, /* parts in a million that are one percent */
 };
@@ -417,69 +418,18 @@ const struct settings_type settings_type_retries = {
     show_retries,     write_retries, NULL,
 };
 
-/* A number, and a duration behind a mark. */
-struct couple {
-    uint64_t count;
-    uint64_t ms; /* 0 when there is no mark */
-    bool marked;
-};
-
-static enum err
-read_couple(struct str text, char mark, struct couple *out_couple)
-{
-    size_t place = str_find(text, mark);
-    struct couple couple = {.marked = place < text.size};
-
-    if (str_to_u64(str_trim(str_cut(text, 0, place)), &couple.count) !=
-        ERR_OK) {
-        return ERR_INVALID;
-    }
-    if (couple.marked &&
-        str_to_duration_ms(str_trim(str_cut(text, place + 1, text.size)),
-                           &couple.ms) != ERR_OK) {
-        return ERR_INVALID;
-    }
-    *out_couple = couple;
-    return ERR_OK;
-}
-
-static void
-append_couple(uint32_t count, char mark, uint32_t ms, struct buf *to)
-{
-    buf_append_u64(to, count);
-    if (count > 0) {
-        buf_append_byte(to, mark);
-        append_span(to, ms);
-    }
-}
-
-/* To be replaced by the parser of queue/rate. */
 static enum err
 set_rate(const struct setting *setting, struct str value, void *field)
 {
-    struct settings_rate *rate = field;
-    struct couple couple;
-
-    if (read_couple(value, '/', &couple) != ERR_OK ||
-        couple.count > setting->max) {
-        return ERR_INVALID;
-    }
-    bool has_period = couple.ms >= 1 && couple.ms <= PERIOD_MS_MAX;
-    if (!has_period && (couple.count > 0 || couple.marked)) {
-        return ERR_INVALID;
-    }
-    rate->count = (uint32_t)couple.count;
-    rate->period_ms = couple.count > 0 ? (uint32_t)couple.ms : 0;
-    return ERR_OK;
+    (void)setting; /* its limit is that of all rates */
+    return rate_parse(value, field) == ERR_OK ? ERR_OK : ERR_INVALID;
 }
 
 static void
 write_rate(const struct setting *setting, const void *field, struct buf *to)
 {
-    const struct settings_rate *rate = field;
-
     (void)setting;
-    append_couple(rate->count, '/', rate->period_ms, to);
+    rate_write(field, to);
 }
 
 static void
@@ -513,14 +463,20 @@ static enum err
 set_batch(const struct setting *setting, struct str value, void *field)
 {
     uint32_t *batch = field;
-    struct couple couple;
+    size_t comma = str_find(value, ',');
+    uint64_t count = 0;
+    uint64_t wait_ms = 0;
+    enum err err = str_to_u64(str_trim(str_cut(value, 0, comma)), &count);
 
-    if (read_couple(value, ',', &couple) != ERR_OK ||
-        couple.count > setting->max || couple.ms > BATCH_WAIT_MS_MAX) {
+    if (err == ERR_OK && comma < value.size) {
+        err = str_to_duration_ms(
+            str_trim(str_cut(value, comma + 1, value.size)), &wait_ms);
+    }
+    if (err != ERR_OK || count > setting->max || wait_ms > BATCH_WAIT_MS_MAX) {
         return ERR_INVALID;
     }
-    batch[0] = (uint32_t)couple.count;
-    batch[1] = couple.count > 0 ? (uint32_t)couple.ms : 0;
+    batch[0] = (uint32_t)count;
+    batch[1] = count > 0 ? (uint32_t)wait_ms : 0;
     return ERR_OK;
 }
 
@@ -530,7 +486,11 @@ write_batch(const struct setting *setting, const void *field, struct buf *to)
     const uint32_t *batch = field;
 
     (void)setting;
-    append_couple(batch[0], ',', batch[1], to);
+    buf_append_u64(to, batch[0]);
+    if (batch[0] > 0) {
+        buf_append_byte(to, ',');
+        append_span(to, batch[1]);
+    }
 }
 
 static void

@@ -49,8 +49,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t line = str_find(input, '\n');
 
     if (rate_parse(str_cut(input, 0, line), &rate) == ERR_OK) {
-        CHECK(rate.count > 0 && rate.count <= RATE_COUNT_MAX);
-        CHECK(rate.period_ms > 0 && rate.period_ms <= RATE_PERIOD_MAX_MS);
+        CHECK(rate.count <= RATE_COUNT_MAX);
+        CHECK(rate.period_ms <= RATE_PERIOD_MAX_MS);
+        CHECK((rate.count == 0) == (rate.period_ms == 0));
         write_and_read(&rate);
         walk(&rate, str_cut(input, line + 1, input.size));
     }

@@ -193,6 +193,17 @@ def test_rate_of_a_flow_leaves_others_alone(opq, receiver):
     assert at[-1] - at[0] >= 1.9  # 5 at once, 11 more at 5 a second
 
 
+def test_largest_rate_is_delivered_by_and_a_larger_one_refused(opq, receiver):
+    create(opq, 'fast', order='none', rate='1000000/1s',
+           flow_rate='1000000/1ms')
+    opq.push_json('fast', receiver.url(), 'x', flow_key='customer-1')
+    opq.wait_delivered('fast', 1)
+    for name in ('rate', 'flow_rate'):
+        answer = opq.request('PUT', '/opq/topics/fast', {name: '1000001/1s'})
+        assert answer.status == 400 and '1000000' in answer.json()['detail']
+    assert opq.get('/readyz').status == 200
+
+
 def test_order_may_change_while_messages_wait(opq, receiver):
     gate = threading.Event()
     receiver.script = lambda request: (

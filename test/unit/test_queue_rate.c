@@ -42,28 +42,27 @@ static void rates_are_read_and_written(void **state)
 {
     (void)state;
     assert_read("100/1s", 100, 1000, "100/1s");
-    assert_read("5/m", 5, 60000, "5/1m");
-    assert_read("10", 10, 1000, "10/1s");
+    assert_read("5/1m", 5, 60000, "5/1m");
+    assert_read(" 5 / 1s ", 5, 1000, "5/1s");
+    assert_read("0", 0, 0, "0");
+    assert_read("0/1s", 0, 0, "0");
     assert_read("1/250ms", 1, 250, "1/250ms");
-    assert_read("1/ms", 1, 1, "1/1ms");
+    assert_read("1/1ms", 1, 1, "1/1ms");
     assert_read("7/90s", 7, 90000, "7/90s");
     assert_read("7/120", 7, 120000, "7/2m");
-    assert_read("1000000/d", 1000000, 86400000, "1000000/1d");
+    assert_read("1000000/1d", 1000000, 86400000, "1000000/1d");
     assert_read("3/24h", 3, 86400000, "3/1d");
-    struct buf buf = {0};
-    rate_write(&(struct settings_rate){0}, &buf);
-    assert_int_equal(buf.size, 0);
 }
 
 static void other_texts_are_refused(void **state)
 {
     (void)state;
     static const char *const invalid[] = {
-        "",     "/",      "/s",   "5/",    "5/x",    "-5/s",      "5 /s",
-        "5/ s", "5/1s/2", "five", "5.5/s", "5/1.5s", "5/seconds", "5/s "};
+        "",       "/",    "/1s",    "5/",     "5/x", "-5/1s", "5",     "0/",
+        "5/1s/2", "five", "5.5/1s", "5/1.5s", "5/m", "5/ s",  "5 5/1s"};
     static const char *const out_of_range[] = {
-        "0",    "0/s",     "1000001/s",    "5/0s",
-        "5/2d", "5/86401", "5/86400001ms", "99999999999999999999/s"};
+        "0/0s", "1000001/1s", "5/0s",         "5/2d",
+        "0/2d", "5/86401",    "5/86400001ms", "99999999999999999999/1s"};
 
     for (size_t i = 0; i < sizeof(invalid) / sizeof(invalid[0]); i++) {
         struct settings_rate rate = {1, 2};
@@ -160,11 +159,11 @@ static void rates_do_not_drift(void **state)
 {
     (void)state;
     assert_no_drift("3/1s", UINT64_C(365) * 86400 * 10);
-    assert_no_drift("7/d", UINT64_C(365) * 86400000);
+    assert_no_drift("7/1d", UINT64_C(365) * 86400000);
     assert_no_drift("1000/1s", 600000);
     assert_no_drift("999/1001ms", 600000);
-    assert_no_drift("2000/ms", 100);
-    assert_no_drift("1000000/d", 3600000);
+    assert_no_drift("2000/1ms", 100);
+    assert_no_drift("1000000/1d", 3600000);
 }
 
 /* Whatever the moments, no period has more than twice the count, and no span
@@ -245,7 +244,7 @@ static void span_of_a_backlog_follows_from_the_rate(void **state)
 {
     (void)state;
     struct settings_rate rate = read("3/1s");
-    struct settings_rate day = read("1/d");
+    struct settings_rate day = read("1/1d");
     struct settings_rate none = {0};
 
     assert_int_equal(rate_span_ms(&rate, 0), 0);
