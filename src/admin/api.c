@@ -87,6 +87,8 @@ static const struct route routes[] = {
     {MESSAGE, HTTP_METHOD_DELETE, false, api_delayed_cancel, NULL},
     {TOPIC "/messages/{}/curl", HTTP_METHOD_GET, false, api_messages_curl,
      NULL},
+    {"/opq/reload", HTTP_METHOD_POST, false, api_reload_post, NULL},
+    {"/opq/events", HTTP_METHOD_GET, false, api_notices_get, NULL},
 };
 
 enum { ROUTE_COUNT = sizeof(routes) / sizeof(routes[0]) };

@@ -19,17 +19,26 @@
 #include <stdint.h>
 
 struct api;
-struct secrets;
 
-/* What /opq/info tells of the process; limits are shown as they are set. */
+/* How the settings are read anew; see server/reload.h. NULL calls (tests): they
+ * cannot be. One reload after the other. */
+struct api_reload {
+    /* From any thread; blocks. `answer` gets JSON, or `errors` lines.
+     * Errors: ERR_INVALID, ERR_NOMEM */
+    enum err (*read)(void *context, struct buf *answer, struct buf *errors);
+    /* On each shard, after read(). */
+    void (*apply)(void *context, struct pipeline *pipeline);
+    /* After all of them. */
+    void (*end)(void *context);
+    void *context; /* borrowed */
+};
+
+/* What /opq/info tells of the process; limits are shown as they are set. Those
+ * of HTTP are asked of its server. */
 struct api_options {
     const char *version; /* "0.1.0"; borrowed, all texts */
     bool admin;          /* serve the calls that read and change topics;
                             else 404 but for info and health */
-    uint64_t body_size_max;
-    uint64_t body_buffer;
-    uint64_t head_size_max;
-    uint64_t target_size_max;
     uint64_t message_size_max;
     uint32_t batch_count_max;
     uint32_t shard_count;
@@ -38,8 +47,8 @@ struct api_options {
     /* Whether a target's host is allowed at all, as recorder_options has it.
      * Threads: any. NULL: all are. */
     bool (*target_allowed)(void *context, struct str host);
-    void *context;                 /* borrowed */
-    const struct secrets *secrets; /* borrowed; NULL: there are none */
+    void *context; /* borrowed */
+    struct api_reload reload;
 };
 
 /* Make the API.

@@ -107,13 +107,15 @@ static void text_member(struct buf *to, const char *name, const char *text)
     buf_append_c(to, "\",");
 }
 
-static void append_limits(struct buf *to, const struct api_options *options)
+static void append_limits(struct buf *to,
+                          const struct api_options *options,
+                          const struct http_server_options *http)
 {
     buf_append_c(to, "\"limits\":{");
-    member(to, "body_size_max", options->body_size_max);
-    member(to, "body_buffer", options->body_buffer);
-    member(to, "head_size_max", options->head_size_max);
-    member(to, "target_size_max", options->target_size_max);
+    member(to, "body_size_max", http->body_size_max);
+    member(to, "body_buffer", http->body_buffer);
+    member(to, "head_size_max", http->limits.head_size_max);
+    member(to, "target_size_max", http->limits.target_size_max);
     member(to, "message_size_max", options->message_size_max);
     member(to, "batch_count_max", options->batch_count_max);
     member(to, "topic_name_max", TOPIC_NAME_MAX);
@@ -227,7 +229,8 @@ static void info_finish(struct api_call *call)
     text_member(to, "durability", options->durability);
     text_member(to, "io", about.io);
     member(to, "shards", options->shard_count);
-    append_limits(to, options);
+    append_limits(to, options,
+                  http_server_limits(pipeline_server(pipeline_of(call->home))));
     append_since_start(to, metrics);
     append_now(to, metrics);
     buf_append_c(to, "}\n");

@@ -48,7 +48,8 @@ struct api_shard {
 
 struct api {
     struct api_options options;
-    atomic_int phase;    /* enum api_phase */
+    atomic_int phase; /* enum api_phase */
+    atomic_bool reloading;
     uint64_t started_ms; /* wall clock: when it was made */
     uint64_t started_ns; /* the same, monotonic */
     struct api_shard shards[SHARDS_MAX];
@@ -299,6 +300,12 @@ void api_delayed_cancel(const struct api_request *request);
 void api_dlq_get(const struct api_request *request);
 /* POST /opq/dlq/retry, with a word, and DELETE /opq/dlq. */
 void api_dlq_change(const struct api_request *request);
+
+/* POST /opq/reload. */
+void api_reload_post(const struct api_request *request);
+
+/* GET /opq/events. */
+void api_notices_get(const struct api_request *request);
 
 /* GET /opq/topics/{}/messages/{}/curl. */
 void api_messages_curl(const struct api_request *request);

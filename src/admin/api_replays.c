@@ -436,7 +436,8 @@ static void made(struct api_view *view, enum err err)
         api_call_err(&task->base, err, "the replay could not be stored");
     } else {
         render(replay, &task->base.body);
-        api_settings_warn(&replay->settings, task->base.api->options.secrets,
+        api_settings_warn(&replay->settings,
+                          pipeline_secrets(pipeline_of(task->there)),
                           &task->base.body);
         buf_append_byte(&task->base.body, '\n');
         task->base.status = 201;

@@ -138,7 +138,8 @@ static void show(struct subscription_call *task)
     }
     api_render_subscription(subscription, &task->base.body);
     if (task->create) {
-        api_settings_warn(&subscription->settings, task->api->options.secrets,
+        api_settings_warn(&subscription->settings,
+                          pipeline_secrets(pipeline_of(task->there)),
                           &task->base.body);
     }
     buf_append_byte(&task->base.body, '\n');

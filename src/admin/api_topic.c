@@ -133,7 +133,8 @@ static void show_end(struct topic_call *task, uint64_t age_ms)
     }
     api_render_topic(topic, age_ms, task->dead, &task->base.body);
     if (task->create) {
-        api_settings_warn(&topic->settings, task->base.api->options.secrets,
+        api_settings_warn(&topic->settings,
+                          pipeline_secrets(pipeline_of(task->there)),
                           &task->base.body);
     }
     buf_append_byte(&task->base.body, '\n');

@@ -27,7 +27,6 @@
 enum {
     ARCHIVE_VERSION = 1,
     ARCHIVE_PART_SIZE = 192 * 1024, /* bytes of a body on one line, at most */
-    ARCHIVE_LINE_MAX = 1 << 30,
 };
 
 enum archive_kind {

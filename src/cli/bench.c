@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/histogram.h"
+#include "cli/progress.h"
 #include "cli/remote_tls.h"
 #include "http/form.h"
 #include "http/parse.h"
@@ -57,7 +58,10 @@ struct bench {
     struct bench_connection *connections; /* owned */
     struct bench_result *result;          /* borrowed */
     struct io_timer end;                  /* of warm-up, then of the run */
-    uint32_t open;                        /* connections not yet closed */
+    struct io_timer tick;                 /* shows how far it is */
+    struct progress progress;
+    uint64_t begun_ns;
+    uint32_t open; /* connections not yet closed */
     bool measuring;
     bool stopping;
     enum err err; /* ended the run before its time */
@@ -394,6 +398,7 @@ static void on_closed(struct io_socket *socket)
     bench->open--;
     if (bench->open == 0) {
         io_timer_stop(bench->io, &bench->end);
+        io_timer_stop(bench->io, &bench->tick);
         io_stop(bench->io);
     }
 }
@@ -508,9 +513,9 @@ static enum err render_load(const struct bench *bench,
     for (uint32_t copy = 0; copy < options->pipeline; copy++) {
         buf_append_format(&request,
                           "POST %.*s HTTP/1.1\r\nHost: %.*s\r\n"
-                          "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n",
+                          "%.*sContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
                           STR_ARG(buf_str(&path)), STR_ARG(url->authority),
-                          type, body.size);
+                          STR_ARG(options->headers), type, body.size);
         buf_append_str(&request, buf_str(&body));
     }
     enum err err = buf_err(&request);
@@ -554,6 +559,19 @@ static void run_over(struct io_timer *timer)
         return;
     }
     io_stop(bench->io);
+}
+
+static void tick_expired(struct io_timer *timer)
+{
+    struct bench *bench = CONTAINER_OF(timer, struct bench, tick);
+    const struct bench_options *options = bench->options;
+    uint64_t spent_ms = (clock_monotonic_ns() - bench->begun_ns) / 1000000;
+
+    progress_show(&bench->progress, spent_ms,
+                  (uint64_t)options->warmup_ms + options->duration_ms,
+                  "ms; %llu answers",
+                  (unsigned long long)bench->result->answers);
+    io_timer_start(bench->io, timer, PROGRESS_EVERY_MS);
 }
 
 static enum err connect_all(struct bench *bench)
@@ -654,7 +672,15 @@ enum err bench_run(const struct bench_options *options,
     if (err == ERR_OK) {
         bench.end.expired = run_over;
         io_timer_start(bench.io, &bench.end, options->warmup_ms);
+        bench.begun_ns = clock_monotonic_ns();
+        bench.tick.expired = tick_expired;
+        progress_begin(&bench.progress);
+        if (bench.progress.shown) {
+            io_timer_start(bench.io, &bench.tick, PROGRESS_EVERY_MS);
+        }
         io_run(bench.io);
+        io_timer_stop(bench.io, &bench.tick);
+        progress_end(&bench.progress);
         /* Those that never answered are closed by force. */
         for (uint32_t index = 0; index < options->connections; index++) {
             if (!bench.connections[index].closed) {

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/histogram.h"
+#include "base/str.h"
 #include "cli/remote_tls.h"
 #include "sys/io.h"
 
@@ -23,6 +24,7 @@ enum bench_form {
 struct bench_options {
     const char *url;     /* "http://127.0.0.1:8999": a numeric host; or https */
     const char *ca_file; /* PEM, for https; NULL: the system's */
+    struct str headers;  /* borrowed: of each request, each ended by CRLF */
     const char *target;  /* URL in each push */
     const char *topic; /* prefix of the topics' names: "bench" gives bench-0 */
     enum io_backend backend;

@@ -6,6 +6,7 @@
 
 #include "cli/cli_internal.h"
 #include "cli/table.h"
+#include "sys/file.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -21,10 +22,16 @@ struct command {
     const char *text;
 };
 
+/* Asked what options a subcommand has, instead of running it: see
+ * cli_show_options(). */
+static struct cli_options_visit *options_visit;
+
 static const struct command commands[] = {
     {"push", cli_push, "push one message"},
     {"batch", cli_batch, "push many: NDJSON from a file or standard input"},
     {"info", cli_info, "show a server's version, limits and figures"},
+    {"stats", cli_stats, "show a server's figures, for people"},
+    {"top", cli_top, "watch a server: rates, lag, endpoints"},
     {"topics", cli_topics, "list topics, or show one"},
     {"message", cli_message, "show a message, where it stands and why"},
     {"tail", cli_tail, "print a topic's messages, and follow it"},
@@ -35,6 +42,7 @@ static const struct command commands[] = {
     {"set", cli_set, "change a topic's settings"},
     {"purge", cli_purge, "drop a topic's messages"},
     {"delete", cli_delete, "delete a topic"},
+    {"events", cli_events, "print what goes wrong on the server, and follow"},
     {"endpoints", cli_endpoints, "list endpoints, and reset or release one"},
     {"schedules", cli_schedules, "list schedules, and change or run one"},
     {"subscriptions", cli_subscriptions,
@@ -44,14 +52,20 @@ static const struct command commands[] = {
     {"replays", cli_replays,
      "deliver a part of a topic again beside live delivery"},
     {"dlq", cli_dlq, "list dead letters, send them again, drop them"},
+    {"reload", cli_reload, "have a server read its settings and keys anew"},
+    {"token", cli_token, "make a token, and its line of the file of tokens"},
     {"verify", cli_verify, "read all of a data directory: is it whole?"},
     {"dump", cli_dump, "print messages of a data directory"},
     {"repair", cli_repair, "mend a data directory, say what is lost"},
     {"grep", cli_grep, "find messages of a data directory by a pattern"},
     {"export", cli_export, "write topics of a data directory as lines"},
     {"import", cli_import, "restore an export, or take over the first OPQ's"},
+    {"apply", cli_apply,
+     "make topics, subscriptions and schedules as a file has them"},
+    {"dev", cli_dev, "try it: a server on temporary data, and a receiver"},
     {"sink", cli_sink, "a receiver that counts, and can misbehave"},
     {"bench", cli_bench, "push as fast as a server answers, and measure it"},
+    {"completion", cli_completion, "print what completes in a shell"},
 };
 
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
@@ -76,12 +90,25 @@ void cli_help(FILE *to)
     }
 }
 
+bool cli_command(unsigned index, struct cli_command *out)
+{
+    if (index >= COMMAND_COUNT) {
+        return false;
+    }
+    *out = (struct cli_command){commands[index].name, commands[index].run,
+                                commands[index].text};
+    return true;
+}
+
 /* --- command lines -------------------------------------------------------- */
 
 int cli_complain(const struct cli_call *call, int code, const char *format, ...)
 {
     va_list arguments;
 
+    if (call->silent) {
+        return code;
+    }
     (void)fprintf(stderr, "opq %s: ", call->command);
     va_start(arguments, format);
     (void)vfprintf(stderr, format, arguments);
@@ -154,6 +181,50 @@ static int take_option(struct cli_call *call,
     return CLI_EXIT_OK;
 }
 
+enum { COMMON_COUNT = 6 };
+
+/* The options that all subcommands have, and an end. */
+static void list_common(struct cli_call *call,
+                        struct cli_option to[COMMON_COUNT])
+{
+    const struct cli_option common[COMMON_COUNT] = {
+        {"url", &call->url, NULL, NULL},
+        {"ca-file", &call->ca_file, NULL, NULL},
+        {"token-file", &call->token_file, NULL, NULL},
+        {"json", NULL, &call->json, NULL},
+        {"help", NULL, &call->help, NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+
+    memcpy(to, common, sizeof(common));
+}
+
+/* Tell the options instead of running, as if --help were given. */
+static int tell_options(struct cli_call *call, const struct cli_option *options)
+{
+    struct cli_option common[COMMON_COUNT];
+    const struct cli_option *const tables[] = {options, common};
+
+    list_common(call, common);
+    for (unsigned table = 0; table < 2; table++) {
+        for (const struct cli_option *option = tables[table];
+             option->name != NULL; option++) {
+            options_visit->visit(options_visit->context, option->name,
+                                 option->flag == NULL);
+        }
+    }
+    call->help = true;
+    return CLI_EXIT_OK;
+}
+
+void cli_show_options(const struct cli_command *command,
+                      struct cli_options_visit *visit)
+{
+    options_visit = visit;
+    (void)command->run(0, NULL);
+    options_visit = NULL;
+}
+
 /* Take an argument: a common option, one of the subcommand's, or a word. */
 static int take_argument(struct cli_call *call,
                          const struct cli_option *options,
@@ -161,15 +232,10 @@ static int take_argument(struct cli_call *call,
                          char *const *arguments,
                          int *index)
 {
-    const struct cli_option common[] = {
-        {"url", &call->url, NULL, NULL},
-        {"ca-file", &call->ca_file, NULL, NULL},
-        {"json", NULL, &call->json, NULL},
-        {"help", NULL, &call->help, NULL},
-        {NULL, NULL, NULL, NULL},
-    };
+    struct cli_option common[COMMON_COUNT];
     struct str text = str_from(arguments[*index]);
 
+    list_common(call, common);
     if (text.size < 2 || text.data[0] != '-') {
         if (call->word_count == CLI_WORDS_MAX) {
             return cli_complain(call, CLI_EXIT_USAGE, "too many arguments");
@@ -202,6 +268,9 @@ int cli_parse(struct cli_call *call,
 {
     bool words_only = false;
 
+    if (options_visit != NULL) {
+        return tell_options(call, options);
+    }
     call->url = from_environment("OPQ_URL", default_url);
     call->ca_file = from_environment("OPQ_CA_FILE", NULL);
     for (int index = 0; index < argument_count; index++) {
@@ -228,13 +297,17 @@ int cli_parse(struct cli_call *call,
         print_usage(call, stderr);
         return CLI_EXIT_USAGE;
     }
-    return CLI_EXIT_OK;
+    return cli_find_token(call);
 }
 
 void cli_call_fini(struct cli_call *call)
 {
     remote_close(call->remote);
     remote_response_fini(&call->response);
+    if (call->authorization.data != NULL) {
+        explicit_bzero(call->authorization.data, call->authorization.size);
+    }
+    buf_fini(&call->authorization);
 }
 
 /* --- requests ------------------------------------------------------------- */
@@ -273,11 +346,18 @@ int cli_request(struct cli_call *call, const struct remote_request *request)
 
     if (call->remote == NULL) {
         err = remote_open(call->url, call->ca_file, &call->remote);
+        if (err == ERR_OK) {
+            remote_set_headers(call->remote, buf_str(&call->authorization));
+        }
+    }
+    if (err == ERR_OK && call->wait_ms > 0) {
+        remote_set_wait(call->remote, call->wait_ms);
     }
     if (err == ERR_OK) {
         err = remote_send(call->remote, request, &call->response);
     }
     if (err != ERR_OK) {
+        call->response.status = 0;
         return complain_remote(call, err);
     }
     return call->response.status < 300 ? CLI_EXIT_OK : complain_response(call);
@@ -364,6 +444,14 @@ int cli_print(struct buf *text)
 
     buf_fini(text);
     return good ? CLI_EXIT_OK : CLI_EXIT_FAILED;
+}
+
+bool cli_colours(void)
+{
+    enum { STDOUT_FD = 1 };
+
+    return file_is_terminal(STDOUT_FD) &&
+           from_environment("NO_COLOR", NULL) == NULL;
 }
 
 int cli_print_object(const json_t *object)

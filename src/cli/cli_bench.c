@@ -174,6 +174,7 @@ int cli_bench(int argument_count, char *const *arguments)
     if (code == CLI_EXIT_OK) {
         options.url = call.url;
         options.ca_file = call.ca_file;
+        options.headers = buf_str(&call.authorization);
         options.connections = (uint32_t)numbers[NUMBER_CONNECTIONS].value;
         options.pipeline = (uint32_t)numbers[NUMBER_PIPELINE].value;
         options.topics = (uint32_t)numbers[NUMBER_TOPICS].value;

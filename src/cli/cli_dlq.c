@@ -7,18 +7,14 @@
  */
 #include "cli/cli_internal.h"
 
-#include "cli/table.h"
+#include "cli/cli_list.h"
+#include "cli/progress.h"
 #include "http/form.h"
-#include "sys/file.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    PAGE_MAX = 1000,
-    BAR_SIZE = 30, /* characters */
-    STDERR_FD = 2,
-};
+enum { PAGE_MAX = 1000 };
 
 /* What may be asked for, as the query has it. */
 static const char *const filter_names[] = {
@@ -35,7 +31,7 @@ struct dlq {
     uint64_t matched;
     uint64_t done;
     uint64_t total; /* letters that there are; 0: not known */
-    bool terminal;  /* show how far it is */
+    struct progress progress;
 };
 
 /* --- requests ------------------------------------------------------------- */
@@ -175,61 +171,25 @@ static int list(struct dlq *dlq)
 /* --- changes -------------------------------------------------------------- */
 
 /* Count the dead letters that there are. */
-static void count_page(struct dlq *dlq, const json_t *page)
+static void count_topic(void *context, const json_t *topic)
 {
-    size_t index = 0;
-    json_t *topic = NULL;
+    struct dlq *dlq = context;
+    const char *name = cli_text(topic, "name");
+    const char *wanted = dlq->filters[0];
+    size_t size = wanted != NULL ? strlen(wanted) : 0;
+    bool meant = wanted == NULL ||
+                 (strncmp(name, wanted, size) == 0 &&
+                  (name[size] == '\0' || strcmp(name + size, ".dlq") == 0));
 
-    json_array_foreach(json_object_get(page, "topics"), index, topic)
-    {
-        const char *name = cli_text(topic, "name");
-        const char *wanted = dlq->filters[0];
-        size_t size = wanted != NULL ? strlen(wanted) : 0;
-        bool meant = wanted == NULL ||
-                     (strncmp(name, wanted, size) == 0 &&
-                      (name[size] == '\0' || strcmp(name + size, ".dlq") == 0));
-        if (meant && strcmp(cli_text(topic, "kind"), "dead_letters") == 0) {
-            dlq->total += cli_number(topic, "lag");
-        }
+    if (meant && strcmp(cli_text(topic, "kind"), "dead_letters") == 0) {
+        dlq->total += cli_number(topic, "lag");
     }
 }
 
 static int count_letters(struct dlq *dlq)
 {
-    struct buf target = {0};
-    bool more = true;
-    int code = CLI_EXIT_OK;
-
-    buf_append_c(&target, "/opq/topics?limit=1000");
-    while (more && code == CLI_EXIT_OK) {
-        json_t *page = NULL;
-        code = cli_get_json(&dlq->call, buf_str(&target), &page);
-        if (code == CLI_EXIT_OK) {
-            const char *next = cli_text(page, "next");
-            count_page(dlq, page);
-            more = next[0] != '\0';
-            buf_clear(&target);
-            buf_append_format(&target, "/opq/topics?limit=1000&after=%s", next);
-            json_decref(page);
-        }
-    }
-    buf_fini(&target);
-    return code;
-}
-
-/* Show how far it is, over what was shown before. */
-static void show_progress(const struct dlq *dlq, const char *word)
-{
-    uint64_t total = dlq->total > dlq->looked ? dlq->total : dlq->looked;
-    char bar[BAR_SIZE + 1];
-
-    memset(bar, '.', BAR_SIZE);
-    memset(bar, '#', total > 0 ? (size_t)(BAR_SIZE * dlq->looked / total) : 0);
-    bar[BAR_SIZE] = '\0';
-    (void)fprintf(stderr, "\r[%s] %llu of %llu, %llu %s", bar,
-                  (unsigned long long)dlq->looked, (unsigned long long)total,
-                  (unsigned long long)dlq->done, word);
-    (void)fflush(stderr);
+    return cli_list_each(&dlq->call, STR("/opq/topics?limit=1000"), "topics",
+                         count_topic, dlq);
 }
 
 /* Take the counts of an answer. */
@@ -268,8 +228,8 @@ static int change(struct dlq *dlq, bool drop)
         return cli_complain(&dlq->call, CLI_EXIT_USAGE,
                             "--limit goes with list");
     }
-    dlq->terminal = file_is_terminal(STDERR_FD);
-    if (dlq->terminal) {
+    progress_begin(&dlq->progress);
+    if (dlq->progress.shown) {
         code = count_letters(dlq);
     }
     while (more && code == CLI_EXIT_OK) {
@@ -284,14 +244,12 @@ static int change(struct dlq *dlq, bool drop)
             take_counts(dlq, word, next);
         }
         more = next[0] != '\0';
-        if (dlq->terminal) {
-            show_progress(dlq, word);
-        }
+        progress_show(&dlq->progress, dlq->looked,
+                      dlq->total > dlq->looked ? dlq->total : dlq->looked,
+                      "%llu %s", (unsigned long long)dlq->done, word);
         buf_fini(&target);
     }
-    if (dlq->terminal) {
-        (void)fputc('\n', stderr);
-    }
+    progress_end(&dlq->progress);
     int printed = code == CLI_EXIT_OK || dlq->matched > 0
                       ? print_counts(dlq, word)
                       : CLI_EXIT_OK;

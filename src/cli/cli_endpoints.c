@@ -4,23 +4,10 @@
  */
 #include "cli/cli_internal.h"
 
-#include "cli/table.h"
-#include "http/form.h"
+#include "cli/cli_list.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* Append name=value to a query, escaped. */
-static void
-append_parameter(struct buf *target, const char *name, const char *value)
-{
-    bool first = memchr(target->data, '?', target->size) == NULL;
-
-    buf_append_byte(target, first ? '?' : '&');
-    buf_append_c(target, name);
-    buf_append_byte(target, '=');
-    form_escape(target, str_from(value));
-}
 
 /* --- list ----------------------------------------------------------------- */
 
@@ -55,80 +42,33 @@ static void add_row(struct table *table, const json_t *endpoint)
     table_add(table, class[0] != '\0' ? class : "-");
 }
 
-static void
-take_page(const struct cli_call *call, const json_t *page, struct table *table)
-{
-    size_t index = 0;
-    json_t *endpoint = NULL;
-
-    json_array_foreach(json_object_get(page, "endpoints"), index, endpoint)
-    {
-        if (call->json) {
-            (void)json_dumpf(endpoint, stdout, JSON_COMPACT);
-            (void)fputc('\n', stdout);
-        } else {
-            add_row(table, endpoint);
-        }
-    }
-}
-
-static void
-begin_target(struct buf *target, const char *state, const char *after)
-{
-    buf_clear(target);
-    buf_append_c(target, "/opq/endpoints?limit=1000");
-    if (state != NULL) {
-        append_parameter(target, "state", state);
-    }
-    if (after != NULL) {
-        append_parameter(target, "after", after);
-    }
-}
-
-/* Ask for page after page, as long as a page names the next. */
-static int
-take_pages(struct cli_call *call, const char *state, struct table *table)
-{
-    struct buf target = {0};
-    int code = CLI_EXIT_OK;
-    bool more = true;
-
-    begin_target(&target, state, NULL);
-    while (more && code == CLI_EXIT_OK) {
-        json_t *page = NULL;
-        code = cli_get_json(call, buf_str(&target), &page);
-        if (code == CLI_EXIT_OK) {
-            const char *next = cli_text(page, "next");
-            take_page(call, page, table);
-            more = next[0] != '\0';
-            begin_target(&target, state, next);
-            json_decref(page);
-        }
-    }
-    buf_fini(&target);
-    return code;
-}
-
 static int list(struct cli_call *call, const char *state)
 {
     static const char *const heads[] = {
         "ENDPOINT", "STATE", "UNTIL", "WINDOW", "FLYING",
         "BACKLOG",  "RATE",  "P50MS", "P99MS",  "LAST ERROR"};
-    enum { HEAD_COUNT = sizeof(heads) / sizeof(heads[0]) };
     enum { NUMBERS = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 };
-    struct table table;
-    struct buf text = {0};
+    struct buf target = {0};
 
-    table_init(&table, HEAD_COUNT, NUMBERS);
-    for (unsigned index = 0; index < HEAD_COUNT; index++) {
-        table_add(&table, heads[index]);
+    buf_append_c(&target, "/opq/endpoints?limit=1000");
+    if (state != NULL) {
+        cli_list_parameter(&target, "state", state);
     }
-    int code = take_pages(call, state, &table);
-    if (code == CLI_EXIT_OK && !call->json) {
-        table_print(&table, &text);
-        code = cli_print(&text);
+    buf_append_byte(&target, '\0');
+    if (target.failed) {
+        buf_fini(&target);
+        return cli_complain(call, CLI_EXIT_FAILED, "no memory");
     }
-    table_fini(&table);
+    const struct cli_list list = {
+        .target = target.data,
+        .member = "endpoints",
+        .heads = heads,
+        .head_count = sizeof(heads) / sizeof(heads[0]),
+        .right = NUMBERS,
+        .add_row = add_row,
+    };
+    int code = cli_list_print(call, &list);
+    buf_fini(&target);
     return code;
 }
 
@@ -140,7 +80,7 @@ static int show(struct cli_call *call)
     json_t *page = NULL;
 
     buf_append_c(&target, "/opq/endpoints");
-    append_parameter(&target, "endpoint", call->words[1]);
+    cli_list_parameter(&target, "endpoint", call->words[1]);
     int code = cli_get_json(call, buf_str(&target), &page);
     buf_fini(&target);
     if (code != CLI_EXIT_OK) {
@@ -161,28 +101,16 @@ static int show(struct cli_call *call)
 static int change(struct cli_call *call, const char *rate)
 {
     struct buf target = {0};
-    int code = CLI_EXIT_FAILED;
 
     buf_append_c(&target, "/opq/endpoints/");
     buf_append_c(&target, call->words[0]);
-    append_parameter(&target, "endpoint", call->words[1]);
+    cli_list_parameter(&target, "endpoint", call->words[1]);
     if (rate != NULL) {
-        append_parameter(&target, "rate", rate);
+        cli_list_parameter(&target, "rate", rate);
     }
-    if (buf_err(&target) == ERR_OK) {
-        const struct remote_request request = {.method = "POST",
-                                               .target = buf_str(&target)};
-        code = cli_request(call, &request);
-    }
+    int code = cli_list_request(call, "POST", &target, (struct str){NULL, 0});
     buf_fini(&target);
-    if (code != CLI_EXIT_OK || call->json) {
-        return code == CLI_EXIT_OK ? cli_print_response(call) : code;
-    }
-    const struct buf *body = &call->response.body;
-    json_t *object = json_loadb(body->data, body->size, 0, NULL);
-    code = object != NULL ? cli_print_object(object) : cli_print_response(call);
-    json_decref(object);
-    return code;
+    return code == CLI_EXIT_OK ? cli_print_answer(call) : code;
 }
 
 /* --- the subcommand ------------------------------------------------------- */

@@ -26,7 +26,7 @@ struct export
     struct data_range range;
     struct snapshot *snapshot; /* owned */
     FILE *to;
-    struct progress progress;
+    struct progress_steps progress;
     struct buf text;         /* what is written next */
     struct record *record;   /* owned */
     char *part;              /* owned: ARCHIVE_PART_SIZE bytes */
@@ -95,7 +95,7 @@ static enum err write_record(void *context, uint64_t sequence, struct str bytes)
     struct export *export = context;
     struct record *record = export->record;
 
-    progress_step(&export->progress, bytes.size);
+    progress_steps_next(&export->progress, bytes.size);
     if (record_decode(bytes, record) != ERR_OK) {
         complain_message(export, sequence, "it cannot be read");
         return ERR_OK;
@@ -298,6 +298,22 @@ static int check_names(const struct export *export)
     return CLI_EXIT_OK;
 }
 
+/* Make the file as closed to others as a data directory is. */
+static FILE *open_output(const char *path)
+{
+    int fd = -1;
+
+    if (file_open(path, FILE_WRITE | FILE_CREATE | FILE_TRUNCATE, &fd) !=
+        ERR_OK) {
+        return NULL;
+    }
+    FILE *file = fdopen(fd, "w");
+    if (file == NULL) {
+        file_close(fd);
+    }
+    return file;
+}
+
 static int run_export(struct export *export, const char *out)
 {
     const struct snapshot_options options = {
@@ -313,15 +329,14 @@ static int run_export(struct export *export, const char *out)
     if (code != CLI_EXIT_OK) {
         return code;
     }
-    export->to = out == NULL ? stdout : fopen(out, "w");
+    export->to = out == NULL ? stdout : open_output(out);
     if (export->to == NULL) {
         return cli_complain(call, CLI_EXIT_FAILED, "%s: cannot be written",
                             out);
     }
-    progress_begin(&export->progress, "export",
-                   snapshot_bytes(export->snapshot));
+    progress_steps_begin(&export->progress, snapshot_bytes(export->snapshot));
     err = write_all(export);
-    progress_end(&export->progress);
+    progress_end(&export->progress.progress);
     if (out != NULL && fclose(export->to) != 0) {
         export->write_failed = true;
         err = err == ERR_OK ? ERR_IO : err;

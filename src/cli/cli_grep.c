@@ -33,7 +33,7 @@ struct grep {
     struct snapshot *snapshot; /* owned */
     struct record *record;     /* owned */
     char *piece;               /* owned: PIECE_SIZE bytes */
-    struct progress progress;
+    struct progress_steps progress;
     const char *topic;
     char path[DIR_PATH_MAX]; /* of its folder */
     uint64_t topic_count;
@@ -200,7 +200,7 @@ static enum err take_record(void *context, uint64_t sequence, struct str bytes)
 {
     struct grep *grep = context;
 
-    progress_step(&grep->progress, bytes.size);
+    progress_steps_next(&grep->progress, bytes.size);
     if (sequence >= grep->range.end) {
         return ERR_OK;
     }
@@ -266,7 +266,7 @@ static int search(struct grep *grep)
                                 "there is no topic %s", call->words[index]);
         }
     }
-    progress_begin(&grep->progress, "grep", snapshot_bytes(grep->snapshot));
+    progress_steps_begin(&grep->progress, snapshot_bytes(grep->snapshot));
     for (size_t index = 0;
          err == ERR_OK && index < snapshot_count(grep->snapshot); index++) {
         const struct snapshot_topic *topic = snapshot_at(grep->snapshot, index);
@@ -275,7 +275,7 @@ static int search(struct grep *grep)
             err = search_topic(grep, topic);
         }
     }
-    progress_end(&grep->progress);
+    progress_end(&grep->progress.progress);
     if (err != ERR_OK) {
         return cli_complain(call, CLI_EXIT_UNREACHABLE, "%s", err_text(err));
     }

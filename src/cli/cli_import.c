@@ -31,7 +31,7 @@ struct import {
     char state_default[128];
     struct import_data *data;         /* owned; one of the two */
     struct cli_import_remote *remote; /* owned */
-    struct progress progress;
+    struct progress_steps progress;
     char topic[256]; /* for words about it */
     bool skipping;   /* the rest of this topic is passed over */
     uint64_t topic_messages;
@@ -134,7 +134,7 @@ static enum err begin_topic(struct import *import,
 
 static enum err take_message(struct import *import, const struct record *record)
 {
-    progress_step(&import->progress, record->size);
+    progress_steps_next(&import->progress, record->size);
     import->topic_messages++;
     return import->skipping ? ERR_OK : place_message(import, record);
 }
@@ -394,7 +394,7 @@ static int open_place(struct import *import)
 {
     struct cli_call *call = import->call;
 
-    progress_begin(&import->progress, "import", 0);
+    progress_steps_begin(&import->progress, 0);
     if (import->data_directory == NULL) {
         if (import->state_path == NULL) {
             (void)snprintf(import->state_default, sizeof(import->state_default),
@@ -426,7 +426,7 @@ static int tell_result(struct import *import, int code)
 {
     struct buf text = {0};
 
-    progress_end(&import->progress);
+    progress_end(&import->progress.progress);
     if (import->call->json) {
         buf_append_format(&text,
                           "{\"messages\":%llu,\"topics\":%llu,\"present\":%llu,"

@@ -6,6 +6,7 @@
 
 #include "base/json_text.h"
 #include "cli/inspect.h"
+#include "cli/progress.h"
 #include "cli/table.h"
 #include "cli/verify_bodies.h"
 #include "log/record.h"
@@ -52,7 +53,9 @@ struct verify {
     size_t last;     /* index of the one that was found last */
     uint64_t places; /* damaged in all */
     struct verify_bodies bodies;
-    bool failed; /* no memory */
+    struct progress progress;
+    uint64_t records; /* read */
+    bool failed;      /* no memory */
 };
 
 static struct verify_topic *add_verified(struct verify *verify,
@@ -101,10 +104,10 @@ static void verify_begin(void *context, const char *name)
     verify->failed = add_verified(verify, name) == NULL || verify->failed;
 }
 
-static void
-tell(const struct verify *verify, const char *topic, const char *text)
+static void tell(struct verify *verify, const char *topic, const char *text)
 {
     if (!verify->call->json) {
+        progress_clear(&verify->progress);
         (void)printf("%s: %s\n", topic, text);
     }
 }
@@ -146,6 +149,9 @@ static enum err verify_record(void *context,
         return ERR_NOMEM;
     }
     check_record(verify, topic, bytes, in_journal);
+    verify->records++;
+    progress_show(&verify->progress, 0, 0, "%llu records read, at %s",
+                  (unsigned long long)verify->records, name);
     if (in_journal && sequence < topic->end) {
         return ERR_OK; /* it is in a segment, too */
     }
@@ -300,10 +306,12 @@ static int run_verify(struct verify *verify, struct inspect *inspect)
         .context = verify,
     };
 
+    progress_begin(&verify->progress);
     enum err err = inspect_segments(inspect, NULL, &visit);
     if (err == ERR_OK) {
         err = inspect_journals(inspect, &visit);
     }
+    progress_end(&verify->progress);
     if (err == ERR_OK) {
         tell_bodies(verify);
     }

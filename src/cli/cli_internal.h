@@ -35,27 +35,56 @@ struct cli_repeats {
 /* A subcommand's command line, taken apart. */
 struct cli_call {
     const char *command;
-    const char *usage;   /* what stands behind the command's name */
-    const char *url;     /* --url, OPQ_URL, or the default */
-    const char *ca_file; /* --ca-file, OPQ_CA_FILE, or NULL: the system's */
-    bool json;           /* --json */
-    bool help;           /* --help: was printed */
+    const char *usage;      /* what stands behind the command's name */
+    const char *url;        /* --url, OPQ_URL, or the default */
+    const char *ca_file;    /* --ca-file, OPQ_CA_FILE, or NULL: the system's */
+    const char *token_file; /* --token-file, or NULL: OPQ_TOKEN */
+    struct buf
+        authorization; /* owned: the field with the token; may be empty */
+    bool json;         /* --json */
+    bool help;         /* --help: was printed */
+    bool silent;       /* nothing is said on standard error */
+    uint32_t wait_ms;  /* for an answer; 0: REMOTE_WAIT_S */
     uint32_t word_count;
     const char *words[CLI_WORDS_MAX];
     struct remote *remote;           /* owned; NULL until the first request */
-    struct remote_response response; /* the last one */
+    struct remote_response response; /* the last one; status 0: none came */
 };
 
 /* Take a command line apart: `options` (ended by a NULL name) and --url,
- * --ca-file, --json, --help. Between `word_min` and `word_max` words must be
- * left. What is wrong is said on standard error. Returns CLI_EXIT_OK, or what
- * to exit with. */
+ * --ca-file, --token-file, --json, --help. Between `word_min` and `word_max`
+ * words must be left. What is wrong is said on standard error. Returns
+ * CLI_EXIT_OK, or what to exit with. */
 int cli_parse(struct cli_call *call,
               int argument_count,
               char *const *arguments,
               const struct cli_option *options,
               uint32_t word_min,
               uint32_t word_max);
+
+/* Make the field with the token of --token-file, or OPQ_TOKEN. What is wrong is
+ * said on standard error. Returns CLI_EXIT_OK, or what to exit with. */
+int cli_find_token(struct cli_call *call);
+/* A subcommand. */
+struct cli_command {
+    const char *name;
+    int (*run)(int argument_count, char *const *arguments);
+    const char *text; /* what it does */
+};
+
+/* Who is shown options. */
+struct cli_options_visit {
+    void (*visit)(void *context, const char *name, bool takes_value);
+    void *context; /* borrowed */
+};
+
+/* The subcommand with a number from 0 on. Returns false behind the last. */
+bool cli_command(unsigned index, struct cli_command *out);
+
+/* Show all options of a subcommand. It runs until it parses its command line,
+ * and there ends as with --help. */
+void cli_show_options(const struct cli_command *command,
+                      struct cli_options_visit *visit);
 
 /* Free what the call has. */
 void cli_call_fini(struct cli_call *call);
@@ -85,6 +114,9 @@ int cli_read_input(const struct cli_call *call,
 /* Print a buffer to standard output and free it.
  * Returns CLI_EXIT_OK, or CLI_EXIT_FAILED when it could not. */
 int cli_print(struct buf *text);
+
+/* Whether standard output takes colours: a terminal, and no NO_COLOR. */
+bool cli_colours(void);
 
 /* Print an object as a table of its members.
  * Returns as cli_print(). */
@@ -146,6 +178,8 @@ int cli_set(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_endpoints(int argument_count, char *const *arguments);
 /* As cli_push(). */
+int cli_events(int argument_count, char *const *arguments);
+/* As cli_push(). */
 int cli_schedules(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_subscriptions(int argument_count, char *const *arguments);
@@ -155,6 +189,10 @@ int cli_pull(int argument_count, char *const *arguments);
 int cli_replays(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_dlq(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_reload(int argument_count, char *const *arguments);
+/* As cli_push(); asks no server. */
+int cli_token(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */
 int cli_verify(int argument_count, char *const *arguments);
 /* As cli_push(); on a data directory. */
@@ -171,5 +209,15 @@ int cli_export(int argument_count, char *const *arguments);
 int cli_sink(int argument_count, char *const *arguments);
 /* As cli_push(). */
 int cli_bench(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_stats(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_top(int argument_count, char *const *arguments);
+/* As cli_push(). */
+int cli_apply(int argument_count, char *const *arguments);
+/* As cli_push(); runs until SIGINT or SIGTERM. */
+int cli_dev(int argument_count, char *const *arguments);
+/* As cli_push(); without a server, but for names of topics. */
+int cli_completion(int argument_count, char *const *arguments);
 
 #endif

@@ -4,8 +4,11 @@
  */
 #include "cli/cli_internal.h"
 
+#include "base/wall_time.h"
+#include "cli/progress.h"
 #include "http/form.h"
 #include "http/parse.h"
+#include "sys/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +18,8 @@ enum {
     BATCH_ITEMS = 500,
     BATCH_SIZE = 512 * 1024, /* bytes of a batch, below the server's default */
     TAIL_COUNT = 10,
+    FOLLOW_WAIT_MS = 100, /* before another try; it doubles up to */
+    FOLLOW_WAIT_MS_MAX = 2000,
 };
 
 static const struct cli_option no_options[] = {{NULL, NULL, NULL, NULL}};
@@ -261,9 +266,12 @@ static struct str take_lines(struct str *left)
 static int send_batches(struct cli_call *call, struct str lines)
 {
     struct batch_count count = {0};
+    struct progress progress;
     struct buf text = {0};
+    size_t size = lines.size;
     int code = CLI_EXIT_OK;
 
+    progress_begin(&progress);
     while (str_trim(lines).size > 0 && code == CLI_EXIT_OK) {
         const struct remote_request request = {
             .method = "POST",
@@ -273,7 +281,12 @@ static int send_batches(struct cli_call *call, struct str lines)
         };
         code = cli_request(call, &request);
         code = code == CLI_EXIT_OK ? count_results(call, &count) : code;
+        progress_show(&progress, size - lines.size, size,
+                      "bytes; %llu stored, %llu refused",
+                      (unsigned long long)count.stored,
+                      (unsigned long long)count.refused);
     }
+    progress_end(&progress);
     if (!call->json) {
         buf_append_format(&text, "%llu stored, %llu refused\n",
                           (unsigned long long)count.stored,
@@ -434,6 +447,7 @@ int cli_message(int argument_count, char *const *arguments)
 struct tail_options {
     const char *from;
     const char *from_time;
+    const char *since;
     const char *count;
     bool follow;
 };
@@ -454,23 +468,40 @@ static void append_body(struct buf *to, const json_t *message)
     }
 }
 
+/* Put a blank for each control from a place on. */
+static void clean(struct buf *to, size_t begin)
+{
+    for (size_t at = begin; at < to->size; at++) {
+        unsigned char byte = (unsigned char)to->data[at];
+        to->data[at] = byte < 0x20 || byte == 0x7f ? ' ' : to->data[at];
+    }
+}
+
+static void append_plain_line(struct buf *to, const json_t *message)
+{
+    bool colours = cli_colours();
+
+    buf_append_c(to, colours ? "\033[36m" : "");
+    size_t begin = to->size;
+    buf_append_format(to, "%llu %s",
+                      (unsigned long long)cli_number(message, "seq"),
+                      cli_text(message, "pushed_at"));
+    clean(to, begin);
+    buf_append_c(to, colours ? "\033[0m" : "");
+    begin = to->size;
+    buf_append_format(to, " %s ", cli_text(message, "url"));
+    append_body(to, message);
+    clean(to, begin);
+}
+
 static void append_line(struct buf *to, const json_t *message, bool json)
 {
-    size_t begin = to->size;
-
     if (json) {
         char *dumped = json_dumps(message, JSON_COMPACT);
         buf_append_c(to, dumped != NULL ? dumped : "");
         free(dumped);
     } else {
-        buf_append_format(
-            to, "%llu %s %s ", (unsigned long long)cli_number(message, "seq"),
-            cli_text(message, "pushed_at"), cli_text(message, "url"));
-        append_body(to, message);
-        for (size_t at = begin; at < to->size; at++) {
-            unsigned char byte = (unsigned char)to->data[at];
-            to->data[at] = byte < 0x20 || byte == 0x7f ? ' ' : to->data[at];
-        }
+        append_plain_line(to, message);
     }
     buf_append_byte(to, '\n');
 }
@@ -498,6 +529,27 @@ static void append_target(const struct cli_call *call, struct buf *to)
     form_escape(to, str_from(call->words[0]));
 }
 
+/* From a time on: one that is given, or so long ago. */
+static int
+append_since(const struct cli_call *call, const char *since, struct buf *to)
+{
+    struct buf text = {0};
+    uint64_t ms = 0;
+    uint64_t now_ms = clock_wall_ms();
+
+    if (str_to_duration_ms(str_from(since), &ms) == ERR_OK) {
+        wall_time_write(&text, now_ms > ms ? now_ms - ms : 0);
+    } else if (wall_time_parse(str_from(since), &ms) == ERR_OK) {
+        buf_append_c(&text, since);
+    } else {
+        return cli_complain(call, CLI_EXIT_USAGE,
+                            "--since takes a duration such as 10m, or a time");
+    }
+    append_field(to, "from_time", buf_str(&text));
+    buf_fini(&text);
+    return CLI_EXIT_OK;
+}
+
 /* Where to begin, as a query: what was asked for, or the last few. */
 static int tail_begin(struct cli_call *call,
                       const struct tail_options *options,
@@ -507,6 +559,9 @@ static int tail_begin(struct cli_call *call,
     json_t *topic = NULL;
     uint64_t count = TAIL_COUNT;
 
+    if (options->since != NULL) {
+        return append_since(call, options->since, to);
+    }
     if (options->from != NULL || options->from_time != NULL) {
         const char *value =
             options->from != NULL ? options->from : options->from_time;
@@ -532,31 +587,87 @@ static int tail_begin(struct cli_call *call,
     return CLI_EXIT_OK;
 }
 
+/* Whether what went wrong goes by: the server is gone, starts, or stops. */
+static bool is_passing(const struct cli_call *call, int code)
+{
+    int status = call->response.status;
+
+    return code == CLI_EXIT_UNREACHABLE ||
+           (code == CLI_EXIT_FAILED &&
+            (status == 502 || status == 503 || status == 504));
+}
+
+/* Ask for a page that is followed until the server gives it, over restarts of
+ * it. What went wrong is said once, and when it is over. */
+static int
+follow_page(struct cli_call *call, const struct buf *target, json_t **out)
+{
+    uint32_t wait_ms = FOLLOW_WAIT_MS;
+
+    call->silent = true;
+    int code = cli_get_json(call, buf_str(target), out);
+    call->silent = false;
+    if (is_passing(call, code)) {
+        (void)cli_complain(call, code, "%s does not answer; trying again",
+                           call->url);
+    }
+    while (is_passing(call, code)) {
+        clock_sleep_ms(wait_ms);
+        wait_ms =
+            wait_ms * 2 < FOLLOW_WAIT_MS_MAX ? wait_ms * 2 : FOLLOW_WAIT_MS_MAX;
+        call->silent = true;
+        code = cli_get_json(call, buf_str(target), out);
+        call->silent = false;
+        if (!is_passing(call, code)) {
+            (void)cli_complain(call, code, "%s is back", call->url);
+        }
+    }
+    /* Asked once more, aloud. */
+    return code == CLI_EXIT_OK ? code
+                               : cli_get_json(call, buf_str(target), out);
+}
+
+/* Print a page; `*place` is where the next one begins. */
+static int tail_page(struct cli_call *call,
+                     const json_t *page,
+                     struct buf *place,
+                     bool *more)
+{
+    size_t count = 0;
+    int code = cli_print_messages(call, page, &count);
+    uint64_t next = cli_number(page, "next");
+
+    *more = next < cli_number(page, "end");
+    buf_clear(place);
+    buf_append_format(place, "from=%llu", (unsigned long long)next);
+    return code;
+}
+
 /* Print page after page, waiting at the end when it is followed. */
 static int tail_pages(struct cli_call *call, const struct tail_options *options)
 {
     struct buf place = {0};
     struct buf target = {0};
     int code = tail_begin(call, options, &place);
+    bool first = true;
     bool more = true;
 
     while (more && code == CLI_EXIT_OK) {
         json_t *page = NULL;
-        size_t count = 0;
         buf_clear(&target);
         append_target(call, &target);
         buf_append_c(&target, "/messages?limit=1000&");
         buf_append_str(&target, buf_str(&place));
         buf_append_c(&target, options->follow ? "&wait=60s" : "");
-        code = cli_get_json(call, buf_str(&target), &page);
+        code = options->follow && !first
+                   ? follow_page(call, &target, &page)
+                   : cli_get_json(call, buf_str(&target), &page);
         if (code == CLI_EXIT_OK) {
-            code = cli_print_messages(call, page, &count);
-            uint64_t next = cli_number(page, "next");
-            more = options->follow || next < cli_number(page, "end");
-            buf_clear(&place);
-            buf_append_format(&place, "from=%llu", (unsigned long long)next);
+            code = tail_page(call, page, &place, &more);
             json_decref(page);
         }
+        more = more || options->follow;
+        first = false;
     }
     buf_fini(&place);
     buf_fini(&target);
@@ -567,14 +678,16 @@ int cli_tail(int argument_count, char *const *arguments)
 {
     struct cli_call call = {
         .command = "tail",
-        .usage = "TOPIC [-n COUNT] [--from SEQ] [--from-time TIME] [-f] "
-                 "[--json]",
+        .usage = "TOPIC [-n COUNT] [--from SEQ] [--from-time TIME]\n"
+                 "    [--since 10m|TIME] [-f] [--json]\n"
+                 "With -f it goes on, over restarts of the server too.",
     };
     struct tail_options tail = {0};
     const struct cli_option options[] = {
         {"n", &tail.count, NULL, NULL},
         {"from", &tail.from, NULL, NULL},
         {"from-time", &tail.from_time, NULL, NULL},
+        {"since", &tail.since, NULL, NULL},
         {"f", NULL, &tail.follow, NULL},
         {"follow", NULL, &tail.follow, NULL},
         {NULL, NULL, NULL, NULL},

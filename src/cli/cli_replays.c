@@ -5,18 +5,16 @@
  */
 #include "cli/cli_internal.h"
 
-#include "cli/table.h"
+#include "cli/cli_list.h"
+#include "cli/progress.h"
 #include "http/form.h"
 #include "sys/clock.h"
-#include "sys/file.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum {
     WATCH_MS = 250, /* between looks */
-    STDERR_FD = 2,
-    BAR_SIZE = 30,
 };
 
 #define USAGE                                                                  \
@@ -28,15 +26,10 @@ static int
 request(struct cli_call *call, const char *method, const struct buf *rest)
 {
     struct buf target = {0};
-    int code = CLI_EXIT_FAILED;
 
     buf_append_c(&target, "/opq/replays");
     buf_append_str(&target, buf_str(rest));
-    if (buf_err(&target) == ERR_OK) {
-        const struct remote_request asked = {.method = method,
-                                             .target = buf_str(&target)};
-        code = cli_request(call, &asked);
-    }
+    int code = cli_list_request(call, method, &target, (struct str){NULL, 0});
     buf_fini(&target);
     return code;
 }
@@ -79,72 +72,43 @@ static int list(struct cli_call *call)
     static const char *const heads[] = {"ID",   "TOPIC",    "STATE",
                                         "FROM", "END",      "LEFT",
                                         "SENT", "GIVEN UP", "URL"};
-    enum { HEAD_COUNT = sizeof(heads) / sizeof(heads[0]), NUMBERS = 0xf8 };
-    struct table table;
-    struct buf text = {0};
-    json_t *page = NULL;
-    size_t index = 0;
-    json_t *replay = NULL;
+    enum { NUMBERS = 0xf8 };
+    const struct cli_list list = {
+        .target = "/opq/replays",
+        .member = "replays",
+        .heads = heads,
+        .head_count = sizeof(heads) / sizeof(heads[0]),
+        .right = NUMBERS,
+        .add_row = add_row,
+    };
 
-    int code = cli_get_json(call, STR("/opq/replays"), &page);
-    if (code != CLI_EXIT_OK) {
-        return code;
-    }
-    table_init(&table, HEAD_COUNT, NUMBERS);
-    for (unsigned head = 0; head < HEAD_COUNT; head++) {
-        table_add(&table, heads[head]);
-    }
-    json_array_foreach(json_object_get(page, "replays"), index, replay)
-    {
-        if (call->json) {
-            (void)json_dumpf(replay, stdout, JSON_COMPACT);
-            (void)fputc('\n', stdout);
-        } else {
-            add_row(&table, replay);
-        }
-    }
-    json_decref(page);
-    if (!call->json) {
-        table_print(&table, &text);
-        code = cli_print(&text);
-    }
-    table_fini(&table);
-    return code;
+    return cli_list_print(call, &list);
 }
 
 /* --- watching ------------------------------------------------------------- */
 
-/* Show how far it is, over what was shown before. */
-static void show_progress(const json_t *replay)
+static void show_replay(struct progress *progress, const json_t *replay)
 {
     uint64_t total = cli_number(replay, "end") - cli_number(replay, "from");
     uint64_t left = cli_number(replay, "left");
-    uint64_t done = total > left ? total - left : 0;
     const char *eta = cli_text(replay, "eta");
-    char bar[BAR_SIZE + 1];
 
-    memset(bar, '.', BAR_SIZE);
-    memset(bar, '#', total > 0 ? (size_t)(BAR_SIZE * done / total) : BAR_SIZE);
-    bar[BAR_SIZE] = '\0';
-    (void)fprintf(stderr, "\r[%s] %llu of %llu, %llu sent, %llu given up, %s",
-                  bar, (unsigned long long)done, (unsigned long long)total,
+    progress_show(progress, total > left ? total - left : 0, total,
+                  "%llu sent, %llu given up, %s%s%s",
                   (unsigned long long)cli_number(replay, "delivered"),
                   (unsigned long long)cli_number(replay, "given_up"),
-                  cli_text(replay, "state"));
-    if (eta[0] != '\0') {
-        (void)fprintf(stderr, " until %s", eta);
-    }
-    (void)fputs("\033[K", stderr); /* what was longer before */
-    (void)fflush(stderr);
+                  cli_text(replay, "state"), eta[0] != '\0' ? " until " : "",
+                  eta);
 }
 
 /* Look until it is done; its last state is the call's response. */
 static int watch(struct cli_call *call, const char *id)
 {
-    bool terminal = file_is_terminal(STDERR_FD);
+    struct progress progress;
     bool done = false;
     int code = CLI_EXIT_OK;
 
+    progress_begin(&progress);
     while (code == CLI_EXIT_OK && !done) {
         json_t *replay = NULL;
         struct buf target = {0};
@@ -154,18 +118,14 @@ static int watch(struct cli_call *call, const char *id)
         buf_fini(&target);
         if (code == CLI_EXIT_OK) {
             done = strcmp(cli_text(replay, "state"), "done") == 0;
-            if (terminal) {
-                show_progress(replay);
-            }
+            show_replay(&progress, replay);
             json_decref(replay);
         }
         if (code == CLI_EXIT_OK && !done) {
             clock_sleep_ms(WATCH_MS);
         }
     }
-    if (terminal) {
-        (void)fputc('\n', stderr);
-    }
+    progress_end(&progress);
     return code;
 }
 
@@ -197,14 +157,7 @@ static int start(struct cli_call *call, bool watched)
 
     buf_append_c(&rest, "?topic=");
     form_escape(&rest, str_from(call->words[1]));
-    for (uint32_t index = 2; index < call->word_count; index++) {
-        struct str text = str_from(call->words[index]);
-        size_t equals = str_find(text, '=');
-        buf_append_byte(&rest, '&');
-        form_escape(&rest, str_cut(text, 0, equals));
-        buf_append_byte(&rest, '=');
-        form_escape(&rest, str_cut(text, equals + 1, text.size));
-    }
+    cli_list_parameters(&rest, call, 2, '&');
     int code = request(call, "POST", &rest);
     buf_fini(&rest);
     return code == CLI_EXIT_OK ? finish(call, watched) : code;

@@ -4,7 +4,7 @@
  */
 #include "cli/cli_internal.h"
 
-#include "cli/table.h"
+#include "cli/cli_list.h"
 #include "http/form.h"
 
 #include <stdio.h>
@@ -30,21 +30,11 @@ static int request_schedule(struct cli_call *call,
                             struct str body)
 {
     struct buf target = {0};
-    int code = CLI_EXIT_FAILED;
 
     buf_append_c(&target, "/opq/schedules/");
     form_escape(&target, str_from(call->words[1]));
     buf_append_c(&target, rest);
-    if (buf_err(&target) == ERR_OK) {
-        const struct remote_request request = {
-            .method = method,
-            .target = buf_str(&target),
-            .headers = body.size > 0 ? STR("Content-Type: application/json\r\n")
-                                     : (struct str){NULL, 0},
-            .body = body,
-        };
-        code = cli_request(call, &request);
-    }
+    int code = cli_list_request(call, method, &target, body);
     buf_fini(&target);
     return code;
 }
@@ -68,67 +58,21 @@ static void add_row(struct table *table, const json_t *schedule)
     table_add(table, paused ? "paused" : error[0] != '\0' ? error : "active");
 }
 
-static void
-take_page(const struct cli_call *call, const json_t *page, struct table *table)
-{
-    size_t index = 0;
-    json_t *schedule = NULL;
-
-    json_array_foreach(json_object_get(page, "schedules"), index, schedule)
-    {
-        if (call->json) {
-            (void)json_dumpf(schedule, stdout, JSON_COMPACT);
-            (void)fputc('\n', stdout);
-        } else {
-            add_row(table, schedule);
-        }
-    }
-}
-
-/* Ask for page after page, as long as a page names the next. */
-static int take_pages(struct cli_call *call, struct table *table)
-{
-    struct buf target = {0};
-    int code = CLI_EXIT_OK;
-    bool more = true;
-
-    buf_append_c(&target, "/opq/schedules?limit=1000");
-    while (more && code == CLI_EXIT_OK) {
-        json_t *page = NULL;
-        code = cli_get_json(call, buf_str(&target), &page);
-        if (code == CLI_EXIT_OK) {
-            const char *next = cli_text(page, "next");
-            take_page(call, page, table);
-            more = next[0] != '\0';
-            buf_clear(&target);
-            buf_append_format(&target, "/opq/schedules?limit=1000&after=%s",
-                              next);
-            json_decref(page);
-        }
-    }
-    buf_fini(&target);
-    return code;
-}
-
 static int list(struct cli_call *call)
 {
     static const char *const heads[] = {"ID",       "CRON", "ZONE",  "NEXT",
                                         "LAST RUN", "RUNS", "TOPIC", "STATE"};
-    enum { HEAD_COUNT = sizeof(heads) / sizeof(heads[0]), RUNS = 5 };
-    struct table table;
-    struct buf text = {0};
+    enum { RUNS = 5 };
+    const struct cli_list list = {
+        .target = "/opq/schedules?limit=1000",
+        .member = "schedules",
+        .heads = heads,
+        .head_count = sizeof(heads) / sizeof(heads[0]),
+        .right = 1U << RUNS,
+        .add_row = add_row,
+    };
 
-    table_init(&table, HEAD_COUNT, 1U << RUNS);
-    for (unsigned index = 0; index < HEAD_COUNT; index++) {
-        table_add(&table, heads[index]);
-    }
-    int code = take_pages(call, &table);
-    if (code == CLI_EXIT_OK && !call->json) {
-        table_print(&table, &text);
-        code = cli_print(&text);
-    }
-    table_fini(&table);
-    return code;
+    return cli_list_print(call, &list);
 }
 
 /* --- set ------------------------------------------------------------------ */
@@ -201,21 +145,6 @@ static json_t *make_definition(const struct cli_call *call,
     return object;
 }
 
-/* Print the schedule that the last answer is. */
-static int print_schedule(const struct cli_call *call)
-{
-    const struct buf *body = &call->response.body;
-    json_t *schedule =
-        call->json ? NULL : json_loadb(body->data, body->size, 0, NULL);
-
-    if (schedule == NULL) {
-        return cli_print_response(call);
-    }
-    int code = cli_print_object(schedule);
-    json_decref(schedule);
-    return code;
-}
-
 static int set(struct cli_call *call, const struct set_options *options)
 {
     struct buf body = {0};
@@ -239,7 +168,7 @@ static int set(struct cli_call *call, const struct set_options *options)
         code = request_schedule(call, "PUT", "", buf_str(&body));
     }
     buf_fini(&body);
-    return code == CLI_EXIT_OK ? print_schedule(call) : code;
+    return code == CLI_EXIT_OK ? cli_print_answer(call) : code;
 }
 
 /* --- the subcommand ------------------------------------------------------- */
@@ -276,7 +205,7 @@ static int act(struct cli_call *call)
             return code;
         }
         if (action->prints) {
-            return print_schedule(call);
+            return cli_print_answer(call);
         }
         return call->json ? cli_print_response(call) : CLI_EXIT_OK;
     }

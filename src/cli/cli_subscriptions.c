@@ -5,7 +5,7 @@
  */
 #include "cli/cli_internal.h"
 
-#include "cli/table.h"
+#include "cli/cli_list.h"
 #include "http/form.h"
 
 #include <stdio.h>
@@ -30,15 +30,10 @@ static int
 request(struct cli_call *call, const char *method, const struct buf *rest)
 {
     struct buf target = {0};
-    int code = CLI_EXIT_FAILED;
 
     append_target(&target, call->words[1], call->words[2]);
     buf_append_str(&target, buf_str(rest));
-    if (buf_err(&target) == ERR_OK) {
-        const struct remote_request asked = {.method = method,
-                                             .target = buf_str(&target)};
-        code = cli_request(call, &asked);
-    }
+    int code = cli_list_request(call, method, &target, (struct str){NULL, 0});
     buf_fini(&target);
     return code;
 }
@@ -58,51 +53,29 @@ static void add_row(struct table *table, const json_t *subscription)
     table_add(table, cli_text(subscription, "because"));
 }
 
-static void
-print_rows(const struct cli_call *call, const json_t *page, struct table *table)
-{
-    const json_t *all = json_object_get(page, "subscriptions");
-    size_t index = 0;
-    json_t *subscription = NULL;
-
-    json_array_foreach(all, index, subscription)
-    {
-        if (call->json) {
-            (void)json_dumpf(subscription, stdout, JSON_COMPACT);
-            (void)fputc('\n', stdout);
-        } else {
-            add_row(table, subscription);
-        }
-    }
-}
-
 static int list(struct cli_call *call, const char *topic)
 {
     static const char *const heads[] = {
         "NAME", "KIND", "DELIVERED", "LAG", "FAILS", "STATE", "URL", "BECAUSE"};
-    enum { HEAD_COUNT = sizeof(heads) / sizeof(heads[0]), NUMBERS = 0x1c };
+    enum { NUMBERS = 0x1c };
     struct buf target = {0};
-    struct buf text = {0};
-    struct table table;
-    json_t *page = NULL;
 
     append_target(&target, topic, NULL);
-    int code = cli_get_json(call, buf_str(&target), &page);
+    buf_append_byte(&target, '\0');
+    if (target.failed) {
+        buf_fini(&target);
+        return cli_complain(call, CLI_EXIT_FAILED, "no memory");
+    }
+    const struct cli_list list = {
+        .target = target.data,
+        .member = "subscriptions",
+        .heads = heads,
+        .head_count = sizeof(heads) / sizeof(heads[0]),
+        .right = NUMBERS,
+        .add_row = add_row,
+    };
+    int code = cli_list_print(call, &list);
     buf_fini(&target);
-    if (code != CLI_EXIT_OK) {
-        return code;
-    }
-    table_init(&table, HEAD_COUNT, NUMBERS);
-    for (unsigned index = 0; index < HEAD_COUNT; index++) {
-        table_add(&table, heads[index]);
-    }
-    print_rows(call, page, &table);
-    json_decref(page);
-    if (!call->json) {
-        table_print(&table, &text);
-        code = cli_print(&text);
-    }
-    table_fini(&table);
     return code;
 }
 
@@ -111,14 +84,7 @@ static int set(struct cli_call *call)
 {
     struct buf rest = {0};
 
-    for (uint32_t index = 3; index < call->word_count; index++) {
-        struct str text = str_from(call->words[index]);
-        size_t equals = str_find(text, '=');
-        buf_append_byte(&rest, index == 3 ? '?' : '&');
-        form_escape(&rest, str_cut(text, 0, equals));
-        buf_append_byte(&rest, '=');
-        form_escape(&rest, str_cut(text, equals + 1, text.size));
-    }
+    cli_list_parameters(&rest, call, 3, '?');
     int code = request(call, "PUT", &rest);
     buf_fini(&rest);
     return code == CLI_EXIT_OK ? cli_print_answer(call) : code;

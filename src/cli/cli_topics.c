@@ -5,7 +5,7 @@
  */
 #include "cli/cli_internal.h"
 
-#include "cli/table.h"
+#include "cli/cli_list.h"
 #include "http/form.h"
 
 #include <stdio.h>
@@ -20,16 +20,11 @@ static int request_topic(struct cli_call *call,
                          struct str rest)
 {
     struct buf target = {0};
-    int code = CLI_EXIT_FAILED;
 
     buf_append_c(&target, "/opq/topics/");
     form_escape(&target, str_from(topic));
     buf_append_str(&target, rest);
-    if (buf_err(&target) == ERR_OK) {
-        const struct remote_request request = {.method = method,
-                                               .target = buf_str(&target)};
-        code = cli_request(call, &request);
-    }
+    int code = cli_list_request(call, method, &target, (struct str){NULL, 0});
     buf_fini(&target);
     return code;
 }
@@ -61,75 +56,21 @@ static void add_row(struct table *table, const json_t *topic)
     buf_fini(&text);
 }
 
-static void add_heads(struct table *table)
+static int list_topics(struct cli_call *call)
 {
     static const char *const heads[] = {"TOPIC", "OLDEST", "END",
                                         "LAG",   "BYTES",  "AGE",
                                         "FAILS", "STATE",  "BECAUSE"};
+    const struct cli_list list = {
+        .target = "/opq/topics?limit=1000",
+        .member = "topics",
+        .heads = heads,
+        .head_count = sizeof(heads) / sizeof(heads[0]),
+        .right = 0x7e,
+        .add_row = add_row,
+    };
 
-    for (unsigned index = 0; index < sizeof(heads) / sizeof(heads[0]);
-         index++) {
-        table_add(table, heads[index]);
-    }
-}
-
-/* Print a page as a line of JSON for each topic, or add it to the table. */
-static void
-take_page(const struct cli_call *call, const json_t *page, struct table *table)
-{
-    const json_t *topics = json_object_get(page, "topics");
-    size_t index = 0;
-    json_t *topic = NULL;
-
-    json_array_foreach(topics, index, topic)
-    {
-        if (call->json) {
-            (void)json_dumpf(topic, stdout, JSON_COMPACT);
-            (void)fputc('\n', stdout);
-        } else {
-            add_row(table, topic);
-        }
-    }
-}
-
-/* Ask for page after page, as long as a page names the next. */
-static int take_pages(struct cli_call *call, struct table *table)
-{
-    struct buf target = {0};
-    int code = CLI_EXIT_OK;
-    bool more = true;
-
-    buf_append_c(&target, "/opq/topics?limit=1000");
-    while (more && code == CLI_EXIT_OK) {
-        json_t *page = NULL;
-        code = cli_get_json(call, buf_str(&target), &page);
-        if (code == CLI_EXIT_OK) {
-            const char *next = cli_text(page, "next");
-            take_page(call, page, table);
-            more = next[0] != '\0';
-            buf_clear(&target);
-            buf_append_format(&target, "/opq/topics?limit=1000&after=%s", next);
-            json_decref(page);
-        }
-    }
-    buf_fini(&target);
-    return code;
-}
-
-static int list_topics(struct cli_call *call)
-{
-    struct table table;
-    struct buf text = {0};
-
-    table_init(&table, 9, 0x7e);
-    add_heads(&table);
-    int code = take_pages(call, &table);
-    if (code == CLI_EXIT_OK && !call->json) {
-        table_print(&table, &text);
-        code = cli_print(&text);
-    }
-    table_fini(&table);
-    return code;
+    return cli_list_print(call, &list);
 }
 
 int cli_print_answer(struct cli_call *call)
@@ -291,14 +232,7 @@ int cli_set(int argument_count, char *const *arguments)
     if (code != CLI_EXIT_OK || call.help) {
         return code;
     }
-    for (uint32_t index = 1; index < call.word_count; index++) {
-        struct str text = str_from(call.words[index]);
-        size_t equals = str_find(text, '=');
-        buf_append_byte(&rest, index == 1 ? '?' : '&');
-        form_escape(&rest, str_cut(text, 0, equals));
-        buf_append_byte(&rest, '=');
-        form_escape(&rest, str_cut(text, equals + 1, text.size));
-    }
+    cli_list_parameters(&rest, &call, 1, '?');
     code = request_topic(&call, "PUT", call.words[0], buf_str(&rest));
     code = code == CLI_EXIT_OK ? cli_print_answer(&call) : code;
     buf_fini(&rest);

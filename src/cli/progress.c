@@ -1,4 +1,4 @@
-/* A progress bar.
+/* How far long work is.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,68 +7,111 @@
 #include "sys/clock.h"
 #include "sys/file.h"
 
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
-enum {
-    WIDTH = 30,
-    ASK_EVERY = 256, /* messages between two looks at the clock */
-};
+enum { STDERR_FD = 2 };
 
-static const uint64_t draw_every_ns = UINT64_C(200) * 1000 * 1000;
-static const uint64_t second_ns = UINT64_C(1000) * 1000 * 1000;
-
-void progress_begin(struct progress *progress, const char *what, uint64_t all)
+void progress_begin(struct progress *progress)
 {
-    *progress = (struct progress){
-        .what = what,
-        .all = all,
-        .begun_ns = clock_monotonic_ns(),
-        .terminal = file_is_terminal(fileno(stderr)),
-    };
-    progress->shown_ns = progress->begun_ns;
+    *progress = (struct progress){.shown = file_is_terminal(STDERR_FD)};
 }
 
-static void draw(struct progress *progress, uint64_t now_ns)
+void progress_bar(struct buf *to, uint64_t done, uint64_t total)
 {
-    static const char full[] = "##############################";
-    static const char none[] = "..............................";
-    uint64_t done =
-        progress->done < progress->all ? progress->done : progress->all;
-    int filled = progress->all == 0
-                     ? 0
-                     : (int)((double)done / (double)progress->all * WIDTH);
-    double seconds = (double)(now_ns - progress->begun_ns) / (double)second_ns;
-
-    if (progress->all == 0) {
-        (void)fprintf(stderr, "\r%s %llu messages, %.0f/s ", progress->what,
-                      (unsigned long long)progress->count,
-                      (double)progress->count / seconds);
+    if (total == 0) {
         return;
     }
-    (void)fprintf(stderr, "\r%s [%.*s%.*s] %3d %%  %llu messages, %.0f/s ",
-                  progress->what, filled, full, WIDTH - filled, none,
-                  (int)((double)done * 100 / (double)progress->all),
-                  (unsigned long long)progress->count,
-                  (double)progress->count / seconds);
+    uint64_t known = done < total ? done : total;
+    uint64_t filled =
+        (uint64_t)((double)known / (double)total * PROGRESS_BAR_SIZE);
+    buf_append_byte(to, '[');
+    for (uint64_t at = 0; at < PROGRESS_BAR_SIZE; at++) {
+        buf_append_byte(to, at < filled ? '#' : '.');
+    }
+    buf_append_format(to, "] %llu of %llu", (unsigned long long)done,
+                      (unsigned long long)total);
 }
 
-void progress_step(struct progress *progress, uint64_t bytes)
+static void draw(struct progress *progress)
 {
-    progress->count++;
-    progress->done += bytes;
-    if (!progress->terminal || progress->count % ASK_EVERY != 0) {
+    struct str line = str_from(progress->line);
+    bool shorter = line.size < progress->drawn;
+
+    (void)fprintf(stderr, "\r%s%s", line.data, shorter ? "\033[K" : "");
+    (void)fflush(stderr);
+    progress->drawn = line.size;
+    progress->pending = false;
+}
+
+void progress_show(struct progress *progress,
+                   uint64_t done,
+                   uint64_t total,
+                   const char *format,
+                   ...)
+{
+    struct buf line = {0};
+    va_list arguments;
+
+    if (!progress->shown) {
         return;
     }
-    uint64_t now_ns = clock_monotonic_ns();
-    if (now_ns - progress->shown_ns >= draw_every_ns) {
-        progress->shown_ns = now_ns;
-        draw(progress, now_ns);
+    progress_bar(&line, done, total);
+    buf_append_c(&line, total > 0 ? ", " : "");
+    size_t size =
+        line.size < PROGRESS_LINE_MAX / 2 ? line.size : PROGRESS_LINE_MAX / 2;
+    size = line.failed ? 0 : size;
+    if (size > 0) {
+        memcpy(progress->line, line.data, size);
+    }
+    buf_fini(&line);
+    va_start(arguments, format);
+    (void)vsnprintf(progress->line + size, PROGRESS_LINE_MAX - size, format,
+                    arguments);
+    va_end(arguments);
+    progress->pending = true;
+    uint64_t now_ms = clock_monotonic_ns() / 1000000;
+    if (now_ms >= progress->next_ms) {
+        progress->next_ms = now_ms + PROGRESS_EVERY_MS;
+        draw(progress);
     }
 }
 
 void progress_end(struct progress *progress)
 {
-    if (progress->terminal && progress->shown_ns != progress->begun_ns) {
-        (void)fputs("\r\033[K", stderr);
+    if (progress->pending) {
+        draw(progress);
     }
+    if (progress->drawn > 0) {
+        (void)fputc('\n', stderr);
+    }
+    progress->drawn = 0;
+}
+
+void progress_clear(struct progress *progress)
+{
+    if (progress->drawn > 0) {
+        (void)fputs("\r\033[K", stderr);
+        (void)fflush(stderr);
+        progress->drawn = 0;
+        progress->pending = true;
+    }
+}
+
+void progress_steps_begin(struct progress_steps *steps, uint64_t all)
+{
+    *steps = (struct progress_steps){.all = all};
+    progress_begin(&steps->progress);
+}
+
+void progress_steps_next(struct progress_steps *steps, uint64_t bytes)
+{
+    steps->done += bytes;
+    steps->count++;
+    if (steps->all > 0 && steps->done > steps->all) {
+        steps->all = steps->done; /* more came meanwhile */
+    }
+    progress_show(&steps->progress, steps->done, steps->all,
+                  "bytes, %llu messages", (unsigned long long)steps->count);
 }

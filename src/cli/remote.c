@@ -36,6 +36,7 @@ struct remote {
     int fd; /* owned; -1: not connected */
     bool local;
     bool secure;
+    uint32_t wait_ms;
     const char *ca_file;         /* borrowed; NULL: the system's */
     struct tls_context *context; /* owned; made when it is needed */
     struct remote_tls *tls;      /* owned; NULL: not connected, or plain */
@@ -43,7 +44,8 @@ struct remote {
     char host[HOST_MAX];
     char port[8];
     char authority[HOST_MAX + 16];
-    struct buf input; /* received, not used yet */
+    struct str headers; /* borrowed: of each request */
+    struct buf input;   /* received, not used yet */
     char detail[REMOTE_DETAIL_SIZE];
 };
 
@@ -97,6 +99,7 @@ remote_open(const char *address, const char *ca_file, struct remote **out)
     }
     remote->fd = -1;
     remote->ca_file = ca_file;
+    remote->wait_ms = REMOTE_WAIT_S * 1000;
     enum err err = set_address(remote, address);
     if (err != ERR_OK) {
         free(remote);
@@ -104,6 +107,11 @@ remote_open(const char *address, const char *ca_file, struct remote **out)
     }
     *out = remote;
     return ERR_OK;
+}
+
+void remote_set_headers(struct remote *remote, struct str headers)
+{
+    remote->headers = headers;
 }
 
 static void disconnect(struct remote *remote)
@@ -134,7 +142,10 @@ static enum err connect_to(struct remote *remote,
                            const struct sockaddr *address,
                            socklen_t address_size)
 {
-    const struct timeval wait = {.tv_sec = REMOTE_WAIT_S};
+    const struct timeval wait = {
+        .tv_sec = remote->wait_ms / 1000,
+        .tv_usec = (suseconds_t)(remote->wait_ms % 1000) * 1000,
+    };
     int on = 1;
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -265,6 +276,7 @@ static enum err send_request(struct remote *remote,
                       "User-Agent: opq-cli/" OPQ_VERSION "\r\n"
                       "Content-Length: %zu\r\n",
                       remote->authority, request->body.size);
+    buf_append_str(&head, remote->headers);
     buf_append_str(&head, request->headers);
     buf_append_c(&head, "\r\n");
     enum err err = buf_err(&head);
@@ -351,7 +363,10 @@ static enum err receive_head(struct remote *remote, struct answer *answer)
     return ERR_OK;
 }
 
-static enum err receive_chunked(struct remote *remote, struct buf *body)
+static enum err receive_chunked(struct remote *remote,
+                                const struct remote_request *request,
+                                int status,
+                                struct buf *body)
 {
     struct http_chunked chunked = {0};
     bool done = false;
@@ -367,6 +382,11 @@ static enum err receive_chunked(struct remote *remote, struct buf *body)
             buf_append_str(body, data);
             buf_consume(&remote->input, used);
             err = body->failed ? ERR_TOO_LARGE : ERR_OK;
+            if (err == ERR_OK && request->took != NULL && status == 200 &&
+                !request->took(request->context, body)) {
+                disconnect(remote);
+                return ERR_OK;
+            }
         } else {
             err = ERR_PROTOCOL;
         }
@@ -401,6 +421,7 @@ receive_plain(struct remote *remote, uint64_t size, struct buf *body)
 }
 
 static enum err receive_body(struct remote *remote,
+                             const struct remote_request *request,
                              const struct answer *answer,
                              struct buf *body)
 {
@@ -408,7 +429,7 @@ static enum err receive_body(struct remote *remote,
         return ERR_OK;
     }
     if (answer->chunked) {
-        return receive_chunked(remote, body);
+        return receive_chunked(remote, request, answer->status, body);
     }
     if (answer->content_length != HTTP_LENGTH_NONE &&
         answer->content_length > REMOTE_BODY_MAX) {
@@ -434,7 +455,7 @@ enum err remote_send(struct remote *remote,
         err = receive_head(remote, &answer);
     }
     if (err == ERR_OK) {
-        err = receive_body(remote, &answer, &response->body);
+        err = receive_body(remote, request, &answer, &response->body);
     }
     if (err != ERR_OK || !answer.keep_alive ||
         (answer.content_length == HTTP_LENGTH_NONE && !answer.chunked)) {
@@ -442,6 +463,14 @@ enum err remote_send(struct remote *remote,
     }
     response->status = answer.status;
     return err;
+}
+
+void remote_set_wait(struct remote *remote, uint32_t wait_ms)
+{
+    if (wait_ms != remote->wait_ms) {
+        disconnect(remote);
+        remote->wait_ms = wait_ms;
+    }
 }
 
 const char *remote_detail(const struct remote *remote)

@@ -29,6 +29,10 @@ struct remote_request {
     struct str target;  /* "/opq/topics?limit=3" */
     struct str headers; /* further fields, each ended by CRLF */
     struct str body;
+    /* Called with what has come of a chunked body of 200, each time there is
+     * more; may consume of it. False: no more is wanted. NULL: all is taken. */
+    bool (*took)(void *context, struct buf *body);
+    void *context; /* borrowed */
 };
 
 struct remote_response {
@@ -47,6 +51,10 @@ struct remote_response {
 MUST_CHECK enum err
 remote_open(const char *address, const char *ca_file, struct remote **out);
 
+/* Send further fields with each request, each ended by CRLF. Borrows: headers,
+ * until remote_close(). */
+void remote_set_headers(struct remote *remote, struct str headers);
+
 /* Close and free it. Accepts NULL. */
 void remote_close(struct remote *remote);
 
@@ -62,6 +70,9 @@ void remote_close(struct remote *remote);
 MUST_CHECK enum err remote_send(struct remote *remote,
                                 const struct remote_request *request,
                                 struct remote_response *response);
+
+/* Wait at most so long for anything to come, and to connect, from now on. */
+void remote_set_wait(struct remote *remote, uint32_t wait_ms);
 
 /* Why remote_send() gave ERR_TLS; borrowed from the remote. */
 const char *remote_detail(const struct remote *remote);

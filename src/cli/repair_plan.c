@@ -13,7 +13,6 @@
 #include "sys/file.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,21 +33,11 @@ struct look {
     bool failed; /* no memory */
 };
 
-static void note(struct repair_plan *plan, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void note(struct repair_plan *plan, const char *format, ...)
+/* Where a line about something that was found goes. */
+static struct buf *note(struct repair_plan *plan)
 {
-    char line[DIR_PATH_MAX];
-    va_list arguments;
-
-    line[0] = '\0';
-    va_start(arguments, format);
-    (void)vsnprintf(line, sizeof(line), format, arguments);
-    va_end(arguments);
-    buf_append_c(&plan->text, line);
-    buf_append_byte(&plan->text, '\n');
     plan->found++;
+    return &plan->text;
 }
 
 /* --- lists ---------------------------------------------------------------- */
@@ -126,9 +115,10 @@ lose(struct look *look, uint64_t first, uint64_t end, const char *why)
     if (first >= end || topic_gaps_has(&topic->known, first, end)) {
         return ERR_OK;
     }
-    note(look->plan,
-         "%s: LOST %" PRIu64 " to %" PRIu64 " (%" PRIu64 " messages): %s",
-         topic->topic->name, first, end - 1, end - first, why);
+    buf_append_format(note(look->plan),
+                      "%s: LOST %" PRIu64 " to %" PRIu64 " (%" PRIu64
+                      " messages): %s\n",
+                      topic->topic->name, first, end - 1, end - first, why);
     look->plan->lost += end - first;
     return topic_gaps_add(&topic->lost, first, end);
 }
@@ -229,8 +219,10 @@ static void take_finding(void *context, const struct topic_finding *finding)
         break;
     }
     look->failed = look->failed || err != ERR_OK;
-    note(look->plan, "%s: %s at offset %" PRIu64 ": %s: %s", topic->topic->name,
-         finding->file, finding->offset, finding->what, remedy);
+    buf_append_format(note(look->plan),
+                      "%s: %s at offset %" PRIu64 ": %s: %s\n",
+                      topic->topic->name, finding->file, finding->offset,
+                      finding->what, remedy);
 }
 
 /* A name in a topic's blobs/: "<sequence>-<id>". */
@@ -243,6 +235,14 @@ static bool parse_body(const char *name, uint64_t *out_sequence, uint64_t *out)
            hyphen < text.size && blob_incoming_parse(name + hyphen + 1, out);
 }
 
+static int compare_ids(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left;
+    uint64_t b = *(const uint64_t *)right;
+
+    return a < b ? -1 : a > b ? 1 : 0;
+}
+
 static enum err visit_body(void *context, const char *name, bool is_directory)
 {
     struct look *look = context;
@@ -253,13 +253,13 @@ static enum err visit_body(void *context, const char *name, bool is_directory)
         sequence < look->at->topic->oldest) {
         return ERR_OK; /* none, or one that the next start removes */
     }
-    for (size_t index = 0; index < look->named_count; index++) {
-        if (look->named[index] == id) {
-            return ERR_OK;
-        }
+    if (look->named_count > 0 && bsearch(&id, look->named, look->named_count,
+                                         sizeof(id), compare_ids) != NULL) {
+        return ERR_OK;
     }
-    note(look->plan, "%s: blobs/%s: no message names it: it is set aside",
-         look->at->topic->name, name);
+    buf_append_format(note(look->plan),
+                      "%s: blobs/%s: no message names it: it is set aside\n",
+                      look->at->topic->name, name);
     return add_body(look->at, sequence, id);
 }
 
@@ -268,6 +268,10 @@ static enum err look_at_bodies(struct look *look)
     char blobs[DIR_PATH_MAX];
     enum err err = blob_folder(blobs, look->path);
 
+    if (look->named_count > 0) {
+        qsort(look->named, look->named_count, sizeof(look->named[0]),
+              compare_ids);
+    }
     if (err == ERR_OK) {
         err = dir_each(blobs, visit_body, look);
     }
@@ -287,22 +291,25 @@ static enum err look_at_files(struct look *look)
          index++) {
         uint64_t first = look->folder.indexes[index];
         if (segment_of(look, first) != first) {
-            note(look->plan,
-                 "%s: %" PRIu64 ".idx: its segment is missing: it is set aside",
-                 name, first);
+            buf_append_format(note(look->plan),
+                              "%s: %" PRIu64
+                              ".idx: its segment is missing: it is set aside\n",
+                              name, first);
             err = add_number(&topic->indexes, &topic->index_count, first);
         }
     }
     topic->conf = topic_conf_load(look->path, &memory, &conf) == ERR_CORRUPT;
     free(memory);
     if (topic->conf) {
-        note(look->plan,
-             "%s: topic.conf is damaged: it is set aside; settings that no "
-             "journal has are the defaults again",
-             name);
+        buf_append_format(
+            note(look->plan),
+            "%s: topic.conf is damaged: it is set aside; settings that no "
+            "journal has are the defaults again\n",
+            name);
     }
     if (topic->gaps) {
-        note(look->plan, "%s: gaps is damaged: it is written anew", name);
+        buf_append_format(note(look->plan),
+                          "%s: gaps is damaged: it is written anew\n", name);
     }
     return err;
 }
@@ -434,10 +441,11 @@ static void take_damage(void *context, const struct inspect_damage *damage)
     struct repair_plan *plan = context;
 
     plan->journal_damaged = true;
-    note(plan,
-         "%s at offset %" PRIu64 ": no whole entry: the journal is set aside, "
-         "what is whole of it goes to the topics",
-         damage->path, damage->offset);
+    buf_append_format(note(plan),
+                      "%s at offset %" PRIu64
+                      ": no whole entry: the journal is set aside, "
+                      "what is whole of it goes to the topics\n",
+                      damage->path, damage->offset);
 }
 
 static enum err look_at_journals(struct repair_plan *plan)
@@ -458,7 +466,8 @@ static enum err visit_topics(void *context, const char *name, bool is_directory)
     struct repair_plan *plan = context;
 
     if (!is_directory) {
-        note(plan, "topics/%s: it is a file: it is set aside", name);
+        buf_append_format(note(plan),
+                          "topics/%s: it is a file: it is set aside\n", name);
     }
     return ERR_OK;
 }
@@ -484,8 +493,8 @@ enum err repair_plan_meta(struct repair_plan *plan, const char *directory)
         return err;
     }
     plan->meta = true;
-    note(plan, "meta is %s: it is written anew",
-         err == ERR_CORRUPT ? "damaged" : "missing");
+    buf_append_format(note(plan), "meta is %s: it is written anew\n",
+                      err == ERR_CORRUPT ? "damaged" : "missing");
     return ERR_OK;
 }
 

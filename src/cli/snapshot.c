@@ -31,6 +31,10 @@ struct snapshot {
     struct snapshot_topic *topics; /* owned */
     size_t count;
     size_t capacity;
+    /* Places of topics by id: ids are random, so their low bits are a hash.
+     * Not kept up once the topics are in order. */
+    uint32_t *table;   /* owned; place + 1; 0: empty */
+    size_t table_size; /* a power of two, at least twice `count` */
     struct snapshot_spool spool;
     uint64_t entries;
     uint64_t bytes;
@@ -38,18 +42,56 @@ struct snapshot {
 
 /* --- topics --------------------------------------------------------------- */
 
+/* Where an id is in the table, or would be. */
+static size_t find_slot(const struct snapshot *snapshot, uint64_t id)
+{
+    size_t slot = (size_t)id & (snapshot->table_size - 1);
+
+    while (snapshot->table[slot] != 0 &&
+           snapshot->topics[snapshot->table[slot] - 1].id != id) {
+        slot = (slot + 1) & (snapshot->table_size - 1);
+    }
+    return slot;
+}
+
+/* Make room for another topic, in the list and in the table. */
+static bool make_room(struct snapshot *snapshot)
+{
+    if (snapshot->count < snapshot->capacity) {
+        return true;
+    }
+    size_t capacity = snapshot->capacity * 2 + 64;
+    size_t table_size = 256;
+    while (table_size < capacity * 2) {
+        table_size *= 2;
+    }
+    struct snapshot_topic *topics = calloc(capacity, sizeof(*topics));
+    uint32_t *table = calloc(table_size, sizeof(*table));
+    if (topics == NULL || table == NULL) {
+        free(topics);
+        free(table);
+        return false;
+    }
+    if (snapshot->topics != NULL) {
+        memcpy(topics, snapshot->topics, snapshot->count * sizeof(*topics));
+    }
+    free(snapshot->topics);
+    free(snapshot->table);
+    snapshot->topics = topics;
+    snapshot->table = table;
+    snapshot->table_size = table_size;
+    snapshot->capacity = capacity;
+    for (size_t index = 0; index < snapshot->count; index++) {
+        table[find_slot(snapshot, topics[index].id)] = (uint32_t)index + 1;
+    }
+    return true;
+}
+
 static struct snapshot_topic *
 add_topic(struct snapshot *snapshot, struct str name, uint64_t id)
 {
-    if (snapshot->count == snapshot->capacity) {
-        size_t capacity = snapshot->capacity * 2 + 64;
-        struct snapshot_topic *topics =
-            realloc(snapshot->topics, capacity * sizeof(*topics));
-        if (topics == NULL) {
-            return NULL;
-        }
-        snapshot->topics = topics;
-        snapshot->capacity = capacity;
+    if (!make_room(snapshot) || snapshot->topics == NULL) {
+        return NULL;
     }
     struct snapshot_topic *topic = &snapshot->topics[snapshot->count];
     *topic = (struct snapshot_topic){.id = id};
@@ -59,18 +101,19 @@ add_topic(struct snapshot *snapshot, struct str name, uint64_t id)
     }
     topic->conf.id = id;
     snapshot->count++;
+    snapshot->table[find_slot(snapshot, id)] = (uint32_t)snapshot->count;
     return topic;
 }
 
-/* The newest of an id, for a name may come again. */
-static struct snapshot_topic *find_id(struct snapshot *snapshot, uint64_t id)
+/* The newest of an id; NULL when there is none. */
+static struct snapshot_topic *find_id(const struct snapshot *snapshot,
+                                      uint64_t id)
 {
-    for (size_t index = snapshot->count; index > 0; index--) {
-        if (snapshot->topics[index - 1].id == id) {
-            return &snapshot->topics[index - 1];
-        }
+    if (snapshot->count == 0) {
+        return NULL;
     }
-    return NULL;
+    uint32_t place = snapshot->table[find_slot(snapshot, id)];
+    return place == 0 ? NULL : &snapshot->topics[place - 1];
 }
 
 /* Take what a topic.conf, or an entry, says. */
@@ -573,6 +616,7 @@ void snapshot_close(struct snapshot *snapshot)
         free((char *)snapshot->topics[index].settings_memory.data);
     }
     free(snapshot->topics);
+    free(snapshot->table);
     free(snapshot->checkpoints);
     snapshot_spool_fini(&snapshot->spool);
     free(snapshot);

@@ -138,6 +138,19 @@ static bool step(struct http_chunked *chunked, char byte)
     }
 }
 
+bool http_chunked_is_sound(const struct http_chunked *chunked)
+{
+    bool counts = chunked->state == STATE_SIZE ||
+                  chunked->state == STATE_EXTENSION ||
+                  chunked->state == STATE_SIZE_LF;
+
+    if (chunked->state >= STATE_DONE || chunked->overhead > OVERHEAD_MAX ||
+        chunked->left > chunk_size_max) {
+        return false;
+    }
+    return counts || (chunked->left > 0) == (chunked->state == STATE_DATA);
+}
+
 enum err http_chunked_next(struct http_chunked *chunked,
                            struct str input,
                            size_t *out_used,

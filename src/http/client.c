@@ -80,6 +80,14 @@ static void drop_endpoint(struct http_endpoint *endpoint)
     client_pool_endpoint_destroy(endpoint);
 }
 
+void http_client_set_limits(struct http_client *client,
+                            const struct http_client_options *options)
+{
+    client->options.connect_timeout_ms = options->connect_timeout_ms;
+    client->options.idle_timeout_ms = options->idle_timeout_ms;
+    client->options.connections_max = options->connections_max;
+}
+
 void http_client_destroy(struct http_client *client)
 {
     if (client == NULL) {

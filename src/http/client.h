@@ -123,6 +123,11 @@ MUST_CHECK enum err
 http_client_create(const struct http_client_options *options,
                    struct http_client **out);
 
+/* Go by another connect_timeout_ms, idle_timeout_ms and connections_max from
+ * now on. Nothing else of `options` is looked at. */
+void http_client_set_limits(struct http_client *client,
+                            const struct http_client_options *options);
+
 /* Free it. Accepts NULL. Running calls are dropped without done() and their
  * endpoints are gone with all others. Not from inside done(). Sockets are
  * closed through the loop, and the last of the memory is freed with them: run

@@ -135,6 +135,10 @@ struct http_chunked {
     uint32_t overhead; /* bytes of framing and trailers so far; bounded */
 };
 
+/* Tell whether a state that came from elsewhere can be that of a body which is
+ * not at its end. */
+bool http_chunked_is_sound(const struct http_chunked *chunked);
+
 /* Take what is next of a chunked body.
  *
  * On ERR_OK `*out_used` bytes of input are done with and `*out_data` is the

@@ -228,6 +228,39 @@ enum err http_server_listen_tls(struct http_server *server, int fd)
     return listen_to(server, fd, true);
 }
 
+/* --- changes ------------------------------------------------------------- */
+
+void http_server_set_limits(struct http_server *server,
+                            const struct http_server_options *options)
+{
+    struct http_server_options *own = &server->options;
+    own->limits = options->limits;
+    own->connections_max = options->connections_max;
+    own->body_size_max = options->body_size_max;
+    own->body_memory_max = options->body_memory_max;
+    own->body_buffer = options->body_buffer;
+    own->body_gather_max = options->body_gather_max;
+    own->body_timeout_ms = options->body_timeout_ms;
+    own->body_rate_min = options->body_rate_min;
+    own->head_timeout_ms = options->head_timeout_ms;
+    own->idle_timeout_ms = options->idle_timeout_ms;
+    own->send_timeout_ms = options->send_timeout_ms;
+    server_deadline_again(server);
+}
+
+const struct http_server_options *
+http_server_limits(const struct http_server *server)
+{
+    return &server->options;
+}
+
+void http_server_set_tls(struct http_server *server, struct tls_context *tls)
+{
+    CHECK(server->tls != NULL && tls != NULL);
+    tls_context_destroy(server->tls);
+    server->tls = tls;
+}
+
 /* --- the end ------------------------------------------------------------- */
 
 void http_server_drain(struct http_server *server,

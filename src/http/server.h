@@ -43,6 +43,7 @@
 #include <stdint.h>
 
 struct http_server;
+struct tls_context;
 
 enum {
     HTTP_PIPELINE_MAX = 64, /* requests of a connection not yet answered;
@@ -60,6 +61,10 @@ struct http_exchange {
      * answer, so that the handler can stop waiting; NULL: the handler does not
      * care. The exchange must still be answered, then or later. */
     void (*abandoned)(struct http_exchange *exchange);
+    /* Called once, when the status of the answer is known, with 0 when there
+     * will be none; NULL: nobody cares. */
+    void (*noted)(struct http_exchange *exchange, int status);
+    void *note; /* for noted() */
     /* Private, as all below. */
     struct http_server *server;
     struct http_connection *connection; /* NULL when the client has gone */
@@ -127,6 +132,11 @@ struct http_server_options {
     enum http_body (*open_body)(void *context,
                                 struct http_exchange *exchange,
                                 struct http_sink **out_sink);
+    /* The head of a request is there whose body is still to come, and is to be
+     * gathered: tell whether it may come. If not, the exchange was answered; if
+     * it may, forget the exchange. exchange->head is valid until the return,
+     * the body empty. NULL: all may. */
+    bool (*admit)(void *context, struct http_exchange *exchange);
     void *context; /* borrowed */
 };
 
@@ -225,6 +235,21 @@ void http_server_hand_over(struct http_server *server,
 MUST_CHECK enum err http_server_adopt(struct http_server *server,
                                       const struct http_handed *handed);
 
+/* Go by other limits and deadlines from now on: `limits`, all that begin with
+ * body_, connections_max, and the timeouts. Nothing else of `options` is looked
+ * at. Requests and waits that have begun keep what they began with, where it
+ * matters. */
+void http_server_set_limits(struct http_server *server,
+                            const struct http_server_options *options);
+
+/* The limits and deadlines gone by; borrowed from the server. */
+const struct http_server_options *
+http_server_limits(const struct http_server *server);
+
+/* Have new connections that speak TLS begin with another certificate; those
+ * there are go on with theirs. Only where the server had one. Takes: tls */
+void http_server_set_tls(struct http_server *server, struct tls_context *tls);
+
 /* Figures so far; borrowed, living as long as the server. */
 const struct http_server_stats *
 http_server_stats(const struct http_server *server);
@@ -288,6 +313,11 @@ void http_sink_refuse(struct http_sink *sink);
  * has gone. */
 void http_exchange_peer(const struct http_exchange *exchange,
                         char text[NET_TEXT_MAX]);
+
+/* Take a field out of a request's head, inside the handler, open_body() or
+ * admit(): as if it had not come. Those behind it move up. */
+void http_exchange_forget_header(struct http_exchange *exchange,
+                                 uint32_t index);
 
 /* Take no further request of this connection before this one is answered. For
  * those whose answers are large: many in a row would all be made at once. */

@@ -189,6 +189,26 @@ static void write_status(struct buf *to, int status)
     buf_append(to, line, (size_t)size);
 }
 
+/* Tell who wants to know how it was answered. */
+static void note(struct http_exchange *exchange, int status)
+{
+    if (exchange->noted != NULL) {
+        void (*noted)(struct http_exchange *, int) = exchange->noted;
+        exchange->noted = NULL;
+        noted(exchange, status);
+    }
+}
+
+/* The status of "HTTP/1.1 201 Created". */
+static int status_of(struct str head)
+{
+    int status = 0;
+    for (size_t i = 9; i < 12 && i < head.size; i++) {
+        status = status * 10 + (head.data[i] - '0');
+    }
+    return status;
+}
+
 /* --- whole answers ------------------------------------------------------- */
 
 void http_exchange_answer(struct http_exchange *exchange,
@@ -213,6 +233,7 @@ void http_exchange_answer(struct http_exchange *exchange,
         }
         write_answer(exchange, to, STR(""), body);
     }
+    note(exchange, status);
     finish(exchange);
 }
 
@@ -224,6 +245,9 @@ void http_exchange_answer_raw(struct http_exchange *exchange,
     CHECK(!exchange->answered && !exchange->streaming);
     if (to != NULL) {
         write_answer(exchange, to, head, body);
+    }
+    if (exchange->noted != NULL) {
+        note(exchange, status_of(head));
     }
     finish(exchange);
 }
@@ -237,6 +261,7 @@ void http_exchange_stream_begin(struct http_exchange *exchange,
     struct buf *to = output_of(exchange);
     CHECK(!exchange->answered && !exchange->streaming);
     exchange->streaming = true;
+    note(exchange, 200);
     if (to == NULL) {
         return;
     }
@@ -374,6 +399,20 @@ void server_announce_end(struct http_connection *connection)
             node = connection->exchanges.next;
         }
     }
+}
+
+void http_exchange_forget_header(struct http_exchange *exchange, uint32_t index)
+{
+    struct http_head *head = &exchange->server->head;
+    CHECK(exchange->head == head && index < head->header_count);
+    if (index < 64) {
+        uint64_t below = ((uint64_t)1 << index) - 1;
+        uint64_t above = index < 63 ? head->read >> (index + 1) << index : 0;
+        head->read = (head->read & below) | above;
+    }
+    head->header_count--;
+    memmove(&head->headers[index], &head->headers[index + 1],
+            (head->header_count - index) * sizeof(head->headers[0]));
 }
 
 void http_exchange_peer(const struct http_exchange *exchange,

@@ -103,12 +103,16 @@ static void dispatch(struct http_connection *connection,
 static void parse_again(struct http_connection *connection)
 {
     struct http_server *server = connection->server;
+    /* It was within the limits that there were when it came. */
+    const struct http_limits limits = {.head_size_max = connection->head_size,
+                                       .target_size_max =
+                                           connection->head_size};
     struct http_refusal refusal;
     size_t scanned = 0;
     size_t size = 0;
     enum err err = http_parse_request(
         str_cut(buf_str(&connection->request), 0, connection->head_size),
-        &server->options.limits, &scanned, &server->head, &size, &refusal);
+        &limits, &scanned, &server->head, &size, &refusal);
     CHECK(err == ERR_OK);
     CHECK(size == connection->head_size);
 }
@@ -298,8 +302,10 @@ static void begin_body(struct http_connection *connection,
     connection->body_start_ms = io_now_ms(server->io);
     connection->gathered = false;
     connection->continue_due = false;
-    if (server_stream_wanted(server, connection->body_left) &&
-        !open_large(connection, head)) {
+    bool goes_on = server_stream_wanted(server, connection->body_left)
+                       ? open_large(connection, head)
+                       : server_stream_admit(connection, head);
+    if (!goes_on) {
         return;
     }
     connection->continue_due = head->expect_continue;

@@ -96,7 +96,7 @@ static void sweep_expired(struct io_timer *timer)
     }
 }
 
-void server_deadline_init(struct http_server *server)
+void server_deadline_again(struct http_server *server)
 {
     const struct http_server_options *options = &server->options;
     const uint32_t timeouts[] = {
@@ -112,6 +112,11 @@ void server_deadline_init(struct http_server *server)
         }
     }
     server->sweep_step_ms = step_ms > STEP_MIN_MS ? step_ms : STEP_MIN_MS;
+}
+
+void server_deadline_init(struct http_server *server)
+{
+    server_deadline_again(server);
     server->sweep_due_ms = SERVER_NEVER;
     server->sweep.expired = sweep_expired;
 }

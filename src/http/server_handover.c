@@ -140,10 +140,11 @@ static enum err restore(struct http_connection *connection,
     for (int part = 0; part < 2; part++) {
         buf_append_str(&connection->output, handed->unsent[part]);
     }
-    buf_append_str(&connection->request, handed->request);
-    if (buf_err(&connection->output) != ERR_OK ||
-        buf_err(&connection->request) != ERR_OK) {
+    if (buf_err(&connection->output) != ERR_OK) {
         return ERR_NOMEM;
+    }
+    if (body && !server_keep_request(connection, handed->request)) {
+        return ERR_OK; /* all hold too much: it is told so */
     }
     if (handed->deaf) {
         server_stop_taking(connection);
@@ -162,6 +163,24 @@ static enum err restore(struct http_connection *connection,
     return ERR_OK;
 }
 
+/* Tell whether what is said of a body that is coming agrees with its head. */
+static bool is_body_sound(const struct http_handed *handed,
+                          const struct http_head *head)
+{
+    uint64_t came = handed->request.size - handed->head_size;
+
+    if (head->chunked != handed->chunks || handed->body_size != came) {
+        return false;
+    }
+    if (head->chunked) {
+        return handed->body_left == 0 &&
+               http_chunked_is_sound(&handed->chunked);
+    }
+    return head->content_length != HTTP_LENGTH_NONE && handed->body_left > 0 &&
+           handed->body_left <= head->content_length &&
+           came == head->content_length - handed->body_left;
+}
+
 /* Tell whether what is said of a request that is coming can be true. */
 static bool is_sound(const struct http_server *server,
                      const struct http_handed *handed)
@@ -178,7 +197,7 @@ static bool is_sound(const struct http_server *server,
            http_parse_request(str_cut(handed->request, 0, handed->head_size),
                               &server->options.limits, &scanned, &head, &size,
                               &refusal) == ERR_OK &&
-           size == handed->head_size && head.chunked == handed->chunks;
+           size == handed->head_size && is_body_sound(handed, &head);
 }
 
 enum err http_server_adopt(struct http_server *server,

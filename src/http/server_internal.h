@@ -232,6 +232,11 @@ bool server_note_progress(struct http_connection *connection);
 /* Tell whether the owner is to be asked about a body of this size. */
 bool server_stream_wanted(const struct http_server *server, uint64_t body_size);
 
+/* Ask the owner whether a body that is to be gathered may come. False: the
+ * request was answered, and the connection takes no more. */
+bool server_stream_admit(struct http_connection *connection,
+                         const struct http_head *head);
+
 /* Ask the owner where a body is to go; with HTTP_BODY_SINK it has a sink, with
  * HTTP_BODY_ANSWERED the connection takes no more or is closed. */
 enum http_body server_stream_open(struct http_connection *connection,
@@ -316,6 +321,9 @@ void server_give(struct http_connection *connection);
 
 /* Set the options' part of the sweep. */
 void server_deadline_init(struct http_server *server);
+
+/* The same when options have changed: what is set stays set. */
+void server_deadline_again(struct http_server *server);
 
 /* Set one of a connection's deadlines, `due_ms` being one of its fields. A
  * `delay_ms` of 0 is none. */

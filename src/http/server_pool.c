@@ -53,6 +53,9 @@ void server_give_exchange(struct http_server *server,
                           struct http_exchange *exchange)
 {
     CHECK(!list_linked(&exchange->link));
+    if (exchange->noted != NULL) {
+        exchange->noted(exchange, 0);
+    }
     server_give_buf(server, &exchange->answer);
     if (server->spare_exchange_count == SERVER_SPARE_EXCHANGES_MAX) {
         free(exchange);

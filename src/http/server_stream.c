@@ -21,15 +21,16 @@ bool server_stream_wanted(const struct http_server *server, uint64_t body_size)
            body_size > server->options.body_buffer;
 }
 
-enum http_body server_stream_open(struct http_connection *connection,
-                                  const struct http_head *head)
+/* Make the exchange of a request whose body has not come; NULL: the connection
+ * was closed. */
+static struct http_exchange *begin(struct http_connection *connection,
+                                   const struct http_head *head)
 {
     struct http_server *server = connection->server;
-    struct http_sink *sink = NULL;
     struct http_exchange *exchange = server_take_exchange(server);
     if (exchange == NULL) {
         server_close(connection);
-        return HTTP_BODY_ANSWERED;
+        return NULL;
     }
     exchange->head = head;
     exchange->server = server;
@@ -38,6 +39,51 @@ enum http_body server_stream_open(struct http_connection *connection,
     exchange->keep_alive = false; /* an answer now leaves the body unread */
     list_append(&connection->exchanges, &exchange->link);
     connection->exchange_count++;
+    return exchange;
+}
+
+static void forget(struct http_exchange *exchange)
+{
+    list_remove(&exchange->link);
+    exchange->connection->exchange_count--;
+    server_give_exchange(exchange->server, exchange);
+}
+
+/* The exchange was answered: no more is taken. */
+static void end_early(struct http_connection *connection)
+{
+    server_stop_taking(connection);
+    server_mark_dirty(connection);
+}
+
+bool server_stream_admit(struct http_connection *connection,
+                         const struct http_head *head)
+{
+    const struct http_server_options *options = &connection->server->options;
+    if (options->admit == NULL) {
+        return true;
+    }
+    struct http_exchange *exchange = begin(connection, head);
+    if (exchange == NULL) {
+        return false;
+    }
+    if (options->admit(options->context, exchange)) {
+        forget(exchange);
+        return true;
+    }
+    end_early(connection);
+    return false;
+}
+
+enum http_body server_stream_open(struct http_connection *connection,
+                                  const struct http_head *head)
+{
+    struct http_server *server = connection->server;
+    struct http_sink *sink = NULL;
+    struct http_exchange *exchange = begin(connection, head);
+    if (exchange == NULL) {
+        return HTTP_BODY_ANSWERED;
+    }
     enum http_body choice =
         server->options.open_body(server->options.context, exchange, &sink);
     switch (choice) {
@@ -51,13 +97,10 @@ enum http_body server_stream_open(struct http_connection *connection,
         io_receive_pace(&connection->socket, true);
         break;
     case HTTP_BODY_MEMORY:
-        list_remove(&exchange->link);
-        connection->exchange_count--;
-        server_give_exchange(server, exchange);
+        forget(exchange);
         break;
     case HTTP_BODY_ANSWERED:
-        server_stop_taking(connection);
-        server_mark_dirty(connection);
+        end_early(connection);
         break;
     }
     return choice;

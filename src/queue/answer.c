@@ -5,6 +5,7 @@
 #include "queue/answer.h"
 
 #include "base/buf.h"
+#include "base/check.h"
 
 int answer_status(enum err err)
 {
@@ -71,6 +72,16 @@ static void send_refusal(struct http_exchange *exchange,
     http_exchange_answer(exchange, status, headers, passes ? 2 : 1, body);
 }
 
+/* Begin a problem, without its end. */
+static void write_problem(struct buf *body, int status, const char *detail)
+{
+    buf_append_c(body, "{\"type\":\"about:blank\",\"title\":\"");
+    buf_append_json(body, str_from(http_status_text(status)));
+    buf_append_format(body, "\",\"status\":%d,\"detail\":\"", status);
+    buf_append_json(body, str_from(detail));
+    buf_append_c(body, "\"");
+}
+
 void answer_problem(struct http_exchange *exchange,
                     int status,
                     const char *detail,
@@ -80,17 +91,35 @@ void answer_problem(struct http_exchange *exchange,
                                STR("application/problem+json")};
     struct buf body = {0};
 
-    buf_append_c(&body, "{\"type\":\"about:blank\",\"title\":\"");
-    buf_append_json(&body, str_from(http_status_text(status)));
-    buf_append_format(&body, "\",\"status\":%d,\"detail\":\"", status);
-    buf_append_json(&body, str_from(detail));
-    buf_append_c(&body, "\"");
+    write_problem(&body, status, detail);
     if (members != NULL) {
         buf_append_c(&body, ",");
         buf_append_c(&body, members);
     }
     buf_append_c(&body, "}\n");
     send_refusal(exchange, status, &type, buf_str(&body));
+    buf_fini(&body);
+}
+
+void answer_problem_with(struct http_exchange *exchange,
+                         int status,
+                         const char *detail,
+                         const struct http_header *headers,
+                         uint32_t header_count)
+{
+    enum { HEADERS_MAX = 2 };
+    struct http_header all[1 + HEADERS_MAX] = {
+        {STR("Content-Type"), STR("application/problem+json")}};
+    struct buf body = {0};
+
+    CHECK(header_count <= HEADERS_MAX);
+    for (uint32_t i = 0; i < header_count; i++) {
+        all[1 + i] = headers[i];
+    }
+    write_problem(&body, status, detail);
+    buf_append_c(&body, "}\n");
+    http_exchange_answer(exchange, status, all, 1 + header_count,
+                         buf_str(&body));
     buf_fini(&body);
 }
 

@@ -36,6 +36,13 @@ void answer_problem(struct http_exchange *exchange,
                     const char *detail,
                     const char *members);
 
+/* The same with further headers (at most 2), as of http_exchange_answer(). */
+void answer_problem_with(struct http_exchange *exchange,
+                         int status,
+                         const char *detail,
+                         const struct http_header *headers,
+                         uint32_t header_count);
+
 /* Answer as the first OPQ did: text/plain, "BadRequest: <detail>", the status
  * in words before the colon. */
 void answer_plain_refusal(struct http_exchange *exchange,

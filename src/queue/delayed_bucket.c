@@ -351,6 +351,7 @@ append_note(struct delayed_bucket *bucket, struct str note, struct store_op *op)
         }
     }
     op->durability = DURABILITY_DISK;
+    op->owed = true;
     return store_append(bucket->log->store, &message, op);
 }
 

@@ -178,6 +178,7 @@ static void arrived(struct shard_call *call, struct shard *there)
         };
         flight->op.store.done = appended;
         flight->op.store.durability = DURABILITY_DISK;
+        flight->op.store.owed = true;
         flight->err = accept_append(there->accept, topic, &push, &flight->op);
         if (flight->err != ERR_OK) {
             shard_topic_unused(there, name);

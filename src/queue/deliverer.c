@@ -179,6 +179,21 @@ enum err deliverer_create(const struct deliverer_options *options,
     return ERR_OK;
 }
 
+void deliverer_set_limits(struct deliverer *deliverer,
+                          const struct deliverer_options *options,
+                          const struct secrets *secrets)
+{
+    deliverer->options.timeout_ms = options->timeout_ms;
+    deliverer->options.secrets = secrets;
+    deliverer->policy = (struct retry_policy){
+        .first_ms = options->retry_first_ms,
+        .max_ms = options->retry_max_ms,
+        .after_max_ms = options->retry_after_max_ms,
+    };
+    endpoint_set_pace(&deliverer->slots, options->retry_first_ms,
+                      options->retry_max_ms, ~deliverer->random.state);
+}
+
 void deliverer_destroy(struct deliverer *deliverer)
 {
     if (deliverer == NULL) {

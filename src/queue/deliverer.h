@@ -145,6 +145,13 @@ struct target_change {
 MUST_CHECK enum err deliverer_create(const struct deliverer_options *options,
                                      struct deliverer **out);
 
+/* Go by another timeout, back-off and secrets (borrowed; NULL: there are none)
+ * with the attempts that begin from now on. Nothing else of `options` is looked
+ * at. */
+void deliverer_set_limits(struct deliverer *deliverer,
+                          const struct deliverer_options *options,
+                          const struct secrets *secrets);
+
 /* Free it. Accepts NULL. All topics are detached. */
 void deliverer_destroy(struct deliverer *deliverer);
 

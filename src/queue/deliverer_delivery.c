@@ -26,6 +26,7 @@
 #include "queue/deliverer_batch.h"
 #include "queue/deliverer_internal.h"
 #include "queue/deliverer_limit.h"
+#include "queue/deliverer_notice.h"
 #include "queue/deliverer_parcel.h"
 #include "queue/deliverer_quota.h"
 #include "queue/deliverer_reader.h"
@@ -709,6 +710,7 @@ static void apply_settings(struct delivery *delivery)
         DIAG_ERROR("delivery_stopped", "topic=%s err=%s",
                    delivery->topic->title, err_text(err));
     }
+    deliverer_slow_set(delivery);
 }
 
 /* --- for the deliverer ---------------------------------------------------- */
@@ -717,6 +719,7 @@ static void watch_moved(struct store_watch *watch)
 {
     struct delivery *delivery = CONTAINER_OF(watch, struct delivery, watch);
 
+    deliverer_slow_wake(delivery);
     if (!delivery->scan.reading) {
         deliverer_delivery_wake(delivery);
     }
@@ -822,6 +825,7 @@ void deliverer_delivery_destroy(struct delivery *delivery)
     list_remove(&delivery->dirty);
     list_remove(&delivery->link);
     last_release(delivery);
+    deliverer_slow_clear(delivery);
     deliverer_limit_clear(delivery);
     deliverer_quota_clear(delivery);
     filter_destroy(delivery->filter);

@@ -38,6 +38,7 @@
 struct body_signing;
 struct delivery_limits;
 struct delivery_quotas;
+struct delivery_slow;
 struct parcel_batch;
 struct quota;
 struct settlement;
@@ -211,6 +212,7 @@ struct delivery {
     uint64_t pace_pushed_ms;
     struct delivery_limits *limits; /* owned; NULL: no rates */
     struct delivery_quotas *quotas; /* owned; NULL: none yet */
+    struct delivery_slow *slow;     /* owned; NULL: nobody wants to know */
     uint32_t unreadable;            /* failed readings in a row */
     struct io_timer timer;          /* after one, or until a token comes */
 };

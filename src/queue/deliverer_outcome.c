@@ -13,6 +13,7 @@
 #include "queue/attempt_log.h"
 #include "queue/deliverer_batch.h"
 #include "queue/deliverer_delivery.h"
+#include "queue/deliverer_notice.h"
 #include "queue/deliverer_parcel.h"
 #include "queue/deliverer_pause.h"
 #include "queue/deliverer_settle.h"
@@ -142,8 +143,8 @@ static void settle(struct parcel *parcel,
                   retry_reason_text(reason), parcel->base.attempts,
                   outcome.class != NULL ? outcome.class : "none",
                   outcome.status, target_name(parcel));
+        deliverer_notice_dead(parcel, &outcome);
     }
-
     deliverer_settle(parcel, &outcome);
 }
 

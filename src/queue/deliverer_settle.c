@@ -318,6 +318,7 @@ static void store_letter(struct settlement *settlement,
         .topic = str_from(name),
         .message = record->message,
         .durability = DURABILITY_DISK,
+        .owed = true,
     };
     push.message.options = &options;
     if (dead.failed) {
@@ -342,6 +343,7 @@ static void store_callback(struct settlement *settlement,
     struct push push = {
         .topic = STR(TOPIC_CALLBACKS),
         .durability = DURABILITY_DISK,
+        .owed = true,
         .message =
             {
                 .url = url,

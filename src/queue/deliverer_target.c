@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "queue/deliverer_internal.h"
+#include "queue/deliverer_notice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -268,9 +269,11 @@ void deliverer_target_note(struct deliverer_target *target,
     struct endpoint_result timed = *result;
 
     CHECK(waiter->endpoint == &target->endpoint);
+    enum breaker_state before = target->endpoint.breaker.state;
     timed.now_ms = io_now_ms(io);
     timed.wall_ms = io_wall_ms(io);
     endpoint_note(waiter, &timed);
+    deliverer_notice_target(target, before);
     arm(target);
 }
 
@@ -294,7 +297,10 @@ void deliverer_target_limit(struct deliverer_target *target,
 
 void deliverer_target_reset(struct deliverer_target *target)
 {
+    enum breaker_state before = target->endpoint.breaker.state;
+
     endpoint_reset(&target->endpoint);
+    deliverer_notice_target(target, before);
     arm(target);
 }
 

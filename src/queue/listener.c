@@ -60,6 +60,11 @@ void listener_destroy(struct listener *listener)
     free(listener);
 }
 
+void listener_set_pending_max(struct listener *listener, uint32_t pending_max)
+{
+    listener->pool.pending_max = pending_max;
+}
+
 const struct listener_stats *listener_stats(struct listener *listener)
 {
     listener->stats.pending = listener->pool.pending;

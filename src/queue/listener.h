@@ -68,6 +68,9 @@ void listener_destroy(struct listener *listener);
  * Returns false, the exchange untouched, when its path is not. */
 bool listener_handle(struct listener *listener, struct http_exchange *exchange);
 
+/* Have another bound of pushes under way. */
+void listener_set_pending_max(struct listener *listener, uint32_t pending_max);
+
 /* Bodies that are coming into files now. */
 uint32_t listener_uploads(const struct listener *listener);
 

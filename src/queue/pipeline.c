@@ -22,6 +22,7 @@
 #include "queue/delayed.h"
 #include "queue/letters_job.h"
 #include "queue/listener_upload.h"
+#include "queue/notices.h"
 #include "queue/replay_walk.h"
 #include "queue/replays.h"
 
@@ -42,7 +43,11 @@ struct pipeline {
     struct scheduler *scheduler; /* owned */
     struct delayed *delayed;     /* owned */
     struct replays *replays;     /* owned */
-    bool delivering;             /* pipeline_deliver() was called */
+    struct notices *notices;     /* owned */
+    struct buf events_target;    /* owned; the name of events_url's */
+    struct access access;
+    struct secrets *secrets; /* held; NULL: there are none */
+    bool delivering;         /* pipeline_deliver() was called */
     bool draining;
     bool server_drained;
     bool deliverer_drained;
@@ -141,6 +146,18 @@ static void topic_removed(struct shard *shard, struct topic *topic)
 
 /* --- life ----------------------------------------------------------------- */
 
+/* Hold tokens and secrets, and let go of the former ones. */
+static void hold_keys(struct pipeline *pipeline,
+                      struct tokens *tokens,
+                      struct secrets *secrets)
+{
+    struct secrets *former = pipeline->secrets;
+
+    access_set(&pipeline->access, tokens != NULL ? tokens_hold(tokens) : NULL);
+    pipeline->secrets = secrets != NULL ? secrets_hold(secrets) : NULL;
+    secrets_release(former);
+}
+
 static void stop_arrived(struct io_task *task);
 static void handover_arrived(struct io_task *task);
 static void hold_arrived(struct io_task *task);
@@ -175,6 +192,7 @@ enum err pipeline_create(const struct pipeline_options *options,
     pipeline->shard.topic_added = topic_added;
     pipeline->shard.topic_removed = topic_removed;
     list_init(&pipeline->shard.replay_walks);
+    hold_keys(pipeline, options->tokens, options->secrets);
     options->group->shards[options->index] = &pipeline->shard;
     *out = pipeline;
     return ERR_OK;
@@ -192,7 +210,11 @@ void pipeline_destroy(struct pipeline *pipeline)
     listener_destroy(pipeline->listener);
     scheduler_destroy(pipeline->scheduler);
     replays_destroy(pipeline->replays);
+    notices_destroy(pipeline->notices);
+    buf_fini(&pipeline->events_target);
     accept_destroy(pipeline->accept);
+    access_set(&pipeline->access, NULL);
+    secrets_release(pipeline->secrets);
     /* Closing a socket takes a turn. */
     while (io_busy(pipeline->io)) {
         io_run_turn(pipeline->io, -1);
@@ -205,6 +227,9 @@ static void handle(void *context, struct http_exchange *exchange)
 {
     struct pipeline *pipeline = context;
 
+    if (!access_take(&pipeline->access, exchange, false)) {
+        return;
+    }
     if (!listener_handle(pipeline->listener, exchange)) {
         pipeline->options.handle_other(pipeline->options.other_context,
                                        pipeline, exchange);
@@ -217,7 +242,16 @@ static enum http_body open_body(void *context,
 {
     struct pipeline *pipeline = context;
 
-    return listener_upload(pipeline->listener, exchange, out_sink);
+    return access_take(&pipeline->access, exchange, true)
+               ? listener_upload(pipeline->listener, exchange, out_sink)
+               : HTTP_BODY_ANSWERED;
+}
+
+static bool admit(void *context, struct http_exchange *exchange)
+{
+    struct pipeline *pipeline = context;
+
+    return access_take(&pipeline->access, exchange, true);
 }
 
 static uint32_t awaited(void *context, uint64_t within_ns)
@@ -225,6 +259,23 @@ static uint32_t awaited(void *context, uint64_t within_ns)
     struct pipeline *pipeline = context;
 
     return http_server_awaited(pipeline->server, within_ns);
+}
+
+/* Errors: ERR_NOMEM */
+static enum err open_notices(struct pipeline *pipeline)
+{
+    struct str text = str_from(pipeline->options.events_url);
+    struct url url;
+    const char *reason = NULL;
+
+    buf_init(&pipeline->events_target, 0);
+    if (text.size > 0 && url_parse(text, &url, &reason) == ERR_OK) {
+        deliverer_target_name(&url, &pipeline->events_target);
+    }
+    const struct notices_hook hook = {text, buf_str(&pipeline->events_target)};
+    enum err err = notices_create(&pipeline->shard, &hook, &pipeline->notices);
+    pipeline->shard.notices = pipeline->notices;
+    return err;
 }
 
 /* The parts in the order in which their turn hooks are to run. */
@@ -240,6 +291,7 @@ static enum err open_parts(struct pipeline *pipeline)
     options->deliverer.io = pipeline->io;
     options->deliverer.client = pipeline->client;
     options->deliverer.shard = &pipeline->shard;
+    options->deliverer.secrets = pipeline->secrets;
     err = deliverer_create(&options->deliverer, &pipeline->deliverer);
     if (err != ERR_OK) {
         return err;
@@ -253,6 +305,10 @@ static enum err open_parts(struct pipeline *pipeline)
     pipeline->shard.accept = pipeline->accept;
     err =
         replays_create(&pipeline->shard, deliverer_detach, &pipeline->replays);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = open_notices(pipeline);
     if (err != ERR_OK) {
         return err;
     }
@@ -270,6 +326,7 @@ static enum err open_parts(struct pipeline *pipeline)
     options->http.io = pipeline->io;
     options->http.handle = handle;
     options->http.open_body = open_body;
+    options->http.admit = admit;
     options->http.context = pipeline;
     err = http_server_create(&options->http, &pipeline->server);
     if (err == ERR_OK) {
@@ -354,6 +411,7 @@ enum err pipeline_deliver(struct pipeline *pipeline)
     pipeline->delivering = true;
     store_topic_each(pipeline->store, deliver_one, &walk);
     if (walk.err == ERR_OK) {
+        notices_listen(pipeline->notices);
         scheduler_start(pipeline->scheduler);
         delayed_start(pipeline->delayed);
     }
@@ -363,6 +421,27 @@ enum err pipeline_deliver(struct pipeline *pipeline)
 void pipeline_run(struct pipeline *pipeline)
 {
     io_run(pipeline->io);
+}
+
+/* --- changes -------------------------------------------------------------- */
+
+const struct secrets *pipeline_secrets(const struct pipeline *pipeline)
+{
+    return pipeline->secrets;
+}
+
+void pipeline_change(struct pipeline *pipeline,
+                     const struct pipeline_change *change)
+{
+    hold_keys(pipeline, change->tokens, change->secrets);
+    http_server_set_limits(pipeline->server, &change->http);
+    if (change->tls != NULL) {
+        http_server_set_tls(pipeline->server, change->tls);
+    }
+    http_client_set_limits(pipeline->client, &change->client);
+    deliverer_set_limits(pipeline->deliverer, &change->deliverer,
+                         pipeline->secrets);
+    listener_set_pending_max(pipeline->listener, change->pending_max);
 }
 
 /* --- the end -------------------------------------------------------------- */
@@ -520,13 +599,18 @@ static void drain_look(struct io_hook *hook)
     /* To clients nothing stops that is handed over; to the rest it does when
      * they are away. */
     pipeline->shard.stopping |= pipeline->server_drained;
+    if (pipeline->shard.stopping) {
+        notices_end_waits(pipeline->notices);
+    }
     if (!pipeline->server_drained || !pipeline->deliverer_drained ||
         pipeline->shard.calls > 0 || !delayed_stopped(pipeline->delayed) ||
         listener_stats(pipeline->listener)->pending > 0 ||
-        !scheduler_idle(pipeline->scheduler)) {
+        !scheduler_idle(pipeline->scheduler) ||
+        !notices_idle(pipeline->notices)) {
         return;
     }
     pipeline->counted = true;
+    notices_stop(pipeline->notices);
     io_timer_stop(pipeline->io, &pipeline->cut_timer);
     io_hook_remove(pipeline->io, hook);
     if (atomic_fetch_add(&group->drained, 1) + 1 == group->count) {

@@ -20,11 +20,15 @@
 #include "base/err.h"
 #include "http/client.h"
 #include "http/server.h"
+#include "http/tls.h"
 #include "queue/accept.h"
+#include "queue/access.h"
 #include "queue/deliverer.h"
 #include "queue/listener.h"
 #include "queue/scheduler.h"
+#include "queue/secrets.h"
 #include "queue/shard.h"
+#include "queue/tokens.h"
 #include "store/store.h"
 #include "sys/io.h"
 
@@ -39,9 +43,13 @@ struct pipeline_options {
     struct io_options io;
     struct http_server_options http;    /* io, context, calls: ours */
     struct http_client_options client;  /* io: ours */
-    struct deliverer_options deliverer; /* io, client: ours */
+    struct deliverer_options deliverer; /* io, client, secrets: ours */
     struct listener_options listener;   /* shard: ours */
     struct accept_options accept;       /* io, shard: ours */
+    struct tokens *tokens;   /* held meanwhile; NULL: nobody is asked */
+    struct secrets *secrets; /* held meanwhile; NULL: there are none */
+    const char
+        *events_url; /* where events are pushed; borrowed; NULL: nowhere */
     /* Open the shard's store on its loop; called once, by pipeline_open(). */
     enum err (*store_open)(void *context,
                            struct io *io,
@@ -53,6 +61,17 @@ struct pipeline_options {
                          struct pipeline *pipeline,
                          struct http_exchange *exchange);
     void *other_context; /* borrowed */
+};
+
+/* What may change while a pipeline runs. */
+struct pipeline_change {
+    struct http_server_options http;    /* as http_server_set_limits() has it */
+    struct deliverer_options deliverer; /* as deliverer_set_limits() has it */
+    struct http_client_options client;  /* as http_client_set_limits() has it */
+    uint32_t pending_max;               /* of listener_options */
+    struct tokens *tokens;   /* held meanwhile; NULL: nobody is asked */
+    struct secrets *secrets; /* held meanwhile; NULL: there are none */
+    struct tls_context *tls; /* taken; NULL: the certificate stays */
 };
 
 /* Make a pipeline; its store is not open, its loop not running.
@@ -106,6 +125,14 @@ void pipeline_hand_over(struct pipeline *pipeline,
  * http_server_adopt(). */
 MUST_CHECK enum err pipeline_adopt(struct pipeline *pipeline,
                                    const struct http_handed *handed);
+
+/* Go by other limits, tokens, secrets, and another certificate from now on.
+ * Nothing under way is disturbed: it goes on by what it began with. */
+void pipeline_change(struct pipeline *pipeline,
+                     const struct pipeline_change *change);
+
+/* The secrets in force; NULL: there are none. Borrowed, until a turn ends. */
+const struct secrets *pipeline_secrets(const struct pipeline *pipeline);
 
 /* The parts, borrowed. */
 struct shard *pipeline_shard(struct pipeline *pipeline);

@@ -323,6 +323,7 @@ enum err push_task_record(struct push_task *task, const struct push *push)
     task->topic[push->topic.size] = '\0';
     task->topic_size = (uint32_t)push->topic.size;
     task->op.store.durability = push->durability;
+    task->op.store.owed = push->owed;
     task->addressed = is_addressed(push);
     accept_wants(&task->wants, push->topic, &push->message, push->expects,
                  push->expect_seq);
@@ -358,6 +359,7 @@ enum err push_task_start(struct push_task *task, const struct push *push)
     struct topic *topic = NULL;
 
     task->op.store.durability = push->durability;
+    task->op.store.owed = push->owed;
     if (waits(push) || owner != home) {
         enum err err = push_task_record(task, push);
         return err == ERR_OK ? push_task_start_record(task) : err;
@@ -369,6 +371,7 @@ enum err push_task_start(struct push_task *task, const struct push *push)
     note_topic(task, topic);
     task->there = home;
     task->op.store.durability = push->durability;
+    task->op.store.owed = push->owed;
     task->op.store.done = stored_here;
     accept_wants(&task->wants, push->topic, &push->message, push->expects,
                  push->expect_seq);

@@ -64,6 +64,8 @@ struct push {
     bool expects;        /* it wants to be stored with this number: */
     uint64_t expect_seq; /* or not at all */
     bool dated;          /* it has a `not_before`, past or to come */
+    bool owed;           /* it follows from a message that was accepted: see
+                            struct store_op */
 };
 
 /* Why a request is no push. */

@@ -90,8 +90,9 @@ struct settings {
     bool expired_drop;              /* without a dead letter */
     uint32_t dedup_window_ms;       /* 0: the default, 10 minutes */
     enum settings_dedup dedup;
-    char *secret;         /* names of signing secrets, with commas */
-    uint32_t batch_count; /* 0: messages go one by one */
+    uint32_t slow_after_ms; /* of a message not delivered: tell; 0: never */
+    char *secret;           /* names of signing secrets, with commas */
+    uint32_t batch_count;   /* 0: messages go one by one */
     uint32_t batch_wait_ms;
     enum settings_batch batch_format;
     enum settings_events cloudevents;

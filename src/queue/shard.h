@@ -31,6 +31,7 @@ enum {
 
 struct accept;
 struct delayed;
+struct notices;
 struct shard;
 
 /* All shards of a process; fixed before their threads start, but atomics. */
@@ -49,11 +50,13 @@ struct shard_group {
 /* Embedded in the pipeline, which fills it in. */
 struct shard {
     uint32_t index;
-    struct shard_group *group;       /* borrowed */
-    struct io *io;                   /* borrowed from the pipeline */
-    struct store *store;             /* borrowed from the pipeline */
-    struct accept *accept;           /* borrowed from the pipeline */
-    struct delayed *delayed;         /* borrowed from the pipeline */
+    struct shard_group *group; /* borrowed */
+    struct io *io;             /* borrowed from the pipeline */
+    struct store *store;       /* borrowed from the pipeline */
+    struct accept *accept;     /* borrowed from the pipeline */
+    struct delayed *delayed;   /* borrowed from the pipeline */
+    struct notices *notices;   /* borrowed from the pipeline; NULL (tests):
+                                  nothing is told */
     struct due_id_table delayed_ids; /* where what was pushed from here is */
     /* A topic came into being (or was found at start): begin its delivery. */
     enum err (*topic_added)(struct shard *shard, struct topic *topic);

@@ -354,7 +354,7 @@ static enum err read_environment(struct config *config,
         char place[NAME_MAX_SIZE + 8];
         (void)snprintf(place, sizeof(place), "%.*s", STR_ARG(where));
         if (str_equal(key, STR("config")) || str_equal(key, STR("url")) ||
-            str_equal(key, STR("fds"))) {
+            str_equal(key, STR("token")) || str_equal(key, STR("fds"))) {
             continue; /* read elsewhere */
         }
         const struct setting *setting = find(key);
@@ -489,8 +489,7 @@ static const char *environment_file(char *const *environment)
     return NULL;
 }
 
-/* What no single value can tell. */
-static enum err check_together(const struct config *config, struct buf *errors)
+enum err config_check(const struct config *config, struct buf *errors)
 {
     enum err result = ERR_OK;
 
@@ -569,7 +568,7 @@ enum err config_read(char *const *arguments,
         result = worse(result, read_flags(&config, arguments, NULL, errors));
     }
     if (result == ERR_OK) {
-        result = check_together(&config, errors);
+        result = config_check(&config, errors);
     }
     if (result != ERR_OK) {
         config_fini(&config);

@@ -48,6 +48,11 @@ MUST_CHECK enum err config_read(char *const *arguments,
                                 struct config *out,
                                 struct buf *errors);
 
+/* Look at what no single value can tell; config_read() has.
+ * Errors: ERR_INVALID (`errors` has a line for each thing) */
+MUST_CHECK enum err config_check(const struct config *config,
+                                 struct buf *errors);
+
 /* Free what the settings own. */
 void config_fini(struct config *config);
 

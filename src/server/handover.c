@@ -18,7 +18,12 @@ static const struct str magic = {"OPQ-HAND", 8};
 
 enum { HEAD_SIZE = 16, RECORD_HEAD_SIZE = 8, CLIENT_NUMBERS = 13 };
 
-enum record_type { RECORD_BEGUN = 1, RECORD_LISTENER, RECORD_CLIENT };
+enum record_type {
+    RECORD_BEGUN = 1,
+    RECORD_LISTENER,
+    RECORD_CLIENT,
+    RECORD_PROGRAM,
+};
 
 enum { LISTENER_ACTIVATED = 1 << 0 }; /* of a listener's flags */
 
@@ -50,6 +55,7 @@ static void append_u64(struct buf *to, uint64_t value)
 
 static void append_head(struct buf *to, enum record_type type, size_t size)
 {
+    to->failed = to->failed || size > UINT32_MAX;
     append_u32(to, type);
     append_u32(to, (uint32_t)size);
 }
@@ -68,6 +74,14 @@ void handover_listener(struct buf *to, int fd, bool activated)
     append_head(to, RECORD_LISTENER, 16);
     append_u64(to, (uint64_t)fd);
     append_u64(to, activated ? LISTENER_ACTIVATED : 0);
+}
+
+void handover_program(struct buf *to, const char *path)
+{
+    struct str text = str_from(path);
+
+    append_head(to, RECORD_PROGRAM, text.size);
+    buf_append_str(to, text);
 }
 
 void handover_client(struct buf *to,
@@ -167,6 +181,10 @@ static enum err read_record(uint32_t type,
     if (type == RECORD_CLIENT) {
         return read_client(bytes, calls, context);
     }
+    if (type == RECORD_PROGRAM) {
+        calls->program(context, bytes);
+        return ERR_OK;
+    }
     if (type != RECORD_BEGUN && type != RECORD_LISTENER) {
         return ERR_OK;
     }
@@ -225,6 +243,12 @@ static void note_nothing(void *context, uint64_t held_ns)
     (void)held_ns;
 }
 
+static void note_no_program(void *context, struct str path)
+{
+    (void)context;
+    (void)path;
+}
+
 static void share_listener(void *context, int fd, bool activated)
 {
     (void)activated;
@@ -243,6 +267,7 @@ static enum err share_all(struct str records, bool shared)
 {
     static const struct handover_calls calls = {
         .begun = note_nothing,
+        .program = note_no_program,
         .listener = share_listener,
         .client = share_client,
     };
@@ -266,6 +291,7 @@ enum err handover_take(struct handover *out)
         return ERR_CORRUPT;
     }
     (void)exec_share(taken.back_fd, false);
+    *out = taken;
     enum err err = exec_left(taken.fd, &taken.bytes, &taken.size);
     if (err == ERR_OK) {
         err = share_all((struct str){taken.bytes, taken.size}, false);
@@ -274,7 +300,8 @@ enum err handover_take(struct handover *out)
         free(taken.bytes);
         return err;
     }
-    *out = taken;
+    out->bytes = taken.bytes;
+    out->size = taken.size;
     return ERR_OK;
 }
 
@@ -297,8 +324,11 @@ void handover_back(const struct handover *handover, char *const *arguments)
     }
     (void)snprintf(value, sizeof(value), "%d,-1", handover->fd);
     (void)exec_share(handover->fd, true);
+    /* What could not be read has its descriptors shared as they came. */
     enum err err =
-        share_all((struct str){handover->bytes, handover->size}, true);
+        handover->bytes != NULL
+            ? share_all((struct str){handover->bytes, handover->size}, true)
+            : ERR_OK;
     if (err == ERR_OK) {
         DIAG_ERROR("restart_failed", "going back to the former program");
         err = exec_become_file(handover->back_fd, arguments, HANDOVER_VARIABLE,
@@ -332,5 +362,6 @@ handover_become(const char *path, char *const *arguments, struct str records)
     DIAG_ERROR("restart_failed", "program=%s err=%s; going back", path,
                err_text(err));
     (void)snprintf(value, sizeof(value), "%d,-1", fd);
+    (void)exec_share(back_fd, false); /* it would stay open for ever */
     return exec_become_file(back_fd, arguments, HANDOVER_VARIABLE, value);
 }

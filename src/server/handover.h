@@ -14,6 +14,7 @@
  *                        of the body to come, that came; sizes of the four
  *                        strings that follow: unsent, unsent behind it,
  *                        request, input
+ *     type 4, program:   the path at which successors are looked for
  *
  * A successor takes what is of its version or an older one. Records of a type
  * that it does not know are passed over; what a newer version adds to one goes
@@ -48,6 +49,9 @@ void handover_begin(struct buf *to, uint64_t held_ns);
 /* A listening socket. */
 void handover_listener(struct buf *to, int fd, bool activated);
 
+/* Where the program's successors are looked for. */
+void handover_program(struct buf *to, const char *path);
+
 /* A connection of a shard. */
 void handover_client(struct buf *to,
                      uint32_t shard,
@@ -59,6 +63,8 @@ void handover_client(struct buf *to,
 struct handover_calls {
     void (*begun)(void *context, uint64_t held_ns);
     void (*listener)(void *context, int fd, bool activated);
+    /* Borrowed during the call. */
+    void (*program)(void *context, struct str path);
     /* Borrowed during the call, but for the descriptor. */
     void (*client)(void *context,
                    uint32_t shard,
@@ -78,13 +84,15 @@ MUST_CHECK enum err handover_read(struct str bytes,
 struct handover {
     int fd;      /* of the records; 0: none */
     int back_fd; /* of the former program's file; -1: none */
-    char *bytes; /* owned */
+    char *bytes; /* owned; NULL: they could not be read */
     size_t size;
 };
 
 /* Take what was left, if anything, and the variable out of the environment.
- * Before settings are read. Gives: `*out`, for handover_end().
- * Errors: ERR_CORRUPT (the variable), ERR_IO, ERR_NOMEM */
+ * Before settings are read. Gives: `*out`, for handover_end(); when it fails,
+ * for handover_back() only.
+ * Errors: ERR_CORRUPT, ERR_UNSUPPORTED (of a newer version), ERR_IO, ERR_NOMEM
+ */
 MUST_CHECK enum err handover_take(struct handover *out);
 
 /* Forget it: all of it is taken over. */

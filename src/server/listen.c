@@ -238,10 +238,11 @@ static enum err check_reach(const struct config *config,
                             struct str text,
                             struct buf *errors)
 {
-    if (!config->insecure_open && !net_is_loopback(address)) {
+    if (!config->insecure_open && config->tokens[0] == '\0' &&
+        !net_is_loopback(address)) {
         return complain(errors, text,
                         "others can reach it, and nobody is asked who he is; "
-                        "--insecure-open allows it",
+                        "--tokens asks, --insecure-open allows it",
                         ERR_INVALID);
     }
     return ERR_OK;
@@ -255,6 +256,26 @@ check_address(const struct config *config, struct str text, struct buf *errors)
         return complain(errors, text, "no IP address", ERR_INVALID);
     }
     return check_reach(config, &address, text, errors);
+}
+
+enum err listen_check_open(const struct listen_set *set,
+                           const struct config *config,
+                           struct buf *errors)
+{
+    for (uint32_t index = 0; index < set->kept.count; index++) {
+        struct net_address address;
+        char text[NET_TEXT_MAX];
+        if (set->kept.fds[index] < 0 ||
+            net_bound(set->kept.fds[index], &address) != ERR_OK) {
+            continue;
+        }
+        net_format(&address, text);
+        enum err err = check_reach(config, &address, str_from(text), errors);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    return ERR_OK;
 }
 
 enum err listen_check(const struct config *config, struct buf *errors)
@@ -277,6 +298,50 @@ enum err listen_check(const struct config *config, struct buf *errors)
         return ERR_INVALID;
     }
     return result;
+}
+
+/* Tell whether a word is among those that blanks separate. */
+static bool has_word(struct str list, struct str word)
+{
+    while (list.size > 0) {
+        size_t end = str_find(list, ' ');
+        if (str_equal(str_cut(list, 0, end), word)) {
+            return true;
+        }
+        list = str_cut(list, end + 1, list.size);
+    }
+    return false;
+}
+
+enum err
+listen_try(const struct config *config, struct str known, struct buf *errors)
+{
+    struct str list = str_from(config->listen);
+    struct str text;
+
+    while (config->port != 0 && !has_word(known, STR("*")) &&
+           next_address(&list, &text)) {
+        struct net_address address;
+        char shown[NET_TEXT_MAX];
+        int fd = -1;
+        enum err err = net_parse(text, (uint16_t)config->port, &address);
+        if (err != ERR_OK) {
+            return complain(errors, text, "no IP address", err);
+        }
+        net_format(&address, shown);
+        if (has_word(known, str_from(shown))) {
+            continue;
+        }
+        err = net_listen(&address, false, &fd);
+        file_close(fd);
+        if (err != ERR_OK && err != ERR_UNSUPPORTED) {
+            return complain(errors, str_from(shown),
+                            err == ERR_EXISTS ? "the address is in use"
+                                              : err_text(err),
+                            ERR_INVALID);
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err bind_list(const struct config *config,
@@ -437,13 +502,7 @@ enum err listen_open(const struct config *config,
     if (err == ERR_OK && out->count == 0) {
         err = bind_all(config, shard_count, inherited, out, errors);
     }
-    if (err == ERR_OK) {
-        err = keep_all(out);
-    }
-    if (err != ERR_OK) {
-        listen_close(out);
-    }
-    return err;
+    return err == ERR_OK ? keep_all(out) : err;
 }
 
 void listen_forget(struct listen_inherited *inherited)

@@ -46,6 +46,18 @@ struct listen_set {
 MUST_CHECK enum err listen_check(const struct config *config,
                                  struct buf *errors);
 
+/* Tell whether the addresses can be bound, but for those of Unix and `known`
+ * ones, by blanks; "*": all are known. `errors` has a line.
+ * Errors: as listen_open() */
+MUST_CHECK enum err
+listen_try(const struct config *config, struct str known, struct buf *errors);
+
+/* The same of the sockets that are open, for settings that change.
+ * Errors: ERR_INVALID (one needs insecure_open, or tokens) */
+MUST_CHECK enum err listen_check_open(const struct listen_set *set,
+                                      const struct config *config,
+                                      struct buf *errors);
+
 /* Note a socket that another process bound; one too many is closed. Takes: fd.
  */
 void listen_inherit(struct listen_inherited *inherited, int fd);
@@ -61,7 +73,8 @@ void listen_forget(struct listen_inherited *inherited);
  * passed over with a warning while another is left. listen_check() has been
  * asked before.
  *
- * Gives:  `*out`, for listen_close().
+ * Gives:  `*out`, for listen_close(), also when it fails: what was inherited
+ *         stays open until then, for who goes back to the former program.
  * Errors: ERR_INVALID  no address is the machine's; or of what was handed over
  *                      there is too much, or some that does not listen, or
  *                      that others can reach

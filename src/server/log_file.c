@@ -13,13 +13,14 @@
 #include "sys/dir.h"
 #include "sys/log_sink.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 static struct {
     char path[DIR_PATH_MAX];
     int fd; /* -1: none */
-    bool also_stderr;
+    atomic_bool also_stderr;
 } log_file = {.fd = -1};
 
 static void write_line(void *context, const char *line, size_t size)
@@ -28,7 +29,7 @@ static void write_line(void *context, const char *line, size_t size)
     if (log_file.fd >= 0) {
         log_sink_write(log_file.fd, line, size);
     }
-    if (log_file.fd < 0 || log_file.also_stderr) {
+    if (log_file.fd < 0 || atomic_load(&log_file.also_stderr)) {
         log_sink_write(LOG_SINK_STDERR, line, size);
     }
 }
@@ -49,7 +50,14 @@ static enum err make_folder(const char *path)
     return dir_create(folder);
 }
 
-enum err log_file_open(const char *path, bool also_stderr)
+void log_file_set_level(const struct config *config)
+{
+    diag_set_level(config->debug ? DIAG_LEVEL_DEBUG : DIAG_LEVEL_INFO);
+    diag_set_json(strcmp(config->log_format, "json") == 0);
+    atomic_store(&log_file.also_stderr, config->debug);
+}
+
+enum err log_file_open(const char *path)
 {
     diag_set_sink(&sink);
     if (strlen(path) >= sizeof(log_file.path)) {
@@ -60,7 +68,6 @@ enum err log_file_open(const char *path, bool also_stderr)
         return err;
     }
     memcpy(log_file.path, path, strlen(path) + 1);
-    log_file.also_stderr = also_stderr;
     return log_sink_open(path, &log_file.fd);
 }
 

@@ -1,6 +1,7 @@
 /* The log file behind diagnostics: opened at start, opened anew on SIGUSR1.
  *
- * Threads: lines from any; open, reopen and close from one.
+ * Threads: lines and log_file_set_level() from any; open, reopen and close
+ * from one.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -8,15 +9,17 @@
 #define OPQ_SERVER_LOG_FILE_H
 
 #include "base/err.h"
+#include "server/config.h"
 
-#include <stdbool.h>
+/* Print as much as the settings `debug` and `log_format` say, in that form, and
+ * with `debug` to standard error, too. */
+void log_file_set_level(const struct config *config);
 
-/* Send diagnostics to a file (made with its folder), and with `also_stderr` to
- * standard error, too.
+/* Send diagnostics to a file (made with its folder).
  * Errors: ERR_TOO_LARGE (the path), ERR_EXISTS (its folder is none), ERR_FULL,
  *         ERR_BUSY (descriptors), ERR_IO; diagnostics then go to standard error
  *         alone */
-MUST_CHECK enum err log_file_open(const char *path, bool also_stderr);
+MUST_CHECK enum err log_file_open(const char *path);
 
 /* Open the path again, after someone has renamed the file. When that fails
  * lines go on to the old file, and one says so. */

@@ -11,8 +11,10 @@
 #include "cli/cli.h"
 #include "queue/settings.h"
 #include "server/config.h"
+#include "server/listen.h"
 #include "server/restart.h"
 #include "server/server.h"
+#include "sys/process.h"
 
 #include <malloc.h>
 #include <stdbool.h>
@@ -52,17 +54,24 @@ static int refuse(enum err err, struct buf *errors)
     return err == ERR_INVALID ? SERVER_EXIT_CONFIG : SERVER_EXIT_SOFTWARE;
 }
 
-static int check(const struct config *config)
+/* `addresses`: of a server that is to restart (restart.h); NULL: of none. */
+static int check(const struct config *config, const char *addresses)
 {
     struct buf errors = {0};
 
     enum err err = server_check(config, &errors);
+    if (err == ERR_OK && addresses != NULL) {
+        err = listen_try(config, str_from(addresses), &errors);
+    }
     if (err != ERR_OK) {
         return refuse(err, &errors);
     }
     buf_fini(&errors);
     (void)printf("%s: the settings are right\n",
                  config->file != NULL ? config->file : "opq");
+    if (addresses != NULL) {
+        (void)fputs(RESTART_CHECK_LINE "\n", stderr);
+    }
     return SERVER_EXIT_OK;
 }
 
@@ -90,6 +99,7 @@ static int serve(char *const *arguments, char *const *all)
     struct config config;
     struct buf errors = {0};
     struct restart_start start = {.arguments = all};
+    const char *addresses = NULL;
 
     for (char *const *at = arguments; *at != NULL; at++) {
         if (is_help(*at)) {
@@ -97,11 +107,12 @@ static int serve(char *const *arguments, char *const *all)
             return SERVER_EXIT_OK;
         }
     }
-    if (!restart_may_take_over(&errors)) {
+    if (!restart_may_take_over(&errors, &addresses)) {
         return refuse(ERR_INVALID, &errors);
     }
     enum err err = handover_take(&start.handover);
     if (err != ERR_OK) {
+        handover_back(&start.handover, all);
         buf_append_format(&errors, "what the former process left: %s\n",
                           err_text(err));
         return refuse(err, &errors);
@@ -113,7 +124,8 @@ static int serve(char *const *arguments, char *const *all)
     }
     buf_fini(&errors);
     tune_memory();
-    int code = config.check_only ? check(&config) : server_run(&config, &start);
+    int code = config.check_only ? check(&config, addresses)
+                                 : server_run(&config, &start);
     handover_end(&start.handover);
     config_fini(&config);
     return code;
@@ -150,6 +162,7 @@ int main(int argument_count, char **arguments)
 {
     const char *command = argument_count > 1 ? arguments[1] : "serve";
 
+    process_hold_standard();
     if (strcmp(command, "help") == 0) {
         print_help(stdout);
         return SERVER_EXIT_OK;

@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/diag.h"
 #include "sys/clock.h"
-#include "sys/exec.h"
+#include "sys/net.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,23 +17,26 @@ enum { CHECK_MS = 10000 };
 
 /* --- trying --------------------------------------------------------------- */
 
-bool restart_may_take_over(struct buf *errors)
+bool restart_may_take_over(struct buf *errors, const char **out_addresses)
 {
     const char *value = getenv(RESTART_CHECK_VARIABLE);
     uint64_t version = 0;
 
+    *out_addresses = NULL;
     if (value == NULL) {
         return true;
     }
-    bool good = str_to_u64(str_from(value), &version) == ERR_OK &&
+    size_t size = strcspn(value, " ");
+    bool good = str_to_u64((struct str){value, size}, &version) == ERR_OK &&
                 version >= 1 && version <= HANDOVER_VERSION;
     if (!good) {
         buf_append_format(errors,
-                          "version %s of the handover is not known to this "
+                          "version %.*s of the handover is not known to this "
                           "program, which knows up to %d\n",
-                          value, HANDOVER_VERSION);
+                          (int)size, value, HANDOVER_VERSION);
     }
-    (void)unsetenv(RESTART_CHECK_VARIABLE);
+    *out_addresses = value + size;
+    (void)unsetenv(RESTART_CHECK_VARIABLE); /* the bytes stay */
     return good;
 }
 
@@ -48,11 +51,47 @@ say(char why[RESTART_WHY_MAX], const char *path, const char *text, int code)
     }
 }
 
+/* The variable for a program that is tried. */
+static void append_variable(const struct listen_inherited *listeners,
+                            struct buf *to)
+{
+    buf_append_format(to, RESTART_CHECK_VARIABLE "=%d", HANDOVER_VERSION);
+    if (listeners->activated) {
+        buf_append_c(to, " *");
+    }
+    for (uint32_t index = 0; index < listeners->count; index++) {
+        struct net_address address;
+        char text[NET_TEXT_MAX];
+        if (net_bound(listeners->fds[index], &address) == ERR_OK) {
+            net_format(&address, text);
+            buf_append_format(to, " %s", text);
+        }
+    }
+    buf_append(to, "", 1);
+}
+
+/* Run the program to its end. Errors: as exec_run() */
+static enum err try_program(const char *path,
+                            char *const *arguments,
+                            const struct listen_inherited *listeners,
+                            struct exec_result *out)
+{
+    struct buf variable = {0};
+
+    append_variable(listeners, &variable);
+    enum err err = buf_err(&variable);
+    if (err == ERR_OK) {
+        err = exec_run(path, arguments, variable.data, CHECK_MS, out);
+    }
+    buf_fini(&variable);
+    return err;
+}
+
 bool restart_check(const char *path,
                    char *const *arguments,
+                   const struct listen_inherited *listeners,
                    char why[RESTART_WHY_MAX])
 {
-    char extra[sizeof(RESTART_CHECK_VARIABLE) + 16];
     struct exec_result result;
     size_t count = 0;
 
@@ -67,9 +106,7 @@ bool restart_check(const char *path,
     memcpy(checked, arguments, count * sizeof(*checked));
     char flag[] = "--check-config";
     checked[count] = flag;
-    (void)snprintf(extra, sizeof(extra), RESTART_CHECK_VARIABLE "=%d",
-                   HANDOVER_VERSION);
-    enum err err = exec_run(path, checked, extra, CHECK_MS, &result);
+    enum err err = try_program(path, checked, listeners, &result);
     free(checked);
     if (err != ERR_OK) {
         say(why, path,
@@ -80,6 +117,10 @@ bool restart_check(const char *path,
     }
     if (result.code != 0) {
         say(why, path, result.output, result.code);
+        return false;
+    }
+    if (strcmp(result.output, RESTART_CHECK_LINE) != 0) {
+        say(why, path, "it does not say that it can take over", -1);
         return false;
     }
     return true;
@@ -98,7 +139,8 @@ void restart_take(void *context, const struct http_handed *handed)
     handover_client(&clients->records, clients->shard, handed);
 }
 
-void restart_records(const struct listen_inherited *listeners,
+void restart_records(const char *program,
+                     const struct listen_inherited *listeners,
                      struct restart_clients *const *clients,
                      uint32_t count,
                      struct buf *to)
@@ -112,6 +154,7 @@ void restart_records(const struct listen_inherited *listeners,
         }
     }
     handover_begin(to, held_ns);
+    handover_program(to, program);
     for (uint32_t index = 0; index < listeners->count; index++) {
         handover_listener(to, listeners->fds[index], listeners->activated);
     }
@@ -131,11 +174,25 @@ struct reading {
     uint32_t count;   /* of shards */
     uint32_t adopted; /* clients */
     uint64_t held_ns;
+    char *program;    /* of EXEC_PATH_MAX; NULL: not wanted */
+    bool has_program; /* and it has it */
 };
 
 static void read_begun(void *context, uint64_t held_ns)
 {
     ((struct reading *)context)->held_ns = held_ns;
+}
+
+static void read_program(void *context, struct str path)
+{
+    struct reading *reading = context;
+
+    if (reading->program != NULL && path.size > 0 &&
+        path.size < EXEC_PATH_MAX && str_find(path, '\0') == path.size) {
+        memcpy(reading->program, path.data, path.size);
+        reading->program[path.size] = '\0';
+        reading->has_program = true;
+    }
 }
 
 static void read_listener(void *context, int fd, bool activated)
@@ -169,6 +226,7 @@ static void read_all(const struct handover *handover, struct reading *reading)
     static const struct handover_calls calls = {
         .begun = read_begun,
         .listener = read_listener,
+        .program = read_program,
         .client = read_client,
     };
 
@@ -177,6 +235,14 @@ static void read_all(const struct handover *handover, struct reading *reading)
             (struct str){handover->bytes, handover->size}, &calls, reading);
         CHECK(err == ERR_OK); /* it was read when it was taken */
     }
+}
+
+bool restart_program(const struct handover *handover, char path[EXEC_PATH_MAX])
+{
+    struct reading reading = {.program = path};
+
+    read_all(handover, &reading);
+    return reading.has_program;
 }
 
 void restart_listeners(const struct handover *handover,

@@ -18,6 +18,7 @@
 #include "queue/pipeline.h"
 #include "server/handover.h"
 #include "server/listen.h"
+#include "sys/exec.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -26,7 +27,8 @@
 enum { RESTART_WHY_MAX = 600 };
 
 /* In the environment of a program that is tried: the version of the handover
- * that it would get. */
+ * that it would get, and the addresses that it would get sockets of; "*": all
+ * that it needs. "1 127.0.0.1:8999 [::1]:8999" */
 #define RESTART_CHECK_VARIABLE "OPQ_HANDOVER_CHECK"
 
 /* How the process was started. */
@@ -43,25 +45,40 @@ struct restart_clients {
     struct buf records; /* owned */
 };
 
+/* The line that says so, after all else on standard error: a program that knows
+ * nothing of it may exit with 0, too. */
+#define RESTART_CHECK_LINE "opq: ready to take over"
+
 /* In a program that is tried: tell whether it takes over from a version.
- * `errors` has a line. Takes the variable out of the environment. */
-bool restart_may_take_over(struct buf *errors);
+ * `errors` has a line. Takes the variable out of the environment.
+ *
+ * Gives: `*out_addresses`, those of the variable, borrowed for ever; NULL: it
+ * is not tried */
+bool restart_may_take_over(struct buf *errors, const char **out_addresses);
 
 /* Try the program at `path` with these arguments: does it run, take over from
- * this version, and find its settings right? `why` says why not.
+ * this version, find its settings right, and addresses that are not bound yet
+ * free? `why` says why not.
  * Blocks: 10 s at most. Threads: the main one. */
 bool restart_check(const char *path,
                    char *const *arguments,
+                   const struct listen_inherited *listeners,
                    char why[RESTART_WHY_MAX]);
 
 /* For pipeline_hand_over(), with the shard's struct restart_clients. */
 void restart_take(void *context, const struct http_handed *handed);
 
-/* All records, of all shards. The buffer fails without memory. */
-void restart_records(const struct listen_inherited *listeners,
+/* All records, of all shards; `program` is where successors are looked for. The
+ * buffer fails without memory. */
+void restart_records(const char *program,
+                     const struct listen_inherited *listeners,
                      struct restart_clients *const *clients,
                      uint32_t count,
                      struct buf *to);
+
+/* Where successors are to be looked for, by who was here before. False: nobody
+ * was, or did not say, or it is too long. Threads: the main one. */
+bool restart_program(const struct handover *handover, char path[EXEC_PATH_MAX]);
 
 /* Note the listening sockets that were left. Threads: the main one. */
 void restart_listeners(const struct handover *handover,

@@ -21,9 +21,12 @@
 #include "http/tls.h"
 #include "queue/pipeline.h"
 #include "queue/secrets.h"
+#include "server/announce.h"
 #include "server/guard.h"
+#include "server/keys.h"
 #include "server/listen.h"
 #include "server/log_file.h"
+#include "server/reload.h"
 #include "server/restart.h"
 #include "store/store_local.h"
 #include "sys/clock.h"
@@ -56,6 +59,8 @@ struct server {
     atomic_uint adopted;           /* clients of the former process */
     struct guard *guard;           /* owned */
     struct secrets *secrets;       /* held; NULL: none are set */
+    struct tokens *tokens;         /* held; NULL: none are set */
+    struct reload *reload;         /* owned */
     struct store_local_data *data; /* owned */
     struct api *api;               /* owned */
     struct listen_set listen;      /* sockets per shard, until handed over */
@@ -66,6 +71,7 @@ struct server {
     bool restarts;             /* there is to be a successor, */
     struct buf records;        /* owned: which gets these */
     atomic_bool failed;        /* a shard could not open */
+    atomic_bool begun;         /* a shard may have taken what was left */
     atomic_uint ended;         /* shards whose loop has stopped */
 };
 
@@ -203,10 +209,9 @@ static struct http_server_options http_options(const struct config *config)
     };
 }
 
-static struct http_client_options client_options(const struct server *server)
+static struct http_client_options client_options(const struct server *server,
+                                                 const struct config *config)
 {
-    const struct config *config = server->config;
-
     return (struct http_client_options){
         .connect_timeout_ms = (uint32_t)config->connect_timeout,
         .idle_timeout_ms = (uint32_t)config->target_idle_timeout,
@@ -222,10 +227,8 @@ static struct http_client_options client_options(const struct server *server)
     };
 }
 
-static struct deliverer_options deliverer_options(const struct server *server)
+static struct deliverer_options deliverer_options(const struct config *config)
 {
-    const struct config *config = server->config;
-
     return (struct deliverer_options){
         .in_flight_max = (uint32_t)config->in_flight,
         /* More would only wait for a connection, their time running. */
@@ -235,7 +238,6 @@ static struct deliverer_options deliverer_options(const struct server *server)
         .retry_max_ms = (uint32_t)config->retry_max,
         .retry_after_max_ms = config->retry_after_max,
         .user_agent = "OPQ/" OPQ_VERSION,
-        .secrets = server->secrets,
     };
 }
 
@@ -253,8 +255,8 @@ static struct pipeline_options pipeline_options(struct server *server,
                .sockets_max =
                    sockets < UINT32_MAX ? (uint32_t)sockets : UINT32_MAX},
         .http = http_options(config),
-        .client = client_options(server),
-        .deliverer = deliverer_options(server),
+        .client = client_options(server, config),
+        .deliverer = deliverer_options(config),
         .listener = {.recorder = {.durability = durability(config),
                                   .target_allowed = host_allowed,
                                   .context = server->guard},
@@ -262,11 +264,51 @@ static struct pipeline_options pipeline_options(struct server *server,
                      .pending_max = (uint32_t)config->pending_max,
                      .uploads_max = uploads_max(config)},
         .accept = {.dedup_max = (uint32_t)config->dedup_max},
+        .tokens = server->tokens,
+        .secrets = server->secrets,
+        .events_url = config->events_url,
         .store_open = store_open,
         .store_context = server,
         .handle_other = api_handle,
         .other_context = server->api,
     };
+}
+
+/* What settings are to the parts of a running shard. */
+static void change_of(void *context,
+                      const struct config *config,
+                      struct pipeline_change *out)
+{
+    *out = (struct pipeline_change){
+        .http = http_options(config),
+        .client = client_options(context, config),
+        .deliverer = deliverer_options(config),
+        .pending_max = (uint32_t)config->pending_max,
+    };
+}
+
+static enum err
+check_change(void *context, const struct config *config, struct buf *errors)
+{
+    const struct server *server = context;
+    enum err err = server_check(config, errors);
+
+    return err == ERR_OK ? listen_check_open(&server->listen, config, errors)
+                         : err;
+}
+
+static enum err make_reload(struct server *server)
+{
+    const struct reload_options options = {
+        .config = server->config,
+        .arguments = server->start->arguments,
+        .shard_count = server->count,
+        .check = check_change,
+        .change_of = change_of,
+        .context = server,
+    };
+
+    return reload_create(&options, &server->reload);
 }
 
 static enum err make_api(struct server *server)
@@ -275,10 +317,6 @@ static enum err make_api(struct server *server)
     const struct api_options options = {
         .version = OPQ_VERSION,
         .admin = config->admin,
-        .body_size_max = config->body_size_max,
-        .body_buffer = body_buffer(config),
-        .head_size_max = config->head_size_max,
-        .target_size_max = config->target_size_max,
         .message_size_max = config->batch_size_max,
         .batch_count_max = (uint32_t)config->batch_count_max,
         .shard_count = server->count,
@@ -286,7 +324,10 @@ static enum err make_api(struct server *server)
         .data = config->data,
         .target_allowed = host_allowed,
         .context = server->guard,
-        .secrets = server->secrets,
+        .reload = {.read = reload_read,
+                   .apply = reload_apply,
+                   .end = reload_end,
+                   .context = server->reload},
     };
 
     return api_create(&options, &server->api);
@@ -300,6 +341,7 @@ static enum err begin_serving(struct worker *worker)
     struct server *server = worker->server;
     enum err err = ERR_OK;
 
+    atomic_store(&server->begun, true);
     for (uint32_t index = 0; err == ERR_OK && index < server->listen.count;
          index++) {
         int *fd = &server->listen.fds[worker->index][index];
@@ -313,6 +355,9 @@ static enum err begin_serving(struct worker *worker)
         err = pipeline_deliver(worker->pipeline);
     }
     if (err == ERR_OK) {
+        if (server->start->handover.fd > 0) {
+            api_set_ready(server->api, true); /* clients saw nothing else */
+        }
         atomic_fetch_add(&server->adopted,
                          restart_adopt(&server->start->handover,
                                        worker->pipeline, worker->index,
@@ -336,6 +381,8 @@ static void worker_main(void *context)
     }
     process_gate_pass(server->gate);
     if (!atomic_load(&server->failed)) {
+        announce_start(pipeline_shard(worker->pipeline), OPQ_VERSION,
+                       server->start->handover.fd > 0);
         pipeline_run(worker->pipeline);
     }
     atomic_fetch_add(&server->ended, 1);
@@ -412,14 +459,21 @@ static void stop_all(struct server *server, uint32_t drain_ms)
     }
 }
 
-/* Tell whether the program at our path can go on for us. */
+/* Tell whether the program at our path can go on for us. The supervisor knows
+ * from here on that a signal was heard, and hears of the end either way. */
 static bool may_restart(const struct server *server)
 {
     char why[RESTART_WHY_MAX] = "the program's path is not known";
+    char state[64];
 
+    (void)snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
+                   (unsigned long long)(clock_monotonic_ns() / 1000));
+    process_notify(state);
     if (server->path[0] == '\0' ||
-        !restart_check(server->path, server->start->arguments, why)) {
+        !restart_check(server->path, server->start->arguments,
+                       &server->listen.kept, why)) {
         DIAG_ERROR("restart_refused", "why=\"%s\"; going on", why);
+        process_notify("READY=1");
         return false;
     }
     return true;
@@ -446,11 +500,12 @@ static bool serve(const struct server *server)
     }
 }
 
-/* Until all shards have closed; another signal ends the drain. A disk that
+/* Until all shards have closed; a signal ends the drain, the first one only
+ * when this is a `stop` already. A disk that
  * hangs must not hold the process for ever: when neither closing nor recovery
  * can be had in order, the second is left. Returns whether a signal said stop.
  */
-static bool wait_ended(struct server *server, unsigned look_ms)
+static bool wait_ended(struct server *server, unsigned look_ms, bool stop)
 {
     enum { CLOSE_MS = 60000 };
     uint64_t left_ms = server->config->drain + CLOSE_MS;
@@ -458,10 +513,13 @@ static bool wait_ended(struct server *server, unsigned look_ms)
 
     while (atomic_load(&server->ended) < server->count) {
         if (process_wait_signal((int)look_ms) == PROCESS_SIGNAL_STOP) {
+            uint64_t drain_ms = stop || stopped ? 0 : server->config->drain;
             DIAG_WARN("drain_hurried", "by=signal");
             stopped = true;
-            stop_all(server, 0);
-            left_ms = left_ms < CLOSE_MS ? left_ms : CLOSE_MS;
+            stop_all(server, (uint32_t)drain_ms);
+            if (left_ms > drain_ms + CLOSE_MS) {
+                left_ms = drain_ms + CLOSE_MS;
+            }
         }
         left_ms -= left_ms < look_ms ? left_ms : look_ms;
         if (left_ms == 0) {
@@ -484,7 +542,7 @@ static void drain(struct server *server)
     DIAG_INFO("stopping", "drain_ms=%llu",
               (unsigned long long)server->config->drain);
     stop_all(server, (uint32_t)server->config->drain);
-    (void)wait_ended(server, LOOK_MS);
+    (void)wait_ended(server, LOOK_MS, true);
     DIAG_INFO("stopped", "pid=%u", process_id());
 }
 
@@ -492,11 +550,7 @@ static void drain(struct server *server)
 static bool hand_over(struct server *server)
 {
     enum { LOOK_MS = 1 };
-    char state[64];
 
-    (void)snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
-                   (unsigned long long)(clock_monotonic_ns() / 1000));
-    process_notify(state);
     DIAG_INFO("restarting", "program=%s", server->path);
     for (uint32_t index = 0; index < server->count; index++) {
         struct worker *worker = &server->workers[index];
@@ -504,7 +558,7 @@ static bool hand_over(struct server *server)
         pipeline_hand_over(worker->pipeline, (uint32_t)server->config->drain,
                            restart_take, &worker->clients);
     }
-    if (wait_ended(server, LOOK_MS)) {
+    if (wait_ended(server, LOOK_MS, false)) {
         process_notify("STOPPING=1");
         DIAG_INFO("stopped", "pid=%u; while it was to restart", process_id());
         return false;
@@ -520,7 +574,8 @@ static void leave(struct server *server, struct buf *records)
     for (uint32_t index = 0; index < server->count; index++) {
         clients[index] = &server->workers[index].clients;
     }
-    restart_records(&server->listen.kept, clients, server->count, records);
+    restart_records(server->path, &server->listen.kept, clients, server->count,
+                    records);
     for (uint32_t index = 0; index < server->count; index++) {
         buf_fini(&clients[index]->records);
     }
@@ -552,6 +607,7 @@ static void say_ready(struct server *server)
                   atomic_load(&server->adopted),
                   (unsigned long long)restart_pause_ms(left));
         handover_end(left);
+        listen_forget(&server->inherited); /* of addresses no longer wanted */
     } else {
         say_listening(server);
     }
@@ -584,6 +640,7 @@ static int run_shards(struct server *server, struct buf *errors)
     for (uint32_t index = 0; index < server->count; index++) {
         process_thread_join(server->workers[index].thread);
         pipeline_destroy(server->workers[index].pipeline);
+        buf_fini(&server->workers[index].clients.records);
     }
     return SERVER_EXIT_OK;
 }
@@ -628,9 +685,8 @@ static enum err open_log(const struct config *config)
         (void)snprintf(path, sizeof(path), "%s/logs/%s", config->data,
                        config->syslog);
     }
-    diag_set_level(config->debug ? DIAG_LEVEL_DEBUG : DIAG_LEVEL_INFO);
-    diag_set_json(strcmp(config->log_format, "json") == 0);
-    return log_file_open(path, config->debug);
+    log_file_set_level(config);
+    return log_file_open(path);
 }
 
 static enum err
@@ -675,63 +731,6 @@ static enum err check_dns_servers(const struct config *config,
     return err;
 }
 
-/* The server's own certificate; each shard reads it once more. */
-static enum err check_certificate(const struct config *config,
-                                  struct buf *errors)
-{
-    struct tls_context *context = NULL;
-    bool has_certificate = config->tls_cert[0] != '\0';
-    bool has_key = config->tls_key[0] != '\0';
-
-    if (has_certificate != has_key) {
-        buf_append_format(errors, "%s needs %s\n",
-                          has_key ? "tls_key" : "tls_cert",
-                          has_key ? "tls_cert" : "tls_key");
-        return ERR_INVALID;
-    }
-    if (!has_key) {
-        return ERR_OK;
-    }
-    enum err err =
-        tls_context_create_server(config->tls_cert, config->tls_key, &context);
-    tls_context_destroy(context);
-    if (err == ERR_NOMEM) {
-        return err;
-    }
-    if (err != ERR_OK) {
-        buf_append_format(errors,
-                          "tls_cert, tls_key: %s and %s are no certificate "
-                          "and its key in PEM that can be read: %s\n",
-                          config->tls_cert, config->tls_key, err_text(err));
-        return ERR_INVALID;
-    }
-    if (dir_file_is_public(config->tls_key)) {
-        DIAG_WARN("key_open_to_others",
-                  "path=%s; others than its owner can read it",
-                  config->tls_key);
-    }
-    return ERR_OK;
-}
-
-/* Read the file of secrets, if one is set. */
-static enum err load_secrets(const struct config *config,
-                             struct buf *errors,
-                             struct secrets **out)
-{
-    return config->secrets[0] != '\0'
-               ? secrets_load(config->secrets, errors, out)
-               : ERR_OK;
-}
-
-static enum err check_secrets(const struct config *config, struct buf *errors)
-{
-    struct secrets *secrets = NULL;
-    enum err err = load_secrets(config, errors, &secrets);
-
-    secrets_release(secrets);
-    return err;
-}
-
 enum err server_check(const struct config *config, struct buf *errors)
 {
     struct guard *guard = NULL;
@@ -741,13 +740,13 @@ enum err server_check(const struct config *config, struct buf *errors)
     enum err listen_err = listen_check(config, errors);
     enum err authorities_err = check_authorities(config, errors);
     enum err dns_err = check_dns_servers(config, errors);
-    enum err certificate_err = check_certificate(config, errors);
-    enum err secrets_err = check_secrets(config, errors);
+    enum err keys_err = keys_check(config, errors);
+    enum err events_err = announce_check(config->events_url, errors);
     err = err == ERR_OK ? listen_err : err;
     err = err == ERR_OK ? authorities_err : err;
     err = err == ERR_OK ? dns_err : err;
-    err = err == ERR_OK ? certificate_err : err;
-    return err == ERR_OK ? secrets_err : err;
+    err = err == ERR_OK ? events_err : err;
+    return err == ERR_OK ? keys_err : err;
 }
 
 /* All that can fail before there are threads. */
@@ -759,7 +758,13 @@ static enum err prepare(struct server *server, struct buf *errors)
         err = make_guard(server->config, errors, &server->guard);
     }
     if (err == ERR_OK) {
-        err = load_secrets(server->config, errors, &server->secrets);
+        err = keys_load_secrets(server->config, errors, &server->secrets);
+    }
+    if (err == ERR_OK) {
+        err = keys_load_tokens(server->config, errors, &server->tokens);
+    }
+    if (server->secrets != NULL || server->tokens != NULL) {
+        process_hide_memory();
     }
     if (err == ERR_OK) {
         err = take_data(server, errors);
@@ -768,6 +773,9 @@ static enum err prepare(struct server *server, struct buf *errors)
         restart_listeners(&server->start->handover, &server->inherited);
         err = listen_open(server->config, server->count, &server->inherited,
                           &server->listen, errors);
+    }
+    if (err == ERR_OK) {
+        err = make_reload(server);
     }
     return err == ERR_OK ? make_api(server) : err;
 }
@@ -781,6 +789,8 @@ static void server_fini(struct server *server)
     store_local_release(server->data);
     guard_destroy(server->guard);
     secrets_release(server->secrets);
+    tokens_release(server->tokens);
+    reload_destroy(server->reload);
     process_gate_destroy(server->gate);
 }
 
@@ -815,7 +825,8 @@ int server_run(const struct config *config, struct restart_start *start)
     }
     server->config = config;
     server->start = start;
-    if (exec_own_path(server->path) != ERR_OK) {
+    if (!restart_program(&start->handover, server->path) &&
+        exec_own_path(start->arguments[0], server->path) != ERR_OK) {
         server->path[0] = '\0'; /* restarts will say so */
     }
     server->count =
@@ -837,7 +848,9 @@ int server_run(const struct config *config, struct restart_start *start)
     if (err == ERR_OK) {
         code = run_shards(server, &errors);
         if (code != SERVER_EXIT_OK) {
-            handover_back(&start->handover, start->arguments);
+            if (!atomic_load(&server->begun)) {
+                handover_back(&start->handover, start->arguments);
+            }
             /* Threads of other shards may be at work on what would be freed. */
             complain(buf_str(&errors));
             process_exit(code);

@@ -65,9 +65,11 @@ struct store_op {
     void (*done)(struct store_op *op, enum err err);
     uint64_t sequence;          /* result of store_append() */
     enum durability durability; /* asked for; then: what was reached */
-    struct list link;           /* private */
-    struct store_topic *topic;  /* private */
-    enum err err;               /* private */
+    bool owed; /* an append that follows from a message that was accepted: what
+                  is kept in reserve is for it */
+    struct list link;          /* private */
+    struct store_topic *topic; /* private */
+    enum err err;              /* private */
 };
 
 struct store_range {
@@ -140,6 +142,24 @@ struct store_watch {
      * was quarantined, so that reading goes on behind it. */
     void (*moved)(struct store_watch *watch);
     struct list link; /* private */
+};
+
+enum store_news_kind {
+    STORE_NEWS_DISK_LOW, /* pushes get ERR_FULL */
+    STORE_NEWS_DISK_OK,  /* they do not any more */
+    STORE_NEWS_DAMAGED,  /* a record or a body was found damaged */
+};
+
+/* Something that people should know. */
+struct store_news {
+    enum store_news_kind kind;
+    const char *subject; /* borrowed: the topic, or the data directory */
+    const char *what;    /* borrowed: "record" or "body" */
+    uint64_t sequence;   /* of the first that is damaged, */
+    uint64_t count;      /* and how many are */
+    uint64_t free;       /* bytes on disk */
+    uint64_t reserve;    /* bytes that are to be free */
+    bool full;           /* a write found no room */
 };
 
 /* A place from which a topic is read forward. Keeps a block of records read
@@ -229,6 +249,9 @@ struct store {
     /* From store_expect(). */
     uint32_t (*expected)(void *context, uint64_t within_ns);
     void *expected_context; /* borrowed */
+    /* From store_listen(). */
+    void (*told)(void *context, const struct store_news *news);
+    void *told_context; /* borrowed */
 };
 
 /* What every implementation's topic or view begins with; read it, do not write
@@ -280,6 +303,27 @@ static inline void store_expect(struct store *store,
 {
     store->expected = expected;
     store->expected_context = context;
+}
+
+/* Let the store say what people should know, from any of its functions or from
+ * its hooks. The callback must not call the store. Without this, the log has
+ * it. Borrows: context. */
+static inline void store_listen(struct store *store,
+                                void (*told)(void *context,
+                                             const struct store_news *news),
+                                void *context)
+{
+    store->told = told;
+    store->told_context = context;
+}
+
+/* For implementations: say something, if anybody listens. */
+static inline void store_tell(const struct store *store,
+                              const struct store_news *news)
+{
+    if (store->told != NULL) {
+        store->told(store->told_context, news);
+    }
 }
 
 /* Figures so far; borrowed, living as long as the store. */

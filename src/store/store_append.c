@@ -271,14 +271,14 @@ enum err store_append_delete(struct local_topic *topic, struct store_op *op)
 }
 
 /* Tell whether there is room for another message. */
-static enum err admit_append(struct local_store *store)
+static enum err admit_append(struct local_store *store, bool owed)
 {
     enum err err = store_append_admit(store);
     if (err != ERR_OK) {
         return err;
     }
     store_space_check(store);
-    if (store_space_refuses(store)) {
+    if (store_space_refuses(store, owed)) {
         return ERR_FULL;
     }
     if (store->stats.memory_bytes >= store->options->memory_size_max) {
@@ -311,7 +311,7 @@ enum err store_append_message(struct store_topic *base,
 {
     struct local_topic *topic = store_topic_of(base);
     CHECK(base->parent == NULL);
-    enum err err = admit_append(topic->store);
+    enum err err = admit_append(topic->store, op->owed);
     size_t size = 0;
     if (err == ERR_OK) {
         err = record_size(message, &size);
@@ -335,7 +335,7 @@ enum err store_append_record(struct store_topic *base,
 {
     struct local_topic *topic = store_topic_of(base);
     CHECK(base->parent == NULL);
-    enum err err = admit_append(topic->store);
+    enum err err = admit_append(topic->store, op->owed);
     void *record = NULL;
     if (err == ERR_OK) {
         err = store_append_put(topic, JOURNAL_RECORD, size, &record);

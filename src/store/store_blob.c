@@ -553,4 +553,10 @@ void store_blob_lost(struct store_topic *base, uint64_t sequence, enum err err)
     topic->store->stats.quarantined++;
     DIAG_ERROR("body_damaged", "topic=%s sequence=%llu err=%s", base->name,
                (unsigned long long)sequence, err_name(err));
+    const struct store_news news = {.kind = STORE_NEWS_DAMAGED,
+                                    .subject = base->name,
+                                    .what = "body",
+                                    .sequence = sequence,
+                                    .count = 1};
+    store_tell(&topic->store->base, &news);
 }

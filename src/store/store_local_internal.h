@@ -822,9 +822,10 @@ void store_space_full(struct local_store *store);
 /* One did that needed some. */
 void store_space_found(struct local_store *store);
 
-/* Tell whether appends are refused for want of room. While a write found none,
- * one is let through now and then: note that in `room_tried_ms`. */
-bool store_space_refuses(const struct local_store *store);
+/* Tell whether appends are refused for want of room; those that are `owed` may
+ * use the reserve. While a write found none, one is let through now and then:
+ * note that in `room_tried_ms`. */
+bool store_space_refuses(const struct local_store *store, bool owed);
 
 /* Look again, while the disk is low. */
 void store_space_expired(struct io_timer *timer);

@@ -340,6 +340,12 @@ static enum err skip(struct local_reader *reader, uint64_t sequence)
         DIAG_ERROR("record_damaged", "topic=%s sequence=%llu count=%llu",
                    topic->base.name, (unsigned long long)damaged,
                    (unsigned long long)lost);
+        const struct store_news news = {.kind = STORE_NEWS_DAMAGED,
+                                        .subject = topic->base.name,
+                                        .what = "record",
+                                        .sequence = damaged,
+                                        .count = lost};
+        store_tell(&topic->store->base, &news);
         store_topics_mark(topic);
         store_views_moved(topic);
         store_append_kick(topic->store);

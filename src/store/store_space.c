@@ -1,9 +1,12 @@
 /* Room on disk, and the limits of what topics keep.
  *
- * Below the reserve, appends are refused and all else goes on: what deliveries
+ * Below the reserve, pushes are refused and all else goes on: what deliveries
  * write was set aside before (the journal is filled, `cmd` and `dlv` are
- * overwritten), and retention makes room. The state is looked at while appends
- * come, at once after a write found no room, and by a timer while it is low.
+ * overwritten), and retention makes room. The reserve itself is for what is
+ * owed: the segments of what was accepted, dead letters, callbacks, delayed
+ * messages that are due, and topics that are needed for these. The state is
+ * looked at while appends come, at once after a write found no room, and by a
+ * timer while it is low.
  *
  * Without a reserve, or when others were faster, a write finds no room. That
  * counts as low, too, until there is more room than then, or a write finds
@@ -17,6 +20,19 @@
 #include "store/store_views.h"
 
 #include "base/diag.h"
+
+static void tell(const struct local_store *store, bool low)
+{
+    const struct store_news news = {
+        .kind = low ? STORE_NEWS_DISK_LOW : STORE_NEWS_DISK_OK,
+        .subject = store->data->directory,
+        .free = store->stats.disk_free,
+        .reserve = store->options->disk_reserve,
+        .full = store->no_room,
+    };
+
+    store_tell(&store->base, &news);
+}
 
 /* Say what follows from what is known. */
 static void space_judge(struct local_store *store)
@@ -34,6 +50,7 @@ static void space_judge(struct local_store *store)
             DIAG_INFO("disk_recovered", "shard=%u free=%llu", store->shard,
                       (unsigned long long)free_size);
         }
+        tell(store, low);
     }
     if (low && !io_timer_running(&store->space_timer)) {
         io_timer_start(store->io, &store->space_timer, STORE_SPACE_CHECK_MS);
@@ -72,13 +89,15 @@ void store_space_found(struct local_store *store)
     }
 }
 
-bool store_space_refuses(const struct local_store *store)
+bool store_space_refuses(const struct local_store *store, bool owed)
 {
     if (!store->stats.disk_low) {
         return false;
     }
-    return !store->no_room ||
-           store->stats.disk_free < store->options->disk_reserve ||
+    if (!owed && store->stats.disk_free < store->options->disk_reserve) {
+        return true;
+    }
+    return store->no_room &&
            io_now_ms(store->io) - store->room_tried_ms < STORE_SPACE_CHECK_MS;
 }
 

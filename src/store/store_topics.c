@@ -604,7 +604,9 @@ enum err store_topics_admit(struct local_store *store)
     if (store_append_admit(store) != ERR_OK || is_full(store)) {
         return ERR_BUSY;
     }
-    return store_space_refuses(store) ? ERR_FULL : ERR_OK;
+    /* A topic may be needed for what is owed; what a push made it for is
+     * refused after this. */
+    return store_space_refuses(store, true) ? ERR_FULL : ERR_OK;
 }
 
 enum err store_topics_open(struct store *base,

@@ -22,8 +22,10 @@ struct exec_result {
 };
 
 /* The path of the program that runs, as it was when it was started: where a new
- * version of it is found. Errors: ERR_IO, ERR_TOO_LARGE */
-MUST_CHECK enum err exec_own_path(char path[EXEC_PATH_MAX]);
+ * version of it is found. `name` is what it was started as: taken when it is a
+ * path to it, for it may be a link that is to point to the new version.
+ * Errors: ERR_IO, ERR_TOO_LARGE */
+MUST_CHECK enum err exec_own_path(const char *name, char path[EXEC_PATH_MAX]);
 
 /* Run a program to its end, without the signals that this process waits for
  * blocked, its standard output dropped. `arguments` are all of them, its name

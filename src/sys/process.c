@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -46,6 +47,18 @@ void process_block_signals(void)
 
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)sigaction(SIGPIPE, &ignore, NULL);
+}
+
+void process_hold_standard(void)
+{
+    int fd = STDIN_FILENO;
+
+    while (fd >= 0 && fd <= STDERR_FILENO) {
+        fd = open("/dev/null", O_RDWR); /* the lowest that is free */
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
 }
 
 enum process_signal process_wait_signal(int wait_ms)
@@ -157,6 +170,11 @@ void process_usage(struct process_usage *out_usage)
     *out_usage = usage;
 }
 
+void process_hide_memory(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
 uint32_t process_id(void)
 {
     return (uint32_t)getpid();
@@ -238,10 +256,12 @@ void process_gate_destroy(struct process_gate *gate)
     free(gate);
 }
 
-/* --- the supervisor ------------------------------------------------------- */
+/* --- the supervisor
+ * ------------------------------------------------------- */
 
 /* Both halves are a few lines of a protocol that systemd promises to keep
- * (sd_notify(3), sd_listen_fds(3)); its library cannot be linked statically. */
+ * (sd_notify(3), sd_listen_fds(3)); its library cannot be linked
+ * statically. */
 
 enum { FIRST_SOCKET = 3 }; /* SD_LISTEN_FDS_START */
 

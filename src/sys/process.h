@@ -23,6 +23,10 @@ struct process_thread;
  * process_wait_signal() gets them; ignore SIGPIPE. Before any thread. */
 void process_block_signals(void);
 
+/* Open what is closed of standard input, output and error, to nothing: or a
+ * socket would be the next to have such a number. First of all. */
+void process_hold_standard(void);
+
 /* Wait for a signal, at most `wait_ms` (-1: for ever). */
 enum process_signal process_wait_signal(int wait_ms);
 
@@ -44,6 +48,10 @@ struct process_usage {
 /* Find it out. Costs a few system calls, and before Linux 6.2 a look at each
  * open descriptor. Threads: any. */
 void process_usage(struct process_usage *out_usage);
+
+/* Keep what is in memory from others of our user, and out of core dumps: there
+ * are keys in it. Until exec. */
+void process_hide_memory(void);
 
 /* The process id. */
 uint32_t process_id(void);

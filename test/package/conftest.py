@@ -26,20 +26,28 @@ def package(folder):
     return found[0]
 
 
-@pytest.fixture(scope='session')
-def newer(package, tmp_path_factory):
+def with_version(package, suffix, folder):
     """The same package with a higher version."""
-    unpacked = tmp_path_factory.mktemp('newer') / 'package'
-    made = unpacked.parent / 'opq-newer.deb'
+    made = folder / f'opq{suffix}.deb'
+    unpacked = folder / suffix
     subprocess.run(['dpkg-deb', '-R', package, unpacked], check=True)
     control = unpacked / 'DEBIAN/control'
-    lines = control.read_text('utf-8').splitlines()
-    lines = [f'{line}+newer' if line.startswith('Version:') else line
-             for line in lines]
+    lines = [f'{line}{suffix}' if line.startswith('Version:') else line
+             for line in control.read_text('utf-8').splitlines()]
     control.write_text('\n'.join(lines) + '\n', 'utf-8')
     subprocess.run(['dpkg-deb', '--root-owner-group', '-b', unpacked, made],
                    check=True, stdout=subprocess.DEVNULL)
     return made
+
+
+@pytest.fixture(scope='session')
+def newer(package, tmp_path_factory):
+    return with_version(package, '+newer', tmp_path_factory.mktemp('newer'))
+
+
+@pytest.fixture(scope='session')
+def newest(package, tmp_path_factory):
+    return with_version(package, '+newest', tmp_path_factory.mktemp('newest'))
 
 
 @pytest.fixture(scope='session')

@@ -83,23 +83,48 @@ def service(root, name):
                     'opq.service').strip()
 
 
+PUSH_AND_PUSH = '''
+until [ -e /opt/enough ]; do
+    curl -s -o /dev/null -w '%{http_code}\\n' -d topic=busy -d message=x \\
+        -d url=http://127.0.0.1:9/ "$1/opq/push" || echo failed
+done
+'''
+
+
 def upgrade(root, newer):
-    """Upgrade; smoothly, where the version that runs can do that."""
-    log = root.folder / 'var/log/opq/system.log'
+    """Upgrade, while somebody pushes; no push may fail."""
     before = service(root, 'MainPID')
+    pushes = root.start('/bin/sh', '-c', PUSH_AND_PUSH, 'sh', SERVER)
+    codes = root.folder / 'opt/sh.log'
+    root.wait(lambda: '201' in codes.read_text('utf-8'), 'a push')
     said = root.install(newer)
-    after = service(root, 'MainPID')
+    pushed = codes.read_text('utf-8').count('201')
+    root.wait(lambda: codes.read_text('utf-8').count('201') > pushed,
+              'a push to the new version')
+    (root.folder / 'opt/enough').touch()
+    assert pushes.wait() == 0
+    assert set(codes.read_text('utf-8').split()) == {'201'}
+    assert f'restarted smoothly, process {before} goes on' in said
+    assert service(root, 'MainPID') == before
     assert service(root, 'ActiveState') == 'active'
-    assert root.run('readlink', f'/proc/{after}/exe').strip() \
+    assert root.run('readlink', f'/proc/{before}/exe').strip() \
         == '/usr/bin/opq'
-    if 'signal_ignored' in log.read_text('utf-8'):
-        assert 'no smooth restart' in said
-        assert after != before
-    else:
-        assert f'restarted smoothly, process {before} goes on' in said
-        assert after == before
     assert root.run('dpkg-query', '-W', '-f', '${Version}',
                     'opq').endswith('+newer')
+
+
+def keep_the_old(root, package):
+    """A version that refuses the settings does not end the one that runs."""
+    settings = root.folder / 'etc/opq/opq.conf'
+    right = settings.read_text('utf-8')
+    settings.write_text(right + 'no_such_setting = 1\n', 'utf-8')
+    before = service(root, 'MainPID')
+    said = root.install(package)
+    assert 'unknown setting no_such_setting' in said
+    assert 'the old version goes on' in said
+    assert service(root, 'MainPID') == before
+    assert root.run('curl', '-sf', f'{SERVER}/readyz') is not None
+    settings.write_text(right, 'utf-8')
 
 
 def rotate(root):
@@ -117,12 +142,11 @@ def activate(root):
     root.run('systemctl', 'stop', 'opq.service')
     root.run('systemctl', 'enable', '--now', 'opq.socket')
     assert service(root, 'ActiveState') == 'inactive'
-    assert root.run('curl', '-sf', f'{SERVER}/readyz') is not None
-    assert service(root, 'ActiveState') == 'active'
-    assert lag(root) == 0
+    assert lag(root) == 0  # the connection waited for the server
+    root.wait(lambda: service(root, 'ActiveState') == 'active', 'readiness')
 
 
-def test_under_systemd(booted, package, newer):
+def test_under_systemd(booted, package, newer, newest):
     booted.install(package)
     assert service(booted, 'ActiveState') == 'active'
     assert service(booted, 'UnitFileState') == 'enabled'
@@ -134,10 +158,11 @@ def test_under_systemd(booted, package, newer):
 
     before = service(booted, 'MainPID')
     booted.run('systemctl', 'reload', 'opq.service')
-    assert service(booted, 'ActiveState') == 'active'
+    booted.wait(lambda: service(booted, 'ActiveState') == 'active', 'readiness')
     assert service(booted, 'MainPID') == before
 
     upgrade(booted, newer)
+    keep_the_old(booted, newest)
     assert lag(booted) == 0
     push_and_see(booted)
     rotate(booted)

@@ -342,6 +342,46 @@ class Server:
         return run_cli(command, '--url', self.url, *arguments, **options)
 
 
+class EventStream:
+    """A stream of server-sent events, parsed."""
+
+    def __init__(self, opq, path, last=None):
+        self.connection = opq.connect()
+        field = f'Last-Event-ID: {last}\r\n' if last is not None else ''
+        self.connection.send(f'GET {path} HTTP/1.1\r\nHost: h\r\n{field}\r\n')
+        self.status, self.headers = self.connection.read_head()
+        self.left = b''
+        self.comments = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.connection.close()
+
+    def _chunk(self):
+        file = self.connection.file
+        size = int(file.readline(), 16)
+        data = file.read(size)
+        assert file.readline() == b'\r\n'
+        return data
+
+    def next(self):
+        """The next event as a dict; None at the end of the stream."""
+        while True:
+            while b'\n\n' not in self.left:
+                data = self._chunk()
+                if not data:
+                    return None
+                self.left += data
+            block, _, self.left = self.left.partition(b'\n\n')
+            if block.startswith(b':'):
+                self.comments += 1
+                continue
+            return dict(line.split(': ', 1)
+                        for line in block.decode().split('\n'))
+
+
 def run_cli(*arguments, patience_s=PATIENCE_S, **options):
     """Run `opq` with arguments; returns CompletedProcess, output as text."""
     environment = {name: value for name, value in os.environ.items()

@@ -26,9 +26,11 @@ PATIENCE_S = 120
 class Child:
     """A process that answers each line with a line."""
 
+    file = __file__  # the program
+
     def __init__(self, *arguments):
         self.process = subprocess.Popen(
-            [sys.executable, __file__, *map(str, arguments)],
+            [sys.executable, self.file, *map(str, arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, *words):

@@ -362,3 +362,73 @@ def test_bench_refuses_a_form_it_does_not_know(opq):
     done = opq.run('bench', 'push', '--form', 'json', '--batch', '2')
     assert done.returncode == 64
     assert '--batch' in done.stderr
+
+
+# --- tail ---------------------------------------------------------------------
+
+def follow(opq, *arguments):
+    return subprocess.Popen(
+        [BINARY, 'tail', '--url', opq.url, *arguments], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_tail_goes_on_over_a_restart(opq, receiver):
+    port = opq.port
+    for text in 'ab':
+        opq.push_json('t', receiver.url(), text)
+    with follow(opq, 't', '-f', '--json') as process:
+        try:
+            seen = [json.loads(process.stdout.readline()) for _ in range(2)]
+            opq.stop()
+            assert 'does not answer; trying again' in (
+                process.stderr.readline())
+            opq.start(f'-port={port}')
+            opq.push_json('t', receiver.url(), 'c')
+            opq.kill()
+            opq.start(f'-port={port}')
+            opq.push_json('t', receiver.url(), 'd')
+            seen += [json.loads(process.stdout.readline()) for _ in range(2)]
+        finally:
+            process.kill()
+    assert [one['seq'] for one in seen] == [0, 1, 2, 3]
+    assert [one['body'] for one in seen] == list('abcd')
+
+
+def test_tail_that_cannot_begin_ends(opq):
+    done = opq.run('tail', 'nobody', '-f')
+    assert done.returncode == 1
+    assert 'not known' in done.stderr
+
+
+def test_tail_ends_when_its_topic_is_deleted(opq, receiver):
+    opq.push_json('t', receiver.url(), 'a')
+    with follow(opq, 't', '-f') as process:
+        process.stdout.readline()
+        assert opq.run('delete', 't').returncode == 0
+        assert process.wait(PATIENCE_S) == 1
+        assert 'not known' in process.stderr.read()
+
+
+def test_tail_since(opq, receiver):
+    opq.push_json('t', receiver.url(), 'a')
+    before = opq.get('/opq/topics/t/messages/0').json()['pushed_at']
+    assert len(opq.run('tail', 't', '--since=1h').stdout.splitlines()) == 1
+    assert len(opq.run('tail', 't', '--since', before).stdout.splitlines()) == 1
+    assert opq.run('tail', 't', '--since=0s').stdout == ''
+    assert opq.run('tail', 't', '--since=soon').returncode == 64
+
+
+def test_tail_has_colours_on_a_terminal_only(opq, receiver):
+    opq.push_json('t', receiver.url(), 'te\x1bxt')
+    assert '\x1b' not in opq.run('tail', 't').stdout
+    for environment, mark in (({}, '\x1b[36m0 '), ({'NO_COLOR': '1'}, '0 ')):
+        ours, theirs = os.openpty()
+        done = subprocess.run([BINARY, 'tail', '--url', opq.url, 't'],
+                              stdout=theirs, check=True, timeout=PATIENCE_S,
+                              env=environment)
+        os.close(theirs)
+        shown = os.read(ours, 10_000).decode()
+        os.close(ours)
+        assert done.returncode == 0
+        assert shown.startswith(mark)
+        assert 'te xt' in shown

@@ -1,16 +1,21 @@
 """A disk that fails while the server runs, as its users see it.
 
 The writes fail since the process may not write to files any more
-(RLIMIT_FSIZE), which needs no privilege and can be taken back.
+(RLIMIT_FSIZE), which needs no privilege and can be taken back. With root they
+also run on a file system of their own that others fill.
 
 SPDX-License-Identifier: MIT
 """
 
+import contextlib
+import json
+import os
 import resource
 import threading
 
+import mounts
 import pytest
-from harness import Answer, wait_until
+from harness import Answer, EventStream, Server, wait_until
 
 # No room, or a disk that fails; or no file for the journal, when a write before
 # has failed already.
@@ -194,3 +199,131 @@ def test_replay_whose_change_fails_stays_as_it_was(failing, receiver):
     assert wait_until(
         lambda: opq.request('DELETE', one).status == 204, 'its deletion')
     assert opq.get(one).status == 404
+
+
+# --- a disk that is full of what others wrote --------------------------------
+
+
+def fill(folder, leave=0):
+    """Write a file until there is no room; returns its path."""
+    path = folder / 'others'
+    with open(path, 'ab', buffering=0) as file:
+        for size in (1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while free_of(folder) > leave or size == 4096:
+                    file.write(bytes(size))
+    if not leave:
+        assert free_of(folder) == 0
+    return path
+
+
+def free_of(folder):
+    figures = os.statvfs(folder)
+    return figures.f_bavail * figures.f_frsize
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own of 96 MiB."""
+    with mounts.mounted(tmp_path, 'ext4', 96) as system:
+        if isinstance(system, str):
+            pytest.skip(system)
+        yield system
+
+
+@pytest.fixture
+def on_small_disk(small_disk):
+    server = Server(small_disk.path / 'data', '--shards=1',
+                    '--journal-size=16m', '--journal-file-size=4m',
+                    '--memory=4m', '--batch-size-max=2m',
+                    '--segment-size=1m', '--disk-reserve=16m',
+                    '--retry-first=20ms', '--retry-max=100ms',
+                    '--checkpoint-interval=200ms')
+    server.start()
+    yield server
+    if server.alive():
+        server.stop()
+
+
+def push_of(opq, topic, url, message):
+    return opq.request('POST', '/opq/push', {
+        'topic': topic, 'url': url, 'message': message})
+
+
+def refused(opq, url):
+    answer = opq.push('x', url)
+    assert answer.status in (201, 507), answer
+    return answer.status == 507
+
+
+@pytest.mark.parametrize('leave', [0, 8 << 20])
+def test_full_disk_refuses_pushes_and_delivers_all(on_small_disk, small_disk,
+                                                   receivers, leave):
+    """Pushes are refused, all that was accepted drains, and while there is a
+    reserve its dead letters are stored, and what was delayed handed on; room
+    returns, and pushes with it."""
+    opq = on_small_disk
+    go = threading.Event()
+    target = receivers(lambda request: Answer(200, gate=go))
+    bad = receivers(lambda request: Answer(404, gate=go))
+    count = 200
+    for number in range(count):
+        opq.push_json('t', target.url(), f'{number} ' + 'x' * 5000)
+    opq.push_json('d', bad.url(), 'dead', retries=0)
+    opq.push_json('w', target.url(), 'later', delay='1s')
+    with EventStream(opq, '/opq/events?types=disk.low,disk.ok') as events:
+        others = fill(small_disk.path, leave)
+        wait_until(lambda: refused(opq, target.url()), 'a push refused')
+        low = json.loads(events.next()['data'])
+        assert low['type'] == 'disk.low'
+        assert low['data']['free'] < low['data']['reserve'] == 16 << 20
+        assert opq.get('/readyz').status == 503
+        assert opq.get('/opq/info').json()['now']['disk_low'] is True
+        go.set()
+        opq.wait_delivered('t', count)
+        assert target.sequences('t') == list(range(count))
+        if leave:
+            wait_until(lambda: opq.topic('d')['dead'] == 1)
+            assert opq.topic('d')['lag'] == 0
+            opq.wait_delivered('w', 1)
+        assert refused(opq, target.url())
+        others.unlink()
+        # Nobody pushes, and still it is found out.
+        assert json.loads(events.next()['data'])['type'] == 'disk.ok'
+    assert opq.get('/readyz').status == 200
+    assert opq.push('x', target.url()).status == 201
+    wait_until(lambda: opq.topic('d')['dead'] == 1)
+    opq.wait_delivered('w', 1)
+    end = opq.topic('x')['end']
+    opq.wait_delivered('x', end)
+    opq.kill()
+    opq.start()
+    assert opq.topic('t')['end'] == count
+    assert opq.topic('t')['lag'] == 0
+    assert opq.topic('x')['end'] == end
+
+
+@pytest.mark.parametrize('moment', range(10))
+def test_disk_fills_at_any_moment(on_small_disk, small_disk, receivers,
+                                  moment):
+    """What was answered with 201 is delivered, whenever the disk gets full."""
+    opq = on_small_disk
+    target = receivers()
+    accepted = []
+    others = None
+    for number in range(200):
+        if number == 20 * moment:
+            others = fill(small_disk.path)
+        if number == 20 * moment + 10:
+            others.unlink()
+        answer = push_of(opq, 't', target.url(), f'{number} ' + 'x' * 9000)
+        assert answer.status in (201, 507), answer
+        if answer.status == 201:
+            accepted.append(number)
+    wait_until(lambda: push_of(opq, 't', target.url(), 'last').status == 201)
+    opq.wait_delivered('t', len(accepted) + 1)
+    bodies = [one.body.decode().split()[0] for one in target.of_topic('t')]
+    assert list(dict.fromkeys(bodies)) == [*map(str, accepted), 'last']
+    opq.kill()
+    opq.start()
+    assert opq.topic('t')['end'] == len(accepted) + 1

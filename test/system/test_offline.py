@@ -108,6 +108,7 @@ def test_a_directory_is_restored_from_its_export(filled, tmp_path, serve):
     done = run_cli('export', str(filled.data), '--out', str(file))
     assert done.returncode == 0, done
     assert without_head(file.read_text()) == without_head(text)
+    assert file.stat().st_mode & 0o007 == 0  # as closed as the directory
     copy = tmp_path / 'copy'
     done = run_cli('import', str(file), '--data', str(copy), '--json')
     assert done.returncode == 0, done
@@ -120,7 +121,7 @@ def test_a_directory_is_restored_from_its_export(filled, tmp_path, serve):
         # Of what was purged segments may still have some.
         assert there.endswith(here), topic
         assert topic == 'many' or there == here, topic
-    again = serve('--body-buffer=100k', name='copy')
+    again = serve('--body-buffer=100k', '--shards=2', name='copy')
     assert again.topic('many')['delivered'] == 50
     assert again.topic('many')['oldest'] == 10
     assert again.topic('many')['paused'] is True

@@ -126,7 +126,8 @@ def schema_and_parts(schema):
 def test_document_is_openapi_in_its_form():
     text = (ROOT / 'src/admin/openapi.json').read_text()
     assert text == json.dumps(DOCUMENT, indent=1, ensure_ascii=False) + '\n'
-    assert set(DOCUMENT) == {'openapi', 'info', 'paths', 'components'}
+    assert set(DOCUMENT) == {'openapi', 'info', 'paths', 'components',
+                             'security'}
     assert DOCUMENT['openapi'] == '3.1.0'
     assert {'title', 'version'} <= set(DOCUMENT['info'])
     for path, item in DOCUMENT['paths'].items():
@@ -140,6 +141,8 @@ def test_every_reference_leads_somewhere_and_all_is_referred_to():
         if isinstance(node.get('$ref'), str):
             SCHEMAS.follow(node['$ref'])
             used.add('/'.join(node['$ref'].split('/')[:4]))
+    used |= {f'#/components/securitySchemes/{name}'
+             for one in DOCUMENT['security'] for name in one}
     made = {f'#/components/{kind}/{name}'
             for kind, those in DOCUMENT['components'].items()
             for name in those}
@@ -162,7 +165,7 @@ def test_operation_is_described(name):
     operation = OPERATIONS[name]
     node = operation.node
     assert set(node) <= {'operationId', 'summary', 'description', 'parameters',
-                         'requestBody', 'responses'}
+                         'requestBody', 'responses', 'security'}
     assert node['operationId'] == name
     assert re.fullmatch('[a-z][A-Za-z]*', name) and node['summary']
     in_path = re.findall(r'\{(\w+)\}', operation.path)
@@ -244,14 +247,15 @@ def send(world, operation, call):
 
 
 def check_events(answer):
-    """The first event of a stream is a message."""
+    """The first event of a stream is a message, or one of the server's."""
     lines = dict(line.split(': ', 1)
                  for line in answer.body.decode().splitlines())
     assert set(lines) == {'id', 'event', 'data'}
-    message = json.loads(lines['data'])
-    assert lines['event'] == 'message' and message['seq'] == int(lines['id'])
-    assert SCHEMAS.faults({'$ref': '#/components/schemas/Message'},
-                          message) == []
+    data = json.loads(lines['data'])
+    kind = 'Message' if lines['event'] == 'message' else 'Event'
+    assert data['seq' if kind == 'Message' else 'id'] == int(lines['id'])
+    assert SCHEMAS.faults({'$ref': f'#/components/schemas/{kind}'},
+                          data) == []
 
 
 def check_headers(response, answer):

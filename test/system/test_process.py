@@ -285,13 +285,6 @@ def test_sigusr1_opens_the_log_anew(serve, tmp_path):
     assert old.read_text().startswith(before)
 
 
-def test_sighup_is_ignored_with_a_word(serve, receiver):
-    opq = serve('--drain=1s')
-    opq.signal(signal.SIGHUP)
-    wait_until(lambda: 'signal_ignored' in opq.log(), 'a word of it')
-    assert opq.push('on', receiver.url()).status == 201
-
-
 # --- cost at rest -----------------------------------------------------------
 
 def tasks(opq):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import sanitizer
-from harness import BINARY, SLOWNESS, wait_until
+from harness import BINARY, SLOWNESS, EventStream, wait_until
 
 
 def subscribe(opq, topic, name, **settings):
@@ -54,48 +54,18 @@ def ack(opq, topic, name, query, status=200):
     return answer.json()
 
 
-class Events:
-    """A stream of server-sent events, parsed."""
-
-    def __init__(self, opq, path, last=None):
-        self.connection = opq.connect()
-        field = f'Last-Event-ID: {last}\r\n' if last is not None else ''
-        self.connection.send(f'GET {path} HTTP/1.1\r\nHost: h\r\n{field}\r\n')
-        self.status, self.headers = self.connection.read_head()
-        self.left = b''
-        self.comments = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.connection.close()
-
-    def _chunk(self):
-        file = self.connection.file
-        size = int(file.readline(), 16)
-        data = file.read(size)
-        assert file.readline() == b'\r\n'
-        return data
+class Events(EventStream):
+    """Messages that are followed."""
 
     def next(self):
-        """The next event as a dict; None at the end of the stream."""
-        while True:
-            while b'\n\n' not in self.left:
-                data = self._chunk()
-                if not data:
-                    return None
-                self.left += data
-            block, _, self.left = self.left.partition(b'\n\n')
-            if block.startswith(b':'):
-                self.comments += 1
-                continue
-            event = dict(line.split(': ', 1)
-                         for line in block.decode().split('\n'))
-            assert event['event'] == 'message'
-            data = json.loads(event['data'])
-            assert data['seq'] == int(event['id'])
-            return data
+        """The next message; None at the end of the stream."""
+        event = super().next()
+        if event is None:
+            return None
+        assert event['event'] == 'message'
+        data = json.loads(event['data'])
+        assert data['seq'] == int(event['id'])
+        return data
 
     def take(self, count):
         return [self.next()['seq'] for _ in range(count)]

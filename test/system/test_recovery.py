@@ -13,7 +13,7 @@ import subprocess
 import urllib.parse
 
 import pytest
-from harness import PATIENCE_S, ROOT, run_cli
+from harness import PATIENCE_S, ROOT, EventStream, run_cli
 from records import RECORD, read_index, read_segment
 
 COUNT = 40
@@ -285,6 +285,11 @@ def test_damaged_message_is_set_aside_and_the_others_are_not(filled, receiver,
     assert bodies == rest
     log = filled.log()
     assert re.search(r'(quarantine|damaged).*topic=t.*17', log), log[-2000:]
+    query = '?types=record.quarantined&topic=t&from=0'
+    with EventStream(filled, f'/opq/events{query}') as events:
+        told = json.loads(events.next()['data'])
+    assert told['subject'] == 't'
+    assert told['data'] == {'seq': 17, 'count': 1, 'what': 'record'}
     assert push_raw(filled, 't', receiver, b'on').headers['opq-seq'] == \
         str(COUNT)
     filled.wait_delivered('t', COUNT + 1)

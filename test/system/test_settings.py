@@ -34,6 +34,7 @@ VALUES = {
     'retain_bytes': 64 << 20,
     'retain_count': 1000,
     'discard': 'old',
+    'slow_after': '90s',
 }
 
 

@@ -267,7 +267,8 @@ SETTINGS = {
     'retry_schedule': '1s', 'permanent_status': '400', 'rate': '9/1s',
     'flow_rate': '9/1s', 'expired': 'drop', 'secret': 'a', 'batch': '2,1ms',
     'batch_format': 'json', 'cloudevents': 'structured',
-    'cloudevents_source': '/here', 'cloudevents_type': 'a.b'}
+    'cloudevents_source': '/here', 'cloudevents_type': 'a.b',
+    'slow_after': '5m'}
 TOPIC_SETTINGS = {
     **SETTINGS, 'dedup_window': '1m', 'dedup': 'content', 'retain_age': '7d',
     'retain_bytes': '1g', 'retain_count': '10', 'discard': 'old'}
@@ -493,6 +494,14 @@ WALKS = {
         Call(404, NOBODY), Call(416, topic(), {'from': '99'}),
         Call(400, topic(), {'from': 'x'}),
         command=(None, 'tail -f waits for pages instead')),
+    'streamEvents': Walk(
+        Call(200, {}, {'from': '0'}),
+        Call(200, {}, {'types': 'server.started', 'from': '0'}),
+        Call(200, {}, headers={'Last-Event-ID': '0'}),
+        Call(200, {}, {'topic': World.dead, 'from': '0'}),
+        Call(400, {}, {'topic': '..'}),
+        Call(400, {}, {'types': 'x'}), Call(400, {}, {'from': 'x'}),
+        command=(None, 'opq events follows a stream, which has no end')),
     'listSubscriptions': Walk(
         Call(200, topic(World.subscription)), Call(200, topic()),
         Call(404, NOBODY), Call(400, {'topic': '..'}),
@@ -711,4 +720,7 @@ WALKS = {
         Call(200, {'replay': World.replay}), Call(404, NO_REPLAY),
         Call(400, {'replay': World.replay}, body={'a': 1}),
         command=('replays resume', World.replay)),
+    'reload': Walk(
+        Call(200), Call(400, query={'colour': 'blue'}),
+        in_memory=True, command=('reload',), elsewhere=[409]),
 }

@@ -225,6 +225,66 @@ static void clients_that_come_meanwhile_are_given_too(void **state)
     client_close(&late);
 }
 
+/* What a request has so far counts in the successor, too. */
+static void memory_of_bodies_has_its_bound_behind_it(void **state)
+{
+    struct world *world = WORLD(state);
+    world_start(world);
+    struct client client = enter(world);
+    client_write_c(&client, "POST /b HTTP/1.1\r\nHost: a\r\n"
+                            "Content-Length: 1000\r\n\r\nhello");
+    WAIT_FOR(world, http_server_stats(world->server)->connections_open == 1);
+    for (int i = 0; i < 5; i++) {
+        world_run_turn(world);
+    }
+    world->options.body_memory_max = 20;
+    swap(world);
+    assert_int_equal(client_response(&client).status, 503);
+    client_assert_end(&client);
+    client_close(&client);
+    assert_int_equal(world->requests, 0);
+}
+
+#define LENGTH_HEAD "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n"
+#define CHUNKED_HEAD                                                           \
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+/* A request with three bytes of its body. */
+#define PART(head)                                                             \
+    .request = {head "abc", sizeof(head "abc") - 1},                           \
+    .head_size = sizeof(head) - 1, .body_size = 3
+
+static void bodies_that_disagree_with_their_head_are_refused(void **state)
+{
+    struct world *world = WORLD(state);
+    world_start(world);
+    static const struct http_handed bad[] = {
+        {PART(LENGTH_HEAD)},
+        {PART(LENGTH_HEAD), .body_left = 4},
+        {PART(LENGTH_HEAD), .body_left = 6},
+        {PART(LENGTH_HEAD), .body_left = UINT64_MAX},
+        {PART(LENGTH_HEAD), .body_left = 5, .chunks = true},
+        {PART(CHUNKED_HEAD), .body_left = 5},
+        {PART(CHUNKED_HEAD), .chunks = true, .body_left = 5},
+        {PART(CHUNKED_HEAD), .chunks = true, .chunked.state = 4},
+        {PART(CHUNKED_HEAD), .chunks = true, .chunked.state = 12},
+        {PART(CHUNKED_HEAD), .chunks = true, .chunked.state = UINT32_MAX},
+        {PART(CHUNKED_HEAD), .chunks = true, .chunked.left = 5},
+        {PART(CHUNKED_HEAD), .chunks = true, .chunked.overhead = UINT32_MAX},
+        {PART(CHUNKED_HEAD), .chunks = true,
+         .chunked = {.left = UINT64_MAX, .state = 4}},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct http_handed handed = bad[i];
+        int ends[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+        handed.fd = ends[0];
+        assert_int_equal(http_server_adopt(world->server, &handed),
+                         ERR_INVALID);
+        (void)close(ends[1]);
+    }
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     struct world *world = WORLD(state);
@@ -258,6 +318,8 @@ static const struct CMUnitTest tests[] = {
     WORLD_TEST(an_answer_half_taken_goes_on),
     WORLD_TEST(a_connection_that_ends_ends_behind_its_answer),
     WORLD_TEST(clients_that_come_meanwhile_are_given_too),
+    WORLD_TEST(memory_of_bodies_has_its_bound_behind_it),
+    WORLD_TEST(bodies_that_disagree_with_their_head_are_refused),
     WORLD_TEST(what_cannot_be_is_refused),
 };
 

@@ -158,6 +158,7 @@ static const struct sample samples[] = {
      "\"cloudevents\":\"binary\""},
     {"cloudevents_type", " a.b c ", "cloudevents_type a.b c\n",
      "\"cloudevents_type\":\"a.b c\""},
+    {"slow_after", "5m", "slow_after_ms 300000\n", "\"slow_after\":\"5m\""},
     {"cloudevents_source", "urn:\303\244", "cloudevents_source urn:\303\244\n",
      "\"cloudevents_source\":\"urn:\303\244\""},
     {"retain_age", " 7d ", "retain_age_ms 604800000\n",

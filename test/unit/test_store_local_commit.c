@@ -630,9 +630,17 @@ static void below_the_reserve_only_messages_are_refused(void **state)
     topic = store_place_topic(place.store, "a");
     assert_int_equal(store_place_append(io, topic, 10, 100), ERR_FULL);
     assert_true(store_stats(place.store)->disk_low);
-    struct store_topic *none = NULL;
-    assert_int_equal(store_topic_open(place.store, STR("b"), true, &none),
-                     ERR_FULL);
+    /* What follows from messages that were accepted is not. */
+    struct store_topic *owed = NULL;
+    const struct message message = {
+        .url = STR("http://h/"), .kind = MESSAGE_KIND_RAW, .body = STR("x")};
+    assert_int_equal(store_topic_open(place.store, STR("b"), true, &owed),
+                     ERR_OK);
+    store_wait_init(&wait, DURABILITY_DISK);
+    wait.op.owed = true;
+    assert_int_equal(store_append(owed, &message, &wait.op), ERR_OK);
+    assert_int_equal(store_wait_run(io, &wait), ERR_OK);
+    assert_int_equal(owed->bounds.end, 1);
     deliver(topic, 7);
     store_wait_init(&wait, DURABILITY_DISK);
     store_cursor_move(topic, 2, &wait.op);

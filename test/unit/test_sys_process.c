@@ -1,4 +1,5 @@
-/* Tests of sys/process: what a supervisor is told, and hands over.
+/* Tests of sys/process: what a supervisor is told, and hands over, and what is
+ * kept from others.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -208,9 +210,19 @@ static void no_supervisor_is_no_trouble(void **state)
     (void)unsetenv("NOTIFY_SOCKET");
 }
 
+static void memory_can_be_hidden(void **state)
+{
+    (void)state;
+    assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 1);
+    process_hide_memory();
+    assert_int_equal(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 0);
+    assert_int_equal(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_can_be_hidden),
         cmocka_unit_test_setup_teardown(
             sockets_are_taken_once_and_closed_on_exec, setup, teardown),
         cmocka_unit_test_setup_teardown(sockets_for_another_process_are_left,

@@ -1,0 +1,405 @@
+"""SIGHUP: the server becomes its successor, and nobody notices.
+
+Clients of every kind push all the while (steady.py): no request fails, no
+connection is cut, every message is delivered once, in order. What cannot take
+over does not, and the server goes on.
+
+OPQ_TORTURE=1 makes the restarts many, and the backlog a million messages.
+
+SPDX-License-Identifier: MIT
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+
+import harness
+import pytest
+from harness import PATIENCE_S, SLOWNESS, Answer, Receiver, wait_until
+from load import Sink
+from steady import Steady
+
+TORTURE = os.environ.get('OPQ_TORTURE', '') not in ('', '0')
+RESTARTS = 20
+FEW = 20 if TORTURE else 4
+BACKLOG = 1_000_000 if TORTURE else 20_000
+TOPICS = [f'restart{number}' for number in range(12)]
+# The aim is 0.1 s on a quiet machine; two busy cores shared with a load in
+# Python are none.
+PAUSE_MAX_S = 5 * SLOWNESS
+
+
+@pytest.fixture
+def sink():
+    one = Sink()
+    yield one
+    one.close()
+
+
+def restarts_of(opq):
+    return opq.log().count(' restarted ')
+
+
+def restart(opq):
+    """Restart, and wait until it is over."""
+    before = restarts_of(opq)
+    opq.signal(signal.SIGHUP)
+    wait_until(lambda: restarts_of(opq) > before or not opq.alive(),
+               'a restart')
+    assert opq.alive(), opq.explain()
+
+
+def refused(opq):
+    """Try to restart; return why it was not to be."""
+    found = re.findall(r' restart_refused why=(.*)', opq.log())
+    opq.signal(signal.SIGHUP)
+
+    def look():
+        return re.findall(r' restart_refused why=(.*)', opq.log())[len(found):]
+    why = wait_until(look, 'a refusal')[0]
+    assert opq.alive() and why.endswith('; going on'), why
+    return why
+
+
+def files_of(opq):
+    return sorted(os.readlink(path) for path in
+                  pathlib.Path(f'/proc/{opq.pid}/fd').iterdir())
+
+
+def memory_of(opq):
+    text = pathlib.Path(f'/proc/{opq.pid}/status').read_text()
+    return int(re.search(r'VmRSS:\s+(\d+)', text).group(1)) << 10
+
+
+def check(result, came, what):
+    """`came`: (topic, sequence, word) of each request at the target."""
+    print(f'{what}: {len(result["taken"])} requests, longest pause '
+          f'{result["longest_s"] * 1000:.0f} ms, of slow senders '
+          f'{result["longest_slow_s"] * 1000:.0f} ms')
+    assert not result['wrong'], result['wrong'][:10]
+    words = {(topic, sequence): word
+             for topic, sequence, word in result['taken']}
+    assert len(words) == len(result['taken']), 'two have one number'
+    assert {(topic, sequence): word for topic, sequence, word in came} == words
+    assert len(came) == len(words), 'delivered twice'
+    for name in {topic for topic, _, _ in came}:
+        numbers = [sequence for topic, sequence, _ in came if topic == name]
+        assert numbers == list(range(len(numbers))), f'{name}: out of order'
+    assert max(result['longest_s'], result['longest_slow_s']) < PAUSE_MAX_S
+
+
+def wait_delivered(opq, result):
+    ends = {}
+    for topic, sequence, _ in result['taken']:
+        ends[topic] = max(ends.get(topic, 0), sequence + 1)
+    for topic, end in ends.items():
+        opq.wait_delivered(topic, end, 4 * PATIENCE_S)
+
+
+# --- under load -------------------------------------------------------------
+
+@pytest.mark.parametrize('io, shards, count', [
+    ('uring', 3, RESTARTS), ('epoll', 1, FEW), ('uring', 1, FEW),
+    ('epoll', 3, FEW)])
+def test_nobody_notices(serve, sink, io, shards, count):
+    opq = serve(f'--io={io}', f'--shards={shards}')
+    steady = Steady(opq.port, sink.url(), TOPICS)
+    wait_until(lambda: steady.count() > 1000, 'load')
+    for _ in range(count):
+        seen = steady.count()
+        restart(opq)
+        wait_until(lambda: steady.count() > seen + 300, 'work')
+    result = steady.stop()
+    wait_delivered(opq, result)
+    assert opq.alive()
+    assert restarts_of(opq) == count
+    deliveries = sink.deliveries()
+    assert {attempt for _, _, _, attempt, _, _ in deliveries} == {1}
+    check(result, [(topic, sequence, word) for _, topic, sequence, _, word, _
+                   in deliveries], f'{io}, {shards} shards')
+    assert not re.search(r' (warn|error) ', opq.log()), opq.explain()
+
+
+@pytest.mark.parametrize('io', ['uring', 'epoll'] if TORTURE else ['uring'])
+def test_receiver_is_slow(serve, receivers, io):
+    receiver = receivers(lambda request: Answer(delay_s=0.5))
+    opq = serve(f'--io={io}', '--shards=3')
+    steady = Steady(opq.port, receiver.url(), TOPICS[:8], plain=16,
+                    pipelined=4, depth=2, slow=4, gap_s=0.4)
+    for count in range(FEW):
+        receiver.wait(8 * (count + 1))
+        restart(opq)
+    result = steady.stop()
+    for topic in TOPICS[8:]:
+        assert not receiver.of_topic(topic)
+    # So many would take long: the rest is fast.
+    receiver.script = lambda request: None
+    wait_delivered(opq, result)
+    check(result, [(request.topic, request.sequence,
+                    request.body.split(b' ', 1)[0].decode())
+                   for request in list(receiver.requests)], 'slow receiver')
+
+
+@pytest.mark.parametrize('io', ['uring', 'epoll'] if TORTURE else ['epoll'])
+def test_topic_has_a_backlog(serve, sink, receivers, io):
+    gone = Receiver()
+    gone.close()
+    opq = serve(f'--io={io}', '--shards=3', '--retry-first=1h',
+                '--retry-max=1h')
+    lines = 1000
+    for _ in range(BACKLOG // lines):
+        answer = opq.request(
+            'POST', '/opq/batch', [{'topic': 'backlog', 'url': gone.url(),
+                                    'message': f'{number}'}
+                                   for number in range(lines)])
+        assert answer.status == 201, answer
+    steady = Steady(opq.port, sink.url(), TOPICS, plain=64, pipelined=8,
+                    slow=4)
+    wait_until(lambda: steady.count() > 200, 'load')
+    for _ in range(FEW):
+        seen = steady.count()
+        restart(opq)
+        wait_until(lambda: steady.count() > seen + 200, 'work')
+    result = steady.stop()
+    wait_delivered(opq, result)
+    check(result, [(topic, sequence, word) for _, topic, sequence, _, word, _
+                   in sink.deliveries()], f'backlog of {BACKLOG}')
+    backlog = opq.topic('backlog')
+    assert backlog['delivered'] == 0, backlog
+
+
+# --- over many restarts ------------------------------------------------------
+
+@harness.measures_memory
+@pytest.mark.parametrize('io', ['uring', 'epoll'])
+def test_nothing_grows(serve, sink, io):
+    """Descriptors and memory are after 50 as after 5."""
+    opq = serve(f'--io={io}', '--shards=2')
+    files, memory = None, None
+    clients = [opq.connect() for _ in range(16)]
+    for number in range(50):
+        for client in clients:
+            client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+        restart(opq)
+        assert {client.read_response().status for client in clients} == {200}
+        opq.push_json('one', sink.url(), 'x' * 10000)
+        opq.wait_delivered('one', number + 1)
+        if number == 4:
+            files, memory = counted(opq), memory_of(opq)
+    wait_until(lambda: counted(opq) == files, f'as many as {files}')
+    print(f'{io}: {sum(files.values())} descriptors, {memory >> 10} KiB, '
+          f'{memory_of(opq) >> 10} KiB after 45 more restarts')
+    assert memory_of(opq) < memory + (4 << 20)
+    assert sink.count() == 50
+    for client in clients:
+        client.close()
+
+
+def counted(opq):
+    """How many descriptors there are of a kind."""
+    kinds = [re.sub(r'[0-9]+', '', name) for name in files_of(opq)]
+    return {kind: kinds.count(kind) for kind in set(kinds)}
+
+
+# --- what cannot take over --------------------------------------------------
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A copy of the program, to be replaced."""
+    path = tmp_path / 'opq'
+    shutil.copy(harness.BINARY, path)
+    monkeypatch.setattr(harness, 'BINARY', str(path))
+    return path
+
+
+def replace(path, content=None, mode=0o755):
+    """Put another program there, as packages do; None: nothing."""
+    path.unlink(missing_ok=True)
+    if content is not None:
+        path.write_text(content)
+        path.chmod(mode)
+
+
+BROKEN = {
+    'missing': ((None,), 'not found'),
+    'not executable': (('#!/bin/sh\nexit 0\n', 0o644), ''),
+    'no program': (('nonsense\n',), ''),
+    'empty': (('',), ''),
+    'refuses': (('#!/bin/sh\necho so >&2\necho it is >&2\nexit 1\n',),
+                'exit code 1: it is'),
+    'crashes': (('#!/bin/sh\nkill -SEGV $$\n',), 'exit code 139'),
+    'says nothing': (('#!/bin/sh\nexit 0\n',), 'it does not say'),
+    'hangs': (('#!/bin/sh\nexec sleep 100\n',), 'it did not end'),
+}
+
+
+def test_broken_program_is_refused(serve, program, receiver):
+    good = program.read_bytes()
+    opq = serve()
+    with opq.connect() as client:
+        client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert client.read_response().status == 200
+        files = files_of(opq)
+        for kind, (what, why) in BROKEN.items():
+            if kind == 'hangs' and not TORTURE:
+                continue  # for ten seconds
+            replace(program, *what)
+            said = refused(opq)
+            assert why in said and str(program) in said, (kind, said)
+            client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+            assert client.read_response().status == 200, kind
+            assert files_of(opq) == files, kind
+        replace(program, '')
+        program.write_bytes(good)
+        restart(opq)
+        client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert client.read_response().status == 200
+    assert opq.push('on', receiver.url()).status == 201
+    receiver.wait(1)
+
+
+def test_program_that_cannot_be_run_at_last(serve, program):
+    """It passed, and is gone when it is to begin: back to the former one, of
+    which nothing but its open file is left; the next one is found again."""
+    good = program.read_bytes()
+    opq = serve('--shards=2')
+    with opq.connect() as client:
+        client.send('GET /readyz HT')
+        for _ in range(3):
+            replace(program, '#!/bin/sh\nrm "$0"\n'
+                    'echo "opq: ready to take over" >&2\n')
+            restart(opq)
+            assert not program.exists()
+        program.write_bytes(good)
+        program.chmod(0o755)
+        restart(opq)
+        client.send('TP/1.1\r\nHost: x\r\n\r\n')
+        assert client.read_response().status == 200
+    assert opq.log().count(' restart_failed ') == 3
+
+
+TRIED = '''#!/bin/sh
+touch {folder}/tried
+while [ ! -e {folder}/go ]; do sleep 0.01; done
+echo "opq: ready to take over" >&2
+'''
+
+
+def test_successor_that_cannot_begin_goes_back(serve, program, tmp_path):
+    """Its port is taken by another at the last moment. The former program
+    gets all of it again, and the port, which is free by then."""
+    good = tmp_path / 'good'
+    shutil.copy(program, good)
+    settings = tmp_path / 'opq.conf'
+    with socket.create_server(('127.0.0.1', 0)) as one, \
+            socket.create_server(('127.0.0.1', 0)) as other:
+        first, port = one.getsockname()[1], other.getsockname()[1]
+    write_settings(settings, 'shards = 2', f'port = {first}')
+    # Without --port of this harness, which would decide.
+    opq = serve(command=['/bin/sh', '-c', 'exec "$1" "$4" "$5" --config '
+                         f'{settings}', 'sh'])
+    with opq.connect() as client:
+        client.send('GET /readyz HT')
+        write_settings(settings, 'shards = 2', f'port = {port}')
+        replace(program, TRIED.format(folder=tmp_path))
+        opq.signal(signal.SIGHUP)
+        wait_until((tmp_path / 'tried').exists, 'the trial')
+        with socket.create_server(('127.0.0.1', port)):
+            good.rename(program)
+            (tmp_path / 'go').touch()
+            wait_until(lambda: ' restart_failed ' in opq.log(), 'the way back')
+        wait_until(lambda: restarts_of(opq) == 1, 'the former program')
+        client.send('TP/1.1\r\nHost: x\r\n\r\n')
+        assert client.read_response().status == 200
+        opq.port = port
+        assert opq.get('/readyz').status == 200
+        restart(opq)
+        client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert client.read_response().status == 200
+    assert os.readlink(f'/proc/{opq.pid}/exe') == str(program)
+
+
+def test_program_that_is_tried_inherits_nothing(serve, program, tmp_path):
+    """Neither sockets nor files, nor signals that are blocked."""
+    opq = serve('--shards=2')
+    replace(program, '#!/bin/sh\ncd /proc/$$\n'
+            f'ls -l fd > {tmp_path}/files\ngrep SigBlk status >&2\nexit 1\n')
+    with opq.connect():
+        assert 'SigBlk:\\x090000000000000000' in refused(opq)
+    files = re.findall(r'-> (.*)', (tmp_path / 'files').read_text())
+    assert files and not [name for name in files if 'socket' in name
+                          or 'anon' in name or str(opq.data) in name], files
+
+
+def test_link_to_versions(serve, tmp_path, monkeypatch):
+    """The link is what is started, and what a restart follows."""
+    link = tmp_path / 'current'
+    for name in ('one', 'two'):
+        shutil.copy(harness.BINARY, tmp_path / name)
+    link.symlink_to('one')
+    monkeypatch.setattr(harness, 'BINARY', str(link))
+    opq = serve()
+    link.unlink()
+    link.symlink_to('two')
+    restart(opq)
+    assert os.readlink(f'/proc/{opq.pid}/exe') == str(tmp_path / 'two')
+
+
+# --- settings ---------------------------------------------------------------
+
+def write_settings(path, *lines):
+    path.write_text('\n'.join(lines) + '\n')
+
+
+def test_settings_change(serve, tmp_path):
+    settings = tmp_path / 'opq.conf'
+    write_settings(settings, 'shards = 1')
+    opq = serve('--config', str(settings))
+    with opq.connect() as client:
+        for shards in (3, 2, 1, 4):
+            write_settings(settings, f'shards = {shards}')
+            restart(opq)
+            client.send('GET /opq/info HTTP/1.1\r\nHost: x\r\n\r\n')
+            assert client.read_response().json()['shards'] == shards
+            for _ in range(8):  # each listening socket is served
+                assert opq.get('/readyz').status == 200
+        write_settings(settings, 'shards = 2', 'shardz = 3')
+        assert 'shardz' in refused(opq)
+        client.send('GET /opq/info HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert client.read_response().json()['shards'] == 4
+
+
+def listens(port):
+    try:
+        socket.create_connection(('127.0.0.1', port), PATIENCE_S).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_port_changes(serve, tmp_path):
+    """The old one is closed, clients of it are kept; one in use is refused."""
+    settings = tmp_path / 'opq.conf'
+    some = [socket.create_server(('127.0.0.1', 0)) for _ in range(3)]
+    first, second, taken = (one.getsockname()[1] for one in some)
+    some[0].close()
+    some[1].close()
+    write_settings(settings, f'port = {first}')
+    # Without --port of this harness, which would decide.
+    opq = serve(command=['/bin/sh', '-c', 'exec "$1" "$4" "$5" --config '
+                         f'{settings}', 'sh'])
+    with some[2], opq.connect() as client:
+        assert opq.port == first
+        write_settings(settings, f'port = {taken}')
+        assert 'in use' in refused(opq)
+        assert opq.get('/readyz').status == 200
+        write_settings(settings, f'port = {second}')
+        restart(opq)
+        assert not listens(first)
+        opq.port = second
+        assert opq.get('/readyz').status == 200
+        client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert client.read_response().status == 200
