@@ -267,7 +267,7 @@ static const struct control controls[] = {
                             set_not_before,
                             "must be a time, RFC 3339 or Unix seconds, at "
                             "most 366 days ahead"},
-    {{"ttl", 3}, set_ttl, "must be a duration above 0, such as 1h"},
+    {{"ttl", 3}, set_ttl, "must be a duration of 1ms to 36500d, such as 1h"},
     {{"key", 3}, set_key, A_TEXT},
     {{"priority", 8}, set_priority, "must be 0 to 9"},
     {{"retries", 7}, set_retries, "must be 0 to 1000000"},
