@@ -26,6 +26,7 @@ READERS = {
     'replays': [[], ['show', '{replay}']],
     'dlq': [[], ['list', '--limit=1']],
     'apply': [['--dry-run', '{file}']],
+    'reload': [[]],
 }
 
 # Those that change, and what makes them do it.
@@ -42,7 +43,7 @@ CHANGERS = {
 
 # Not of a server, or without an end; they have tests of their own.
 OTHERS = {'serve', 'help', 'version', 'verify', 'dump', 'sink', 'bench', 'dev',
-          'completion', 'repair', 'export', 'import', 'grep'}
+          'completion', 'repair', 'export', 'import', 'grep', 'token', 'events'}
 
 
 def subcommands():

@@ -127,7 +127,7 @@ def test_document_is_openapi_in_its_form():
     text = (ROOT / 'src/admin/openapi.json').read_text()
     assert text == json.dumps(DOCUMENT, indent=1, ensure_ascii=False) + '\n'
     assert set(DOCUMENT) == {'openapi', 'info', 'paths', 'components',
-                             'security'}
+                             'security', 'webhooks'}
     assert DOCUMENT['openapi'] == '3.1.0'
     assert {'title', 'version'} <= set(DOCUMENT['info'])
     for path, item in DOCUMENT['paths'].items():
