@@ -428,7 +428,7 @@ const char *push_task_err_text(enum err err)
 {
     switch (err) {
     case ERR_INVALID: /* all else is looked at before it starts */
-        return "url is missing or empty";
+        return "url is missing or empty, and the topic has no subscription";
     case ERR_TOO_LARGE:
         return "the message is larger than this server stores";
     case ERR_BUSY:

@@ -28,6 +28,8 @@ BINARY = os.environ.get('OPQ_BINARY', str(ROOT / 'build/opq'))
 # machine may be busy; nothing waits this long but when it fails.
 SLOWNESS = sanitizer.slowness_of(BINARY)
 PATIENCE_S = float(os.environ.get('OPQ_TEST_PATIENCE', '30')) * SLOWNESS
+# What a push is told that nobody would get.
+NO_URL = 'url is missing or empty, and the topic has no subscription'
 
 
 # On a test of how much memory the server uses.

@@ -8,7 +8,7 @@ import json
 import time
 
 import pytest
-from harness import wait_until
+from harness import NO_URL, wait_until
 
 EVERY_SECOND = '* * * * * *'
 NEVER_SOON = '0 0 29 2 *'
@@ -268,7 +268,7 @@ def test_runs_that_nobody_would_get_any_more_are_counted(serve):
     for name in names:
         shown = wait_until(lambda name=name: get(opq, name)['refused'] >= 2 and
                            get(opq, name))
-        assert shown['error'] == 'url is missing or empty'
+        assert shown['error'] == NO_URL
         assert 'retries' not in shown and shown['next_at']
         answer = opq.request('POST', f'/opq/schedules/{name}/run')
         assert shown['error'] == problem(answer, 400)

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from harness import ROOT, Answer, run_cli, wait_until
+from harness import NO_URL, ROOT, Answer, run_cli, wait_until
 
 
 def subscribe(opq, topic, name, status=201, **settings):
@@ -61,7 +61,7 @@ def told(answer, status=400):
 
 
 def test_push_without_a_url_needs_a_subscription(opq, receiver):
-    refusal = 'url is missing or empty'
+    refusal = NO_URL
     bodies = [
         ('topic=t', 'application/x-www-form-urlencoded'),
         ('{"topic":"t","message":1}', 'application/json'),
@@ -104,7 +104,7 @@ def test_batch_is_looked_at_item_by_item(opq, receiver):
     assert results[2]['seq'] == 0
     for index in (1, 3):
         assert results[index] == {'title': 'Bad Request', 'status': 400,
-                                  'detail': 'url is missing or empty'}
+                                  'detail': NO_URL}
 
 
 def test_message_with_a_url_is_not_the_subscriptions(opq, receiver):
