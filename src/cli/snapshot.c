@@ -17,6 +17,7 @@
 #include "log/segment.h"
 #include "log/topic_state.h"
 #include "store/store_local.h"
+#include "sys/clock.h"
 #include "sys/dir.h"
 #include "sys/file.h"
 
@@ -410,7 +411,7 @@ static enum err take_entry(void *context,
     return ERR_OK;
 }
 
-static enum err read_journals(struct snapshot *snapshot)
+static enum err scan_journals(struct snapshot *snapshot)
 {
     struct inspect *inspect = NULL;
     const struct inspect_visit visit = {.entry = take_entry,
@@ -422,6 +423,24 @@ static enum err read_journals(struct snapshot *snapshot)
     }
     inspect_close(inspect);
     return err == ERR_OK ? snapshot_spool_sort(&snapshot->spool) : err;
+}
+
+/* Read the journals. Where a server writes, an entry may be read while half of
+ * it is there, and the next one whole: what is missing so is there the next
+ * time; what is there already is kept once. */
+static enum err read_journals(struct snapshot *snapshot)
+{
+    enum { PASSES_MAX = 10, PAUSE_MS = 10 };
+
+    enum err err = scan_journals(snapshot);
+    for (int pass = 1;
+         err == ERR_OK && snapshot->options.running &&
+         snapshot_spool_has_gap(&snapshot->spool) && pass < PASSES_MAX;
+         pass++) {
+        clock_sleep_ms(PAUSE_MS);
+        err = scan_journals(snapshot);
+    }
+    return err;
 }
 
 /* --- pages ---------------------------------------------------------------- */

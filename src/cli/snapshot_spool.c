@@ -76,6 +76,19 @@ enum err snapshot_spool_sort(struct snapshot_spool *spool)
     return fflush(spool->file) == 0 ? ERR_OK : ERR_IO;
 }
 
+bool snapshot_spool_has_gap(const struct snapshot_spool *spool)
+{
+    for (size_t index = 1; index < spool->count; index++) {
+        const struct snapshot_spool_place *place = &spool->places[index];
+        const struct snapshot_spool_place *last = place - 1;
+        if (place->topic_id == last->topic_id &&
+            place->sequence != last->sequence + 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t snapshot_spool_find(const struct snapshot_spool *spool,
                            uint64_t topic_id,
                            uint64_t sequence)

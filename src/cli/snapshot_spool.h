@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -46,6 +47,9 @@ MUST_CHECK enum err snapshot_spool_put(struct snapshot_spool *spool,
 /* Bring all in order: by topic, then by sequence, each once.
  * Errors: ERR_IO */
 MUST_CHECK enum err snapshot_spool_sort(struct snapshot_spool *spool);
+
+/* Tell whether a number is missing between two of a topic. Sorted. */
+bool snapshot_spool_has_gap(const struct snapshot_spool *spool);
 
 /* The place of the first record of a topic at or past a sequence; it is
  * another topic's, or spool->count, when there is none. */
