@@ -422,12 +422,6 @@ bool endpoint_hold(struct endpoint *endpoint, uint64_t until_ms)
     return true;
 }
 
-void endpoint_release(struct endpoint *endpoint)
-{
-    endpoint->held = false;
-    update(endpoint);
-}
-
 void endpoint_limit(struct endpoint *endpoint,
                     const struct settings_rate *rate,
                     uint64_t now_ms)

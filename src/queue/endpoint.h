@@ -228,9 +228,6 @@ void endpoint_rest(struct endpoint *endpoint, bool begins);
  * hold is only ever made longer; true when it was. */
 bool endpoint_hold(struct endpoint *endpoint, uint64_t until_ms);
 
-/* End the hold. */
-void endpoint_release(struct endpoint *endpoint);
-
 /* Have no more requests begin than a rate allows, until its backlog is drained
  * or there is another limit; `rate` with count 0 ends it. Begins with one. */
 void endpoint_limit(struct endpoint *endpoint,

@@ -165,13 +165,6 @@ bool rate_take(struct rate_bucket *bucket,
     return true;
 }
 
-void rate_give_back(struct rate_bucket *bucket)
-{
-    if (bucket->rate.count > 0 && bucket->full_at >= bucket->rate.period_ms) {
-        bucket->full_at -= bucket->rate.period_ms;
-    }
-}
-
 void rate_level(struct rate_bucket *bucket, uint32_t span_ms, uint64_t now_ms)
 {
     uint64_t token = bucket->rate.period_ms;

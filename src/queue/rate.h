@@ -94,9 +94,6 @@ bool rate_take(struct rate_bucket *bucket,
  * there. Returns when that is: `now_ms`, or later. */
 uint64_t rate_reserve(struct rate_bucket *bucket, uint64_t now_ms);
 
-/* Give back a token that was taken for nothing. */
-void rate_give_back(struct rate_bucket *bucket);
-
 /* Spill what is above the tokens of `span_ms`, but not the last one, so that
  * no more than these go at once. */
 void rate_level(struct rate_bucket *bucket, uint32_t span_ms, uint64_t now_ms);

@@ -189,7 +189,9 @@ static void held_endpoint_waits_and_others_do_not(void **state)
     assert_false(endpoint_hold(&a, 400)); /* never shorter */
     assert_int_equal(a.held_until_ms, 500);
     assert_true(endpoint_hold(&a, 600));
-    endpoint_release(&a);
+    endpoint_tick(&a, 599);
+    assert_null(endpoint_next(&set));
+    endpoint_tick(&a, 600);
     assert_non_null(endpoint_next(&set));
     assert_non_null(endpoint_next(&set));
     assert_null(endpoint_next(&set));
@@ -653,8 +655,7 @@ static void view_tells_the_state_and_until_when(void **state)
     endpoint_view(&a, &view);
     assert_string_equal(endpoint_state_text(view.state), "held");
     assert_int_equal(view.until_ms, 60000);
-    endpoint_tick(&a, 30000);
-    endpoint_release(&a);
+    endpoint_tick(&a, 60000);
     endpoint_view(&a, &view);
     assert_string_equal(endpoint_state_text(view.state), "half_open");
     assert_int_equal(view.until_ms, 0);

@@ -205,19 +205,6 @@ static void without_limit_there_is_always_one(void **state)
     }
     assert_int_equal(rate_due_ms(&bucket, START_MS), START_MS);
     assert_true(rate_is_full(&bucket, 0));
-    rate_give_back(&bucket);
-}
-
-static void token_can_be_given_back(void **state)
-{
-    (void)state;
-    struct rate_bucket bucket = full("2/1s");
-    uint64_t due_ms = 0;
-
-    assert_int_equal(drain(&bucket, START_MS), 2);
-    rate_give_back(&bucket);
-    assert_true(rate_take(&bucket, START_MS, &due_ms));
-    assert_false(rate_take(&bucket, START_MS, &due_ms));
 }
 
 static void another_rate_keeps_what_is_missing(void **state)
@@ -481,7 +468,6 @@ int main(void)
         cmocka_unit_test(rates_do_not_drift),
         cmocka_unit_test(no_span_has_more_than_its_share),
         cmocka_unit_test(without_limit_there_is_always_one),
-        cmocka_unit_test(token_can_be_given_back),
         cmocka_unit_test(another_rate_keeps_what_is_missing),
         cmocka_unit_test(span_of_a_backlog_follows_from_the_rate),
         cmocka_unit_test(share_of_a_rate_is_a_little_less),
