@@ -31,8 +31,8 @@ complete -C $argv[2]
 '''
 
 
-def environment(**more):
-    return {'PATH': f'{FOLDER}:{os.environ["PATH"]}', 'HOME': '/nowhere',
+def environment(home, **more):
+    return {'PATH': f'{FOLDER}:{os.environ["PATH"]}', 'HOME': str(home),
             'LC_ALL': 'C.UTF-8', **more}
 
 
@@ -52,7 +52,7 @@ def complete(request, tmp_path):
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PATIENCE_S,
             check=True, cwd=tmp_path, env=environment(
-                **more, XDG_CONFIG_HOME=str(tmp_path)))
+                tmp_path, **more, XDG_CONFIG_HOME=str(tmp_path)))
         assert not done.stderr, done
         lines = done.stdout.splitlines()
         return {line.split('\t')[0] for line in lines} - {''}
@@ -119,8 +119,8 @@ def test_zsh_completes_on_a_terminal(opq, tmp_path):
     if pid == 0:
         os.chdir(tmp_path)
         os.execvpe('zsh', ['zsh', '-f', '-i'],
-                   environment(OPQ_URL=opq.url, TERM='dumb', PS1='> ',
-                               ZDOTDIR=str(tmp_path)))
+                   environment(tmp_path, OPQ_URL=opq.url, TERM='dumb',
+                               PS1='> ', ZDOTDIR=str(tmp_path)))
     said = ''
 
     def wait(pattern):

@@ -205,12 +205,13 @@ def test_replay_whose_change_fails_stays_as_it_was(failing, receiver):
 
 
 def fill(folder, leave=0):
-    """Write a file until there is no room; returns its path."""
+    """Write a file until there is no room but for `leave` bytes; returns its
+    path."""
     path = folder / 'others'
     with open(path, 'ab', buffering=0) as file:
         for size in (1 << 20, 4096):
             with contextlib.suppress(OSError):
-                while free_of(folder) > leave or size == 4096:
+                while free_of(folder) > leave or not leave:
                     file.write(bytes(size))
     if not leave:
         assert free_of(folder) == 0
@@ -256,6 +257,13 @@ def refused(opq, url):
     return answer.status == 507
 
 
+def wait_handed_on(opq, topic):
+    """Wait for a topic that comes into being when its first message, which
+    was delayed, is due; and for its delivery."""
+    wait_until(lambda: opq.get(f'/opq/topics/{topic}').status == 200)
+    opq.wait_delivered(topic, 1)
+
+
 @pytest.mark.parametrize('leave', [0, 8 << 20])
 def test_full_disk_refuses_pushes_and_delivers_all(on_small_disk, small_disk,
                                                    receivers, leave):
@@ -285,7 +293,7 @@ def test_full_disk_refuses_pushes_and_delivers_all(on_small_disk, small_disk,
         if leave:
             wait_until(lambda: opq.topic('d')['dead'] == 1)
             assert opq.topic('d')['lag'] == 0
-            opq.wait_delivered('w', 1)
+            wait_handed_on(opq, 'w')
         assert refused(opq, target.url())
         others.unlink()
         # Nobody pushes, and still it is found out.
@@ -293,7 +301,7 @@ def test_full_disk_refuses_pushes_and_delivers_all(on_small_disk, small_disk,
     assert opq.get('/readyz').status == 200
     assert opq.push('x', target.url()).status == 201
     wait_until(lambda: opq.topic('d')['dead'] == 1)
-    opq.wait_delivered('w', 1)
+    wait_handed_on(opq, 'w')
     end = opq.topic('x')['end']
     opq.wait_delivered('x', end)
     opq.kill()

@@ -347,7 +347,7 @@ def test_imports_that_are_killed_again_and_again(tmp_path, serve, receiver):
     file = tmp_path / 'x.export'
     file.write_text(synthetic(receiver.url(), 4, 3000))
     data = tmp_path / 'copy'
-    wait_s, cuts = 0.05, 0
+    wait_s, cuts = 0.01, 0
     while kill_after(wait_s, 'import', str(file), '--data', str(data)):
         wait_s, cuts = wait_s * 1.2, cuts + 1
     assert cuts > 1
@@ -362,7 +362,7 @@ def test_imports_that_are_killed_again_and_again(tmp_path, serve, receiver):
     state = tmp_path / 'state'
     for topic in range(4):
         other.request('PUT', f'/opq/topics/t{topic}', {'paused': True})
-    wait_s, cuts = 0.1, 0
+    wait_s, cuts = 0.03, 0
     while kill_after(wait_s, 'import', str(file), '--url', other.url,
                      '--state', str(state)):
         wait_s, cuts = wait_s * 1.1, cuts + 1

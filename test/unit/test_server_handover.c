@@ -301,22 +301,18 @@ static void clients_of_version_1_go_on(void **state)
     client_close(&deaf);
 }
 
-static const struct CMUnitTest format_tests[] = {
-    cmocka_unit_test(what_is_written_reads_the_same),
-    cmocka_unit_test(version_1_reads_for_ever),
-    cmocka_unit_test(newer_versions_are_refused),
-    cmocka_unit_test(unknown_records_and_longer_ones_are_passed_over),
-    cmocka_unit_test(what_breaks_off_is_refused),
-    cmocka_unit_test(standard_descriptors_are_no_clients),
-};
-
-static const struct CMUnitTest world_tests[] = {
+/* One group, for the output has one plan: those of the format need no world. */
+static const struct CMUnitTest tests[] = {
+    WORLD_TEST(what_is_written_reads_the_same),
+    WORLD_TEST(version_1_reads_for_ever),
+    WORLD_TEST(newer_versions_are_refused),
+    WORLD_TEST(unknown_records_and_longer_ones_are_passed_over),
+    WORLD_TEST(what_breaks_off_is_refused),
+    WORLD_TEST(standard_descriptors_are_no_clients),
     WORLD_TEST(clients_of_version_1_go_on),
 };
 
 int main(void)
 {
-    int failed = cmocka_run_group_tests(format_tests, NULL, NULL);
-
-    return failed + world_run_tests(world_tests, 1);
+    return world_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
 }
