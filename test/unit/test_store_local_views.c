@@ -43,7 +43,12 @@ static void append_all(struct io *io,
                        size_t size)
 {
     for (uint64_t i = first; i < end; i++) {
-        assert_int_equal(store_place_append(io, topic, i, size), ERR_OK);
+        enum err err = store_place_append(io, topic, i, size);
+        while (err == ERR_BUSY) { /* until a checkpoint has freed a file */
+            io_run_turn(io, 10);
+            err = store_place_append(io, topic, i, size);
+        }
+        assert_int_equal(err, ERR_OK);
     }
 }
 
@@ -339,10 +344,12 @@ static void retention_waits_for_views_that_hold(void **state)
         io_run_turn(io, 10);
         assert_true(i < 2000);
     }
-    assert_int_equal(topic->bounds.oldest, 30);
-    assert_int_equal(view->bounds.oldest, 30);
+    /* Whole segments, which need not begin at tens on a slow disk. */
+    assert_in_range(topic->bounds.oldest, 30, 35);
+    assert_int_equal(view->bounds.oldest, topic->bounds.oldest);
     assert_int_equal(view->cursor.next, 35);
-    assert_int_equal(loose->cursor.next, 30); /* moved along */
+    assert_int_equal(loose->cursor.next,
+                     topic->bounds.oldest); /* moved along */
     store_wait_init(&wait, DURABILITY_DISK);
     store_view_hold(view, false, &wait.op);
     assert_int_equal(store_wait_run(io, &wait), ERR_OK);
