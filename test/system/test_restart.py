@@ -9,6 +9,7 @@ OPQ_TORTURE=1 makes the restarts many, and the backlog a million messages.
 SPDX-License-Identifier: MIT
 """
 
+import collections
 import os
 import pathlib
 import re
@@ -178,7 +179,7 @@ def test_topic_has_a_backlog(serve, sink, receivers, io):
 def test_nothing_grows(serve, sink, io):
     """Descriptors and memory are after 50 as after 5."""
     opq = serve(f'--io={io}', '--shards=2')
-    files, memory = None, None
+    files, memory = collections.Counter(), None
     clients = [opq.connect() for _ in range(16)]
     for number in range(50):
         for client in clients:
@@ -187,12 +188,14 @@ def test_nothing_grows(serve, sink, io):
         assert {client.read_response().status for client in clients} == {200}
         opq.push_json('one', sink.url(), 'x' * 10000)
         opq.wait_delivered('one', number + 1)
+        if number < 5:
+            files |= counted(opq)  # a file of the journal may be in the making
         if number == 4:
-            files, memory = counted(opq), memory_of(opq)
+            memory = memory_of(opq)
     wait_until(lambda: counted(opq) <= files, f'as many as {files}')
     print(f'{io}: {sum(files.values())} descriptors, {memory >> 10} KiB, '
           f'{memory_of(opq) >> 10} KiB after 45 more restarts')
-    assert memory_of(opq) < memory + (16 << 20)
+    assert memory_of(opq) < memory + (4 << 20)
     assert sink.count() == 50
     for client in clients:
         client.close()
@@ -200,8 +203,8 @@ def test_nothing_grows(serve, sink, io):
 
 def counted(opq):
     """How many descriptors there are of a kind."""
-    kinds = [re.sub(r'[0-9]+', '', name) for name in files_of(opq)]
-    return {kind: kinds.count(kind) for kind in set(kinds)}
+    return collections.Counter(re.sub(r'[0-9]+', '', name)
+                               for name in files_of(opq))
 
 
 # --- what cannot take over --------------------------------------------------
