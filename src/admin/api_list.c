@@ -144,7 +144,7 @@ static bool begin_reading(struct list_call *list, struct list_entry *entry)
 
     return shard_topic(list->there, str_from(entry->name), false, &topic) ==
                ERR_OK &&
-           api_render_lag(topic->store) > 0 &&
+           deliverer_lag(topic) > 0 &&
            api_reading_open(&list->reading, list->base.api, list->there,
                             topic) == ERR_OK;
 }

@@ -166,11 +166,11 @@ static void one_standing(const struct topic *topic,
                          struct buf *to)
 {
     if (record->message.url.size > 0 || !topic_has_subscriptions(topic)) {
-        api_render_state(topic, record->sequence, to);
+        api_render_state(topic, record, to);
     } else {
-        api_render_shared(topic, record->sequence, to);
+        api_render_shared(topic, record, to);
     }
-    api_render_states(topic, record->sequence, to);
+    api_render_states(topic, record, to);
 }
 
 static void one_show(struct messages_call *task, const struct record *record)
@@ -197,7 +197,7 @@ static void one_curl(struct messages_call *task, const struct record *record)
     const char *reason = "the message cannot be sent";
     struct delivery_view view;
 
-    deliverer_explain(topic, task->from, &view);
+    deliverer_explain(topic, task->from, &record->message, &view);
     enum err err =
         api_curl_append(topic, record, view.attempts,
                         io_wall_ms(task->there->io), &task->base.body, &reason);

@@ -250,7 +250,7 @@ static void append_what_is_before(const struct topic *topic,
 {
     struct delivery_view view;
 
-    deliverer_explain(topic, sequence, &view);
+    deliverer_explain(topic, sequence, NULL, &view);
     buf_append_c(to, ", which ");
     api_render_because(&view, to);
 }
@@ -258,6 +258,23 @@ static void append_what_is_before(const struct topic *topic,
 static bool is_pull(const struct topic *topic)
 {
     return topic->parent != NULL && topic->settings.kind == SETTINGS_KIND_PULL;
+}
+
+/* Tell whether a message is done in one place; else see what is with it, except
+ * where clients pull. The stored cursor does not say all: it has only so many
+ * ranges. */
+static bool is_done(const struct topic *topic,
+                    const struct record *record,
+                    struct delivery_view *out_view)
+{
+    if (is_delivered(&topic->store->cursor, record->sequence)) {
+        return true;
+    }
+    if (is_pull(topic)) {
+        return false;
+    }
+    deliverer_explain(topic, record->sequence, &record->message, out_view);
+    return out_view->state == DELIVERY_IDLE;
 }
 
 static const char *why_delivered(const struct topic *topic)
@@ -275,13 +292,14 @@ static const char *why_delivered(const struct topic *topic)
 }
 
 void api_render_state(const struct topic *topic,
-                      uint64_t sequence,
+                      const struct record *record,
                       struct buf *to)
 {
-    struct delivery_view view;
+    uint64_t sequence = record->sequence;
+    struct delivery_view view = {0};
     struct buf words = {0};
 
-    if (is_delivered(&topic->store->cursor, sequence)) {
+    if (is_done(topic, record, &view)) {
         buf_append_format(to, "\"state\":\"delivered\",\"because\":\"%s\"",
                           why_delivered(topic));
         return;
@@ -291,7 +309,6 @@ void api_render_state(const struct topic *topic,
                          "client to read and acknowledge it\"");
         return;
     }
-    deliverer_explain(topic, sequence, &view);
     buf_append_format(to, "\"state\":\"%s\"", head_state(&view));
     explain(topic, &view, &words);
     if (is_behind(&view)) {
@@ -334,7 +351,7 @@ uint32_t api_render_sorted(const struct topic *topic,
 }
 
 void api_render_states(const struct topic *topic,
-                       uint64_t sequence,
+                       const struct record *record,
                        struct buf *to)
 {
     const struct topic *row[STORE_VIEWS_MAX];
@@ -347,25 +364,27 @@ void api_render_states(const struct topic *topic,
     for (uint32_t index = 0; index < count; index++) {
         buf_append_format(to, "%s{\"name\":\"%s\",", index > 0 ? "," : "",
                           row[index]->store->name);
-        api_render_state(row[index], sequence, to);
+        api_render_state(row[index], record, to);
         buf_append_byte(to, '}');
     }
     buf_append_byte(to, ']');
 }
 
 void api_render_shared(const struct topic *topic,
-                       uint64_t sequence,
+                       const struct record *record,
                        struct buf *to)
 {
     const struct list *all = &topic->subscriptions;
+    struct delivery_view view;
     uint32_t count = 0;
     uint32_t done = 0;
 
     for (const struct list *link = all->next; link != all; link = link->next) {
         const struct topic *one = CONTAINER_OF(link, struct topic, link);
-        bool is_done = is_delivered(&one->store->cursor, sequence);
-        count += topic_is_subscription(one) ? 1 : 0;
-        done += topic_is_subscription(one) && is_done ? 1 : 0;
+        if (topic_is_subscription(one)) {
+            count++;
+            done += is_done(one, record, &view) ? 1 : 0;
+        }
     }
     buf_append_format(to,
                       "\"state\":\"%s\",\"because\":\"it is for the topic's "
@@ -403,11 +422,6 @@ void api_render_letter(const struct store_topic *stored,
 
 /* --- topics --------------------------------------------------------------- */
 
-uint64_t api_render_lag(const struct store_topic *stored)
-{
-    return letters_count(stored); /* of any topic */
-}
-
 static const char *state_name(enum delivery_state state)
 {
     static const char *const names[] = {
@@ -430,7 +444,7 @@ static void append_pull(const struct topic *topic, struct buf *to)
 
     json_text_append_text(to, "state",
                           topic->settings.paused ? STR("paused") : STR("pull"));
-    if (api_render_lag(topic->store) == 0) {
+    if (deliverer_lag(topic) == 0) {
         buf_append_c(to, ",\"because\":\"everything is acknowledged\"");
     } else {
         buf_append_format(to,
@@ -478,7 +492,7 @@ static void append_delivery(const struct topic *topic, struct buf *to)
     }
     deliverer_view(topic, &view);
     json_text_append_text(to, "state", str_from(state_name(view.state)));
-    if (api_render_lag(topic->store) == 0 && view.state != DELIVERY_SENDING) {
+    if (deliverer_lag(topic) == 0 && view.state != DELIVERY_SENDING) {
         bool paused = view.state == DELIVERY_PAUSED;
         buf_append_c(&words, !paused ? "everything is delivered"
                              : topic->parent != NULL
@@ -535,7 +549,7 @@ void api_render_topic(const struct topic *topic,
     json_text_append_number(to, "oldest", stored->bounds.oldest);
     json_text_append_number(to, "end", stored->bounds.end);
     json_text_append_number(to, "delivered", stored->cursor.next);
-    json_text_append_number(to, "lag", api_render_lag(stored));
+    json_text_append_number(to, "lag", deliverer_lag(topic));
     if (dead != API_RENDER_NONE) {
         json_text_append_number(to, "dead", dead);
     }
@@ -564,7 +578,7 @@ void api_render_subscription(const struct topic *subscription, struct buf *to)
     json_text_append_number(to, "oldest", stored->bounds.oldest);
     json_text_append_number(to, "end", stored->bounds.end);
     json_text_append_number(to, "delivered", stored->cursor.next);
-    json_text_append_number(to, "lag", api_render_lag(stored));
+    json_text_append_number(to, "lag", deliverer_lag(subscription));
     append_delivery(subscription, to);
     append_counts(subscription, to);
     buf_append_c(to, ",\"settings\":");

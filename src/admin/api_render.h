@@ -18,9 +18,6 @@
 /* A figure that is not known. */
 #define API_RENDER_NONE UINT64_MAX
 
-/* Messages of a topic that are not delivered. */
-uint64_t api_render_lag(const struct store_topic *stored);
-
 /* Append a topic as a JSON object. `age_ms` is that of its oldest message that
  * is not delivered, `dead` the number of its live dead letters; either may be
  * API_RENDER_NONE. */
@@ -45,19 +42,19 @@ void api_render_message(const struct topic *topic,
 /* Append the members that tell where a message of `topic` stands, `state` and
  * `because` first, without braces. The message is stored. */
 void api_render_state(const struct topic *topic,
-                      uint64_t sequence,
+                      const struct record *record,
                       struct buf *to);
 
 /* Append ,"subscriptions":[...] with where a message of `topic` stands in each,
  * if there are any. The message is stored. */
 void api_render_states(const struct topic *topic,
-                       uint64_t sequence,
+                       const struct record *record,
                        struct buf *to);
 
 /* Append `state` and `because` of a message that is for the subscriptions of
  * `topic`, without braces. The message is stored. */
 void api_render_shared(const struct topic *topic,
-                       uint64_t sequence,
+                       const struct record *record,
                        struct buf *to);
 
 /* The same of a message of a topic of dead letters. */

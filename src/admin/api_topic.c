@@ -179,7 +179,7 @@ static void show_ready(struct api_reading *reading)
 /* Answer with the topic's figures. */
 static void show(struct topic_call *task, struct topic *topic)
 {
-    if (api_render_lag(topic->store) == 0) {
+    if (deliverer_lag(topic) == 0) {
         show_end(task, API_RENDER_NONE);
         return;
     }

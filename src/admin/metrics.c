@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "queue/accept.h"
 #include "queue/delayed.h"
+#include "queue/deliverer.h"
 #include "queue/letters.h"
 #include "sys/clock.h"
 #include "sys/dir.h"
@@ -168,15 +169,15 @@ static void name_topic(struct metrics_topic *place,
     }
 }
 
-static void note_lag(struct walk *walk, const struct store_topic *stored)
+static void note_lag(struct walk *walk, const struct topic *topic)
 {
-    uint64_t lag = letters_count(stored); /* of any topic */
+    uint64_t lag = deliverer_lag(topic);
 
     walk->sums->lag += lag;
     walk->sums->lagging += lag > 0 ? 1 : 0;
     struct metrics_topic *place = metrics_top_place(&walk->metrics->lag, lag);
     if (place != NULL) {
-        name_topic(place, walk->shard, stored);
+        name_topic(place, walk->shard, topic->store);
     }
 }
 
@@ -215,14 +216,14 @@ static void visit(void *context, struct store_topic *stored)
     if (topic_is_dead(stored->name_str)) {
         note_dead(walk, stored);
     } else {
-        note_lag(walk, stored);
+        note_lag(walk, topic);
     }
     for (const struct list *link = topic->subscriptions.next;
          link != &topic->subscriptions; link = link->next) {
         const struct topic *one = CONTAINER_OF(link, const struct topic, link);
         if (topic_is_subscription(one)) {
             walk->sums->subscriptions++;
-            note_lag(walk, one->store);
+            note_lag(walk, one);
         } else {
             note_replay(walk->sums, one);
         }

@@ -181,10 +181,17 @@ bool deliverer_replays(const struct settings *settings,
  * delivered. */
 void deliverer_view(const struct topic *topic, struct delivery_view *out_view);
 
-/* The same of one message that is stored. */
+/* The same of one message that is stored. `message` NULL: it is not at hand;
+ * then of one that was set aside it is not known what it waits for.
+ * DELIVERY_IDLE: it is delivered. */
 void deliverer_explain(const struct topic *topic,
                        uint64_t sequence,
+                       const struct message *message,
                        struct delivery_view *out_view);
+
+/* Messages of a topic or subscription that are not done; of one that is not
+ * attached, as its cursor says. */
+uint64_t deliverer_lag(const struct topic *topic);
 
 /* Show all endpoints that are in use, and those that were and are still known:
  * what failed stays for some minutes.

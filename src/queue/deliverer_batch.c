@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "queue/deliverer_delivery.h"
+#include "queue/deliverer_find.h"
 #include "queue/deliverer_outcome.h"
 #include "queue/deliverer_parcel.h"
 #include "queue/deliverer_reader.h"
@@ -194,8 +195,8 @@ static enum err add(struct parcel *parcel, const struct record *record)
 {
     struct delivery *delivery = parcel->delivery;
 
-    if (!deliverer_delivery_wants(delivery, record) ||
-        deliverer_delivery_collapse(delivery, record) == ACCEPT_SUPERSEDED) {
+    if (!deliverer_find_wants(delivery, record) ||
+        deliverer_find_collapse(delivery, record) == ACCEPT_SUPERSEDED) {
         return ERR_OK;
     }
     enum err err = outgoing_batch_add(&parcel->batch->rendered,

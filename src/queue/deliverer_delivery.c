@@ -2,19 +2,15 @@
  *
  * The happy path, in one turn of the loop:
  *   - an answer came: the parcel is done, its slot free, the delivery awake;
- *   - in the hook the next record is read, becomes a parcel, gets a slot and is
- *     sent while the record is at hand;
+ *   - in the hook the next record is found (deliverer_find.c), becomes a
+ * parcel, gets a slot and is sent while the record is at hand;
  *   - at the end of the hook the cursor is noted, once for all of the turn;
  *   - the loop submits it with everything else.
  *
- * What can go wrong, and the policy:
- *   - a record cannot be read: the delivery waits a while and tries again;
- *   - it is lost (quarantined, or dropped by retention): delivery goes on
- *     behind it, and a line in the log says so;
- *   - the cursor was moved: all parcels are forgotten; what is in flight is
- *     waited for first, so that no message of a lane overtakes another, and
- *     nothing is noted of it.
- * Of a single message: deliverer_parcel.c.
+ * What can go wrong, and the policy: the cursor was moved. All parcels are
+ * forgotten; what is in flight is waited for first, so that no message of a
+ * lane overtakes another, and nothing is noted of it. Of a single message:
+ * deliverer_parcel.c.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -24,19 +20,17 @@
 #include "base/diag.h"
 #include "queue/accept.h"
 #include "queue/deliverer_batch.h"
+#include "queue/deliverer_find.h"
 #include "queue/deliverer_internal.h"
 #include "queue/deliverer_limit.h"
+#include "queue/deliverer_line.h"
 #include "queue/deliverer_notice.h"
 #include "queue/deliverer_parcel.h"
-#include "queue/deliverer_quota.h"
 #include "queue/deliverer_reader.h"
 #include "queue/deliverer_settle.h"
 #include "queue/filter.h"
-#include "queue/replays.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 static struct io *io_of(const struct delivery *delivery)
 {
@@ -46,16 +40,6 @@ static struct io *io_of(const struct delivery *delivery)
 static struct parcel *parcel_of(struct window_parcel *base)
 {
     return CONTAINER_OF(base, struct parcel, base);
-}
-
-static void say_skipped(const struct delivery *delivery,
-                        uint64_t first,
-                        uint64_t end,
-                        const char *reason)
-{
-    DIAG_WARN("delivery_skipped",
-              "topic=%s seq=%" PRIu64 " to=%" PRIu64 " reason=%s",
-              delivery->topic->title, first, end - 1, reason);
 }
 
 /* --- the cursor ----------------------------------------------------------- */
@@ -94,14 +78,17 @@ void deliverer_delivery_note(struct delivery *delivery)
     mark(delivery);
 }
 
-/* Forget all parcels; those in flight are stray. */
-static void forget(struct delivery *delivery)
+/* Forget the parcels below a sequence; those in flight are stray. */
+static void forget_below(struct delivery *delivery, uint64_t end)
 {
     struct window *window = &delivery->window;
 
     while (!list_empty(&window->parcels)) {
         struct parcel *parcel = parcel_of(
             CONTAINER_OF(window->parcels.next, struct window_parcel, link));
+        if (parcel->base.sequence >= end) {
+            break;
+        }
         window_drop(window, &parcel->base);
         if (parcel->doing == PARCEL_SENDING) {
             parcel->stray = true;
@@ -122,8 +109,7 @@ static enum settings_order order_of(const struct delivery *delivery)
                : order;
 }
 
-/* One past the last message to deliver; a replay has an end of its own. */
-static uint64_t end_of(const struct delivery *delivery)
+uint64_t deliverer_delivery_end(const struct delivery *delivery)
 {
     uint64_t end = delivery->place->bounds.end;
     uint64_t replay_end = delivery->settings->replay_end;
@@ -144,8 +130,15 @@ static bool is_plain(const struct delivery *delivery)
 static enum err window_begin(struct delivery *delivery)
 {
     return window_init(&delivery->window, order_of(delivery),
-                       &delivery->place->cursor, end_of(delivery),
-                       is_plain(delivery));
+                       &delivery->place->cursor,
+                       deliverer_delivery_end(delivery), is_plain(delivery));
+}
+
+static void drop_readers(struct delivery *delivery)
+{
+    deliverer_reader_drop(&delivery->scan);
+    deliverer_reader_drop(&delivery->again);
+    deliverer_reader_drop(&delivery->sweep);
 }
 
 /* Begin anew where the cursor is. Without memory for its ranges they are
@@ -154,20 +147,21 @@ static void restart(struct delivery *delivery)
 {
     const struct store_topic *place = delivery->place;
 
-    forget(delivery);
+    forget_below(delivery, UINT64_MAX);
+    deliverer_line_forget(delivery);
     window_fini(&delivery->window);
     if (window_begin(delivery) != ERR_OK) {
         struct store_cursor bare = {.next = place->cursor.next,
                                     .attempts = place->cursor.attempts};
-        enum err err = window_init(&delivery->window, order_of(delivery), &bare,
-                                   end_of(delivery), is_plain(delivery));
+        enum err err =
+            window_init(&delivery->window, order_of(delivery), &bare,
+                        deliverer_delivery_end(delivery), is_plain(delivery));
         CHECK(err == ERR_OK); /* it allocates nothing then */
     }
     if (io_timer_running(&delivery->timer)) {
         io_timer_stop(io_of(delivery), &delivery->timer);
     }
-    deliverer_reader_drop(&delivery->scan);
-    deliverer_reader_drop(&delivery->again);
+    drop_readers(delivery);
     deliverer_delivery_wake(delivery);
 }
 
@@ -183,22 +177,12 @@ static void trim(struct delivery *delivery)
         return;
     }
 
-    while (!list_empty(&window->parcels) && window_floor(window) < oldest) {
-        struct parcel *parcel = parcel_of(
-            CONTAINER_OF(window->parcels.next, struct window_parcel, link));
-        window_drop(window, &parcel->base);
-        if (parcel->doing == PARCEL_SENDING) {
-            parcel->stray = true;
-            delivery->strays++;
-        } else {
-            deliverer_parcel_free(parcel);
-        }
-    }
+    forget_below(delivery, oldest);
     window_trim(window, oldest);
     deliverer_delivery_wake(delivery);
 }
 
-static bool has_moved(const struct delivery *delivery)
+bool deliverer_delivery_moved(const struct delivery *delivery)
 {
     const struct store_cursor *cursor = &delivery->place->cursor;
     const struct cursor_mark *noted = &delivery->noted;
@@ -213,7 +197,7 @@ void deliverer_delivery_follow(struct delivery *delivery)
     const struct store_topic *place = delivery->place;
     struct window *window = &delivery->window;
 
-    if (has_moved(delivery)) {
+    if (deliverer_delivery_moved(delivery)) {
         if (place->bounds.oldest > window_floor(window)) {
             trim(delivery);
         } else {
@@ -226,11 +210,9 @@ void deliverer_delivery_follow(struct delivery *delivery)
             ->attempts = place->cursor.attempts;
     }
     mark(delivery);
-    uint64_t end = end_of(delivery);
+    uint64_t end = deliverer_delivery_end(delivery);
     window->end = end > window->scan ? end : window->scan;
 }
-
-/* --- finding -------------------------------------------------------------- */
 
 uint32_t deliverer_delivery_concurrency(const struct delivery *delivery)
 {
@@ -239,318 +221,9 @@ uint32_t deliverer_delivery_concurrency(const struct delivery *delivery)
     return wanted > 0 ? wanted : DELIVERER_CONCURRENCY;
 }
 
-enum err deliverer_delivery_url(struct delivery *delivery,
-                                const struct record *record,
-                                struct url *out_url,
-                                const char **out_reason)
-{
-    struct url_memo *memo = &delivery->deliverer->urls;
-    struct str text = delivery->settings->url != NULL
-                          ? str_from(delivery->settings->url)
-                          : record->message.url;
-
-    if (url_memo_find(memo, text, out_url)) {
-        return ERR_OK;
-    }
-    enum err err = url_parse(text, out_url, out_reason);
-    if (err == ERR_OK) {
-        url_memo_put(memo, text, out_url);
-    }
-    return err;
-}
-
-static void last_release(struct delivery *delivery)
-{
-    if (delivery->last != NULL) {
-        delivery->last->last_users--;
-        deliverer_target_release(delivery->last);
-        delivery->last = NULL;
-    }
-}
-
-/* Have a use of the target of a URL; most are that of the message before. */
-static enum err target_use(struct delivery *delivery,
-                           const struct url *url,
-                           struct deliverer_target **out)
-{
-    struct deliverer_target *last = delivery->last;
-
-    if (last == NULL || !url_same_endpoint(&last->url, url)) {
-        enum err err =
-            deliverer_target_acquire(delivery->deliverer, url, &last);
-        if (err != ERR_OK) {
-            return err;
-        }
-        last->last_users++;
-        last_release(delivery);
-        delivery->last = last;
-    }
-    last->users++;
-    *out = last;
-    return ERR_OK;
-}
-
-/* What is needed to go on is not there: look again later. */
-static void stumble(struct delivery *delivery, enum err err)
-{
-    struct deliverer *deliverer = delivery->deliverer;
-    uint32_t times = delivery->unreadable + 1;
-
-    delivery->unreadable = times;
-    if ((times & (times - 1)) == 0) {
-        DIAG_WARN("delivery_unreadable",
-                  "topic=%s seq=%" PRIu64 " times=%u err=%s",
-                  delivery->topic->title, delivery->window.scan, times,
-                  err_text(err));
-    }
-    io_timer_start(
-        io_of(delivery), &delivery->timer,
-        retry_delay_ms(&deliverer->policy, times, &deliverer->random));
-}
-
 static void timer_expired(struct io_timer *timer)
 {
     deliverer_delivery_wake(CONTAINER_OF(timer, struct delivery, timer));
-}
-
-/* Tell whether a mirror gets a message: a share of them, spread evenly, and the
- * same ones each time. */
-static bool is_sampled(const struct settings *settings, uint64_t sequence)
-{
-    enum { MILLION = 1000000 };
-    struct retry_random random = {.state = sequence};
-
-    return retry_random_next(&random) % MILLION < settings->share_ppm;
-}
-
-bool deliverer_replays(const struct settings *settings,
-                       const struct filter *filter,
-                       const struct message *message)
-{
-    struct str only = message->options != NULL ? message->options->subscription
-                                               : (struct str){0};
-    bool addressed = message->url.size > 0;
-
-    if (only.size > 0 && !str_equal(only, str_from(settings->replay_of))) {
-        return false;
-    }
-    return (settings->replay_of != NULL ? !addressed
-                                        : addressed || settings->url != NULL) &&
-           filter_matches(filter, message);
-}
-
-/* Tell whether a message is for this delivery: those with a URL are the
- * topic's, the others its subscriptions'. Mirrors and replays see both. */
-bool deliverer_delivery_wants(const struct delivery *delivery,
-                              const struct record *record)
-{
-    const struct topic *topic = delivery->topic;
-    const struct settings *settings = delivery->settings;
-    const struct message *message = &record->message;
-    struct str only = message->options != NULL ? message->options->subscription
-                                               : (struct str){0};
-    bool addressed = message->url.size > 0;
-
-    if (topic->parent == NULL) {
-        return addressed;
-    }
-    if (settings->kind == SETTINGS_KIND_REPLAY) {
-        return deliverer_replays(settings, delivery->filter, message);
-    }
-    if (only.size > 0 && !str_equal(only, topic->store->name_str)) {
-        return false;
-    }
-    switch (settings->kind) {
-    case SETTINGS_KIND_PUSH:
-        return !addressed && filter_matches(delivery->filter, message);
-    case SETTINGS_KIND_MIRROR:
-        return is_sampled(settings, record->sequence) &&
-               filter_matches(delivery->filter, message);
-    default:
-        return false;
-    }
-}
-
-enum accept_collapse
-deliverer_delivery_collapse(const struct delivery *delivery,
-                            const struct record *record)
-{
-    const struct message_options *options = record->message.options;
-
-    if (options == NULL || options->collapse.size == 0 ||
-        delivery->settings->kind == SETTINGS_KIND_REPLAY) {
-        return ACCEPT_SEND;
-    }
-    return accept_collapse(delivery->topic, options->collapse,
-                           record->sequence);
-}
-
-/* Keep what a message says about its own delivery.
- * Errors: ERR_NOMEM */
-static enum err parcel_options(struct parcel *parcel,
-                               const struct message_options *options)
-{
-    enum settings_kind kind = parcel->delivery->settings->kind;
-
-    /* Copies are tried as their replay or mirror says, and tell nobody. */
-    if (options == NULL || kind == SETTINGS_KIND_REPLAY ||
-        kind == SETTINGS_KIND_MIRROR) {
-        return ERR_OK;
-    }
-    parcel->retries = options->retries;
-    parcel->expires_at_ms = options->expires_at_ms;
-    parcel->calls_back = options->callback.size > 0;
-    parcel->flow = deliverer_limit_flow(parcel->delivery, options->flow_key);
-    if (options->retry_schedule.size > 0) {
-        parcel->retry_schedule =
-            strndup(options->retry_schedule.data, options->retry_schedule.size);
-        if (parcel->retry_schedule == NULL) {
-            return ERR_NOMEM;
-        }
-    }
-    return ERR_OK;
-}
-
-/* Make a parcel of a record that was read. */
-static enum err found(struct delivery *delivery, const struct record *record)
-{
-    struct window *window = &delivery->window;
-    const struct message_options *options = record->message.options;
-    struct parcel_message message = {.record = record};
-    const char *reason = NULL;
-
-    if (record->sequence > window->scan) {
-        say_skipped(delivery, window->scan, record->sequence,
-                    "damaged on disk");
-        window_lose(window, record->sequence);
-        deliverer_delivery_dirty(delivery);
-        if (window->scan > record->sequence) { /* it was delivered before */
-            return ERR_OK;
-        }
-    }
-    enum accept_collapse collapse =
-        deliverer_delivery_collapse(delivery, record);
-    if (collapse == ACCEPT_WAIT) {
-        return ERR_AGAIN; /* we are told when it is known */
-    }
-    if (collapse == ACCEPT_SUPERSEDED ||
-        !deliverer_delivery_wants(delivery, record)) {
-        window_pass(window, record->sequence + 1);
-        deliverer_delivery_dirty(delivery);
-        return ERR_OK;
-    }
-    if (deliverer_batch_add(delivery, record)) {
-        if (deliverer_batch_is_full(delivery)) {
-            deliverer_batch_close(delivery);
-        }
-        return ERR_OK;
-    }
-    deliverer_batch_close(delivery);
-    struct parcel *parcel = deliverer_parcel_take(delivery);
-    if (parcel == NULL) {
-        return ERR_NOMEM;
-    }
-    parcel->pushed_at_ms = record->message.pushed_at_ms;
-    enum err err = parcel_options(parcel, options);
-    if (err == ERR_OK && deliverer_delivery_url(delivery, record, &message.url,
-                                                &reason) == ERR_OK) {
-        err = target_use(delivery, &message.url, &parcel->target);
-    }
-    if (err == ERR_OK) {
-        err = window_found(window, &parcel->base, record->sequence,
-                           options != NULL ? options->key : (struct str){0},
-                           options != NULL ? options->priority : 0);
-    }
-    if (err != ERR_OK) {
-        deliverer_parcel_free(parcel);
-        return err;
-    }
-    if (deliverer_batch_fits(delivery, record) &&
-        deliverer_batch_begin(parcel, record) == ERR_OK) {
-        return ERR_OK;
-    }
-    /* With priorities, those found first are not always sent first. */
-    if (window->prioritised || parcel->base.state != PARCEL_READY) {
-        return ERR_OK;
-    }
-    deliverer_parcel_start(parcel, &message);
-    return ERR_OK;
-}
-
-/* Retention took what was to be looked at: go on with the oldest there is. */
-static void overtaken(struct delivery *delivery)
-{
-    struct window *window = &delivery->window;
-    uint64_t oldest = delivery->place->bounds.oldest;
-
-    if (oldest <= window->scan) { /* the store contradicts itself */
-        stumble(delivery, ERR_RANGE);
-        return;
-    }
-    say_skipped(delivery, window->scan, oldest, "no longer kept");
-    window_lose(window, oldest);
-    deliverer_delivery_dirty(delivery);
-}
-
-/* Tell whether a message is to be looked at: for a parcel of its own, or to go
- * with the batch that is being gathered. */
-static bool wants_more(const struct delivery *delivery)
-{
-    const struct window *window = &delivery->window;
-
-    return delivery->gathering != NULL ? window->scan < window->end
-                                       : window_wants(window);
-}
-
-/* Of a replay of what failed: pass over what did not. Returns false when that
- * is not known yet; then the delivery is woken. */
-static bool pass_others(struct delivery *delivery)
-{
-    struct window *window = &delivery->window;
-    uint64_t next = window->scan;
-
-    if (!replays_next(delivery->topic, window->scan, &next)) {
-        return false;
-    }
-    next = next < window->end ? next : window->end;
-    if (next > window->scan) {
-        window_pass(window, next);
-        deliverer_delivery_dirty(delivery);
-    }
-    return wants_more(delivery);
-}
-
-/* Look at the next message. Returns whether to go on. */
-static bool scan_next(struct delivery *delivery)
-{
-    struct record *record = &delivery->deliverer->record;
-
-    if (!wants_more(delivery) || io_timer_running(&delivery->timer) ||
-        !deliverer_reader_may(&delivery->scan) ||
-        (delivery->settings->replay_failed && !pass_others(delivery))) {
-        return false;
-    }
-    enum err err =
-        deliverer_reader_next(&delivery->scan, delivery->window.scan, record);
-    if (err == ERR_AGAIN) { /* it wakes the delivery */
-        return false;
-    }
-    if (err == ERR_NOT_FOUND) {
-        delivery->window.end = delivery->window.scan;
-        return false;
-    }
-    if (err == ERR_RANGE) {
-        overtaken(delivery);
-        return true;
-    }
-    if (err == ERR_OK) {
-        delivery->unreadable = 0;
-        err = found(delivery, record);
-    }
-    if (err != ERR_OK && err != ERR_AGAIN) {
-        stumble(delivery, err);
-    }
-    return err == ERR_OK;
 }
 
 /* --- working -------------------------------------------------------------- */
@@ -625,7 +298,7 @@ static bool begin_next(struct delivery *delivery)
     struct window *window = &delivery->window;
 
     if (window->prioritised && window->ready_count < DELIVERER_AHEAD_MAX &&
-        scan_next(delivery)) {
+        deliverer_find_ahead(delivery)) {
         return true;
     }
     if (delivery->slots >= deliverer_delivery_concurrency(delivery) ||
@@ -637,8 +310,7 @@ static bool begin_next(struct delivery *delivery)
         deliverer_parcel_start(parcel_of(first), NULL);
         return true;
     }
-    return delivery->waiting + delivery->crowded < DELIVERER_WAITING_MAX &&
-           scan_next(delivery);
+    return deliverer_find_more(delivery);
 }
 
 /* Keep the readers for later; those of a delivery with nothing to do go
@@ -646,12 +318,15 @@ static bool begin_next(struct delivery *delivery)
 static void keep_readers(struct delivery *delivery)
 {
     struct deliverer *deliverer = delivery->deliverer;
-    bool idle = !may_begin(delivery) || !wants_more(delivery);
+    bool idle = !may_begin(delivery) || !deliverer_find_may(delivery);
     struct reader_line *line =
         idle ? &deliverer->readers_idle : &deliverer->readers;
 
     if (!delivery->scan.reading) {
         deliverer_reader_keep(&delivery->scan, line);
+    }
+    if (!delivery->sweep.reading) {
+        deliverer_reader_keep(&delivery->sweep, line);
     }
     if (list_empty(&delivery->granted)) {
         deliverer_reader_keep(&delivery->again, line);
@@ -776,6 +451,7 @@ enum err deliverer_delivery_create(struct deliverer *deliverer,
     delivery->timer.expired = timer_expired;
     delivery->scan.delivery = delivery;
     delivery->again.delivery = delivery;
+    delivery->sweep.delivery = delivery;
     list_init(&delivery->granted);
     enum err err = window_begin(delivery);
     if (err != ERR_OK) {
@@ -813,21 +489,20 @@ void deliverer_delivery_destroy(struct delivery *delivery)
         deliverer_delivery_note(delivery);
     }
     store_watch_remove(&delivery->watch);
-    forget(delivery);
+    forget_below(delivery, UINT64_MAX);
     free_strays(delivery);
+    deliverer_line_clear(delivery);
     window_fini(&delivery->window);
     if (io_timer_running(&delivery->timer)) {
         io_timer_stop(io_of(delivery), &delivery->timer);
     }
-    deliverer_reader_drop(&delivery->scan);
-    deliverer_reader_drop(&delivery->again);
+    drop_readers(delivery);
     list_remove(&delivery->ready);
     list_remove(&delivery->dirty);
     list_remove(&delivery->link);
-    last_release(delivery);
+    deliverer_find_end(delivery);
     deliverer_slow_clear(delivery);
     deliverer_limit_clear(delivery);
-    deliverer_quota_clear(delivery);
     filter_destroy(delivery->filter);
     free(delivery);
 }

@@ -1,5 +1,5 @@
-/* The delivery of one topic from one cursor: which messages are found, when
- * their parcels begin, and what the cursor is. Private to deliverer*.c.
+/* The delivery of one topic from one cursor: when its parcels begin, and what
+ * the cursor is. Private to deliverer*.c.
  *
  *     create -> { wake -> work -> ... }* -> destroy
  *
@@ -14,8 +14,6 @@
 #define OPQ_QUEUE_DELIVERER_DELIVERY_H
 
 #include "base/err.h"
-#include "http/url.h"
-#include "queue/accept.h"
 #include "queue/deliverer.h"
 #include "queue/topic.h"
 
@@ -48,6 +46,12 @@ void deliverer_delivery_read(struct delivery *delivery);
  * and what is in flight is stray. */
 void deliverer_delivery_follow(struct delivery *delivery);
 
+/* Tell whether somebody moved the cursor since that was looked at last. */
+bool deliverer_delivery_moved(const struct delivery *delivery);
+
+/* One past the last message to deliver; a replay has an end of its own. */
+uint64_t deliverer_delivery_end(const struct delivery *delivery);
+
 /* The window went on: have the cursor noted at the end of the turn. */
 void deliverer_delivery_dirty(struct delivery *delivery);
 
@@ -56,24 +60,6 @@ void deliverer_delivery_note(struct delivery *delivery);
 
 /* How many messages may be in flight. */
 uint32_t deliverer_delivery_concurrency(const struct delivery *delivery);
-
-/* Read the URL that a message goes to.
- * Borrows: record, as long as `*out_url` is used.
- * Errors:  those of url_parse(), with `*out_reason` */
-MUST_CHECK enum err deliverer_delivery_url(struct delivery *delivery,
-                                           const struct record *record,
-                                           struct url *out_url,
-                                           const char **out_reason);
-
-/* Tell whether a message is for this delivery. */
-bool deliverer_delivery_wants(const struct delivery *delivery,
-                              const struct record *record);
-
-/* Tell whether a newer message of the same collapse key takes the place of this
- * one. */
-enum accept_collapse
-deliverer_delivery_collapse(const struct delivery *delivery,
-                            const struct record *record);
 
 /* The cursor was moved or settings changed. */
 void deliverer_delivery_change(struct delivery *delivery);

@@ -15,6 +15,7 @@
 #ifndef OPQ_QUEUE_DELIVERER_INTERNAL_H
 #define OPQ_QUEUE_DELIVERER_INTERNAL_H
 
+#include "base/hash_table.h"
 #include "base/list.h"
 #include "http/client.h"
 #include "queue/attempt_log.h"
@@ -37,10 +38,9 @@
 
 struct body_signing;
 struct delivery_limits;
-struct delivery_quotas;
 struct delivery_slow;
+struct line;
 struct parcel_batch;
-struct quota;
 struct settlement;
 
 enum {
@@ -61,9 +61,7 @@ enum {
     DELIVERER_PARCELS_KEEP = 256,
     /* Messages in flight of a topic that does not say how many. */
     DELIVERER_CONCURRENCY = 64,
-    /* How far a delivery looks ahead for messages to endpoints that have a
-     * slot, and for those of a higher priority. */
-    DELIVERER_WAITING_MAX = 1024,
+    /* How far a delivery looks ahead for messages of a higher priority. */
     DELIVERER_AHEAD_MAX = 256,
     /* Messages that a delivery looks at in a turn before others have theirs. */
     DELIVERER_WORK_MAX = 64,
@@ -102,9 +100,11 @@ struct parcel {
     struct deliverer_target *target; /* one use of it; NULL: its URL is bad */
     struct endpoint_waiter waiter;   /* its place in the endpoint's line */
     struct list wants;               /* in delivery->granted, or while it is
-                                        CROWDED in its quota */
-    struct quota *quota;             /* borrowed: where it counts, or waits to;
-                                        NULL: nowhere */
+                                        CROWDED in its line */
+    struct line *counted;            /* borrowed: where it is one of the
+                                        requests; NULL: nowhere */
+    struct line *waits;              /* borrowed: what it waits for; NULL:
+                                        nothing, or it is not counted */
     struct io_timer timer;           /* of a back-off */
     uint64_t due_ms;                 /* monotonic; of the timer */
     struct flight *flight;           /* borrowed; NULL: nothing in flight */
@@ -192,8 +192,7 @@ struct delivery {
     bool paused;       /* by an operator */
     bool stopped;      /* the server is draining */
     uint32_t slots;    /* that its parcels have */
-    uint32_t waiting;  /* parcels in line for one */
-    uint32_t crowded;  /* parcels that are */
+    uint32_t waiting;  /* parcels that wait in lines */
     uint32_t strays;   /* parcels in flight from before a move */
     struct list granted;           /* parcels to be read once more */
     struct list link;              /* in deliverer->deliveries */
@@ -201,6 +200,9 @@ struct delivery {
     struct store_watch watch;      /* of the topic's end */
     struct delivery_reader scan;   /* reads what comes next */
     struct delivery_reader again;  /* reads what was read before */
+    struct delivery_reader sweep;  /* reads what was set aside */
+    bool sweeping;                 /* there was something to be swept */
+    bool scans_first;              /* next time; the sweep, else */
     struct deliverer_target *last; /* one use of it: of the parcel found last;
                                       NULL: none yet */
     struct parcel *gathering; /* borrowed; a batch that more may go with; NULL:
@@ -211,7 +213,7 @@ struct delivery {
     uint64_t pace_begun_ms;
     uint64_t pace_pushed_ms;
     struct delivery_limits *limits; /* owned; NULL: no rates */
-    struct delivery_quotas *quotas; /* owned; NULL: none yet */
+    struct hash_table lines;        /* of struct line; owned */
     struct delivery_slow *slow;     /* owned; NULL: nobody wants to know */
     uint32_t unreadable;            /* failed readings in a row */
     struct io_timer timer;          /* after one, or until a token comes */

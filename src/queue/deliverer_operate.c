@@ -20,14 +20,11 @@ static struct deliverer_target *next_target(const struct deliverer *deliverer,
                                             uint32_t *bucket,
                                             struct deliverer_target *after)
 {
-    const struct deliverer_targets *targets = &deliverer->targets;
-    struct deliverer_target *next = after != NULL ? after->next : NULL;
+    struct hash_node *node = hash_table_each(
+        &deliverer->targets.table, bucket, after != NULL ? &after->node : NULL);
 
-    while (next == NULL && *bucket < targets->bucket_count) {
-        next = targets->buckets[*bucket].first;
-        *bucket += 1;
-    }
-    return next;
+    return node == NULL ? NULL
+                        : CONTAINER_OF(node, struct deliverer_target, node);
 }
 
 /* Note at each target what is ahead of it. */
@@ -49,15 +46,16 @@ static void count_ahead(struct deliverer *deliverer)
         }
         delivery->last->topics++;
         delivery->last->ahead +=
-            delivery->paused ? 0 : window->end - window->scan;
+            delivery->paused ? 0
+                             : window->end - window->scan + window->aside.count;
     }
 }
 
 /* Messages for a target, after count_ahead(). */
 static uint64_t backlog_of(const struct deliverer_target *target)
 {
-    CHECK(target->users >= target->last_users);
-    return target->ahead + (target->users - target->last_users);
+    CHECK(target->users >= target->other_users);
+    return target->ahead + (target->users - target->other_users);
 }
 
 static void view_target(const struct deliverer_target *target,

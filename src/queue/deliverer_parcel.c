@@ -25,10 +25,11 @@
 #include "queue/deliverer_batch.h"
 #include "queue/deliverer_body.h"
 #include "queue/deliverer_delivery.h"
+#include "queue/deliverer_find.h"
 #include "queue/deliverer_limit.h"
+#include "queue/deliverer_line.h"
 #include "queue/deliverer_outcome.h"
 #include "queue/deliverer_pause.h"
-#include "queue/deliverer_quota.h"
 #include "queue/deliverer_reader.h"
 #include "queue/deliverer_settle.h"
 
@@ -101,14 +102,11 @@ static void slot_leave(struct parcel *parcel)
     struct delivery *delivery = parcel->delivery;
 
     list_remove(&parcel->wants);
-    deliverer_quota_leave(parcel);
-    if (parcel->waiter.endpoint == NULL) {
-        return;
+    deliverer_line_leave(parcel);
+    if (parcel->waiter.in_flight) {
+        CHECK(delivery->slots > 0);
+        delivery->slots--;
     }
-    uint32_t *count =
-        parcel->waiter.in_flight ? &delivery->slots : &delivery->waiting;
-    CHECK(*count > 0);
-    (*count)--;
     endpoint_leave(&parcel->waiter);
 }
 
@@ -248,6 +246,7 @@ static void delay_expired(struct io_timer *timer)
         return;
     }
     count_delay(parcel, false);
+    deliverer_line_go(parcel);
     if (parcel->settlement != NULL) {
         list_append(&delivery->granted, &parcel->wants);
     } else {
@@ -366,13 +365,13 @@ void deliverer_parcel_send_again(struct parcel *parcel,
     if (deliverer_outcome_expire(parcel)) { /* while it waited */
         return;
     }
-    if (deliverer_delivery_collapse(parcel->delivery, record) ==
+    if (deliverer_find_collapse(parcel->delivery, record) ==
         ACCEPT_SUPERSEDED) {
         deliverer_parcel_done(parcel);
         return;
     }
     enum err err =
-        deliverer_delivery_url(parcel->delivery, record, &message.url, &reason);
+        deliverer_find_url(parcel->delivery, record, &message.url, &reason);
     if (err != ERR_OK) { /* it is not what was read first */
         deliverer_outcome_refuse(parcel, ERR_PROTOCOL, reason);
         return;
@@ -494,6 +493,23 @@ static void granted(struct parcel *parcel, const struct parcel_message *message)
     deliverer_delivery_read(delivery);
 }
 
+/* Have it wait until its turn in a replay that keeps the pace, or for a token
+ * of its flow. Returns whether it does. */
+static bool waits_for_time(struct parcel *parcel)
+{
+    uint64_t pace_ms = deliverer_limit_pace(parcel);
+    uint64_t wait_ms = pace_ms > 0 ? pace_ms : deliverer_limit_reserve(parcel);
+
+    if (wait_ms == 0) {
+        return false;
+    }
+    deliverer_parcel_delay(parcel, wait_ms);
+    if (pace_ms == 0) {
+        deliverer_line_wait(parcel, true);
+    }
+    return true;
+}
+
 void deliverer_parcel_start(struct parcel *parcel,
                             const struct parcel_message *message)
 {
@@ -512,13 +528,10 @@ void deliverer_parcel_start(struct parcel *parcel,
                                  "its URL cannot be used");
         return;
     }
-    uint64_t wait_ms = deliverer_limit_pace(parcel);
-    wait_ms = wait_ms > 0 ? wait_ms : deliverer_limit_reserve(parcel);
-    if (wait_ms > 0) {
-        deliverer_parcel_delay(parcel, wait_ms);
+    if (waits_for_time(parcel)) {
         return;
     }
-    enum err err = deliverer_quota_enter(parcel);
+    enum err err = deliverer_line_enter(parcel);
     if (err == ERR_NOMEM) {
         deliverer_parcel_stumble(parcel, err);
     }
@@ -531,7 +544,7 @@ void deliverer_parcel_start(struct parcel *parcel,
         return;
     }
     endpoint_wait(endpoint, &parcel->waiter, retry);
-    delivery->waiting++;
+    deliverer_line_wait(parcel, false);
     parcel->doing = PARCEL_WAITING;
     if (parcel->expires_at_ms > 0 && deliverer_outcome_settles(parcel)) {
         uint64_t now_ms = io_wall_ms(io_of(parcel));
@@ -549,7 +562,7 @@ void deliverer_parcel_slot(struct parcel *parcel)
 
     CHECK(parcel->doing == PARCEL_WAITING);
     delay_stop(parcel);
-    delivery->waiting--;
+    deliverer_line_go(parcel);
     if (delivery->slots >= deliverer_delivery_concurrency(delivery)) {
         delivery->slots++; /* for slot_leave() */
         deliverer_parcel_rest(parcel);

@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUCKETS_FIRST = 64 }; /* a power of two */
-
 static void time_came(struct io_timer *timer);
 
 void deliverer_target_name(const struct url *url, struct buf *to)
@@ -29,49 +27,10 @@ void deliverer_target_name(const struct url *url, struct buf *to)
     buf_append_u64(to, url->port);
 }
 
-/* The place that points to the target of a name, or to the NULL at the end of
- * its bucket. There are buckets. */
-static struct deliverer_target **
-place_of(const struct deliverer_targets *targets, struct str name)
+static struct deliverer_target *target_at(struct hash_node *node)
 {
-    uint64_t hash = str_hash(name);
-    struct deliverer_target **place =
-        &targets->buckets[hash & (targets->bucket_count - 1)].first;
-
-    while (*place != NULL &&
-           ((*place)->hash != hash || (*place)->name_size != name.size ||
-            memcmp((*place)->name, name.data, name.size) != 0)) {
-        place = &(*place)->next;
-    }
-    return place;
-}
-
-/* Have twice as many buckets. Without memory the old ones do, only slower;
- * but there must be some. */
-static enum err grow(struct deliverer_targets *targets)
-{
-    uint32_t count =
-        targets->bucket_count == 0 ? BUCKETS_FIRST : 2 * targets->bucket_count;
-    struct deliverer_target_bucket *buckets = calloc(count, sizeof(*buckets));
-
-    if (buckets == NULL) {
-        return targets->bucket_count == 0 ? ERR_NOMEM : ERR_OK;
-    }
-    for (uint32_t i = 0; i < targets->bucket_count; i++) {
-        struct deliverer_target *next = NULL;
-        for (struct deliverer_target *target = targets->buckets[i].first;
-             target != NULL; target = next) {
-            struct deliverer_target_bucket *bucket =
-                &buckets[target->hash & (count - 1)];
-            next = target->next;
-            target->next = bucket->first;
-            bucket->first = target;
-        }
-    }
-    free(targets->buckets);
-    targets->buckets = buckets;
-    targets->bucket_count = count;
-    return ERR_OK;
+    return node == NULL ? NULL
+                        : CONTAINER_OF(node, struct deliverer_target, node);
 }
 
 /* Make a target that is in no table yet. */
@@ -88,7 +47,6 @@ static enum err make(struct deliverer *deliverer,
     }
     memcpy(target->name, name.data, name.size);
     target->name_size = name.size;
-    target->hash = str_hash(name);
     enum err err =
         url_parse((struct str){target->name, name.size}, &target->url, &reason);
     if (err == ERR_OK) {
@@ -106,28 +64,46 @@ static enum err make(struct deliverer *deliverer,
     return ERR_OK;
 }
 
+/* Free a target that is in no table. */
+static void discard(struct deliverer_target *target)
+{
+    io_timer_stop(target->deliverer->options.io, &target->tick);
+    endpoint_fini(&target->endpoint);
+    http_endpoint_release(target->http);
+    free(target);
+}
+
+struct deliverer_target *
+deliverer_target_find(const struct deliverer *deliverer, struct str name)
+{
+    struct deliverer_target *target =
+        target_at(hash_table_first(&deliverer->targets.table, str_hash(name)));
+
+    while (target != NULL &&
+           !str_equal((struct str){target->name, target->name_size}, name)) {
+        target = target_at(hash_table_next(&target->node));
+    }
+    return target;
+}
+
 static enum err find_or_make(struct deliverer *deliverer,
                              struct str name,
                              struct deliverer_target **out)
 {
-    struct deliverer_targets *targets = &deliverer->targets;
-
-    if (targets->count >= targets->bucket_count) {
-        enum err err = grow(targets);
-        if (err != ERR_OK) {
-            return err;
-        }
+    *out = deliverer_target_find(deliverer, name);
+    if (*out != NULL) {
+        return ERR_OK;
     }
-    struct deliverer_target **place = place_of(targets, name);
-    if (*place == NULL) {
-        enum err err = make(deliverer, name, place);
-        if (err != ERR_OK) {
-            return err;
-        }
-        targets->count++;
+    enum err err = make(deliverer, name, out);
+    if (err != ERR_OK) {
+        return err;
     }
-    *out = *place;
-    return ERR_OK;
+    err = hash_table_add(&deliverer->targets.table, &(*out)->node,
+                         str_hash(name));
+    if (err != ERR_OK) {
+        discard(*out);
+    }
+    return err;
 }
 
 static void unused_end(struct deliverer_target *target)
@@ -136,14 +112,6 @@ static void unused_end(struct deliverer_target *target)
         list_remove(&target->unused);
         target->deliverer->targets.unused_count--;
     }
-}
-
-struct deliverer_target *
-deliverer_target_find(const struct deliverer *deliverer, struct str name)
-{
-    return deliverer->targets.bucket_count == 0
-               ? NULL
-               : *place_of(&deliverer->targets, name);
 }
 
 enum err deliverer_target_acquire(struct deliverer *deliverer,
@@ -165,26 +133,11 @@ enum err deliverer_target_acquire(struct deliverer *deliverer,
     return err;
 }
 
-/* Free a target that is in no table. */
-static void discard(struct deliverer_target *target)
-{
-    io_timer_stop(target->deliverer->options.io, &target->tick);
-    endpoint_fini(&target->endpoint);
-    http_endpoint_release(target->http);
-    free(target);
-}
-
 static void destroy(struct deliverer_target *target)
 {
-    struct deliverer_targets *targets = &target->deliverer->targets;
-    struct deliverer_target **place =
-        place_of(targets, (struct str){target->name, target->name_size});
-
-    CHECK(*place == target);
     CHECK(target->users == 0);
     unused_end(target);
-    *place = target->next;
-    targets->count--;
+    hash_table_remove(&target->deliverer->targets.table, &target->node);
     discard(target);
 }
 
@@ -308,16 +261,17 @@ void deliverer_target_clear(struct deliverer *deliverer)
 {
     struct deliverer_targets *targets = &deliverer->targets;
 
-    for (uint32_t i = 0; i < targets->bucket_count; i++) {
-        struct deliverer_target *next = NULL;
-        for (struct deliverer_target *target = targets->buckets[i].first;
-             target != NULL; target = next) {
-            next = target->next;
-            CHECK(target->users == 0);
-            discard(target);
-        }
+    uint32_t bucket = 0;
+    struct hash_node *node = hash_table_each(&targets->table, &bucket, NULL);
+
+    while (node != NULL) {
+        struct hash_node *next =
+            hash_table_each(&targets->table, &bucket, node);
+        CHECK(target_at(node)->users == 0);
+        discard(target_at(node));
+        node = next;
     }
-    free(targets->buckets);
+    hash_table_fini(&targets->table);
     *targets = (struct deliverer_targets){0};
     list_init(&targets->unused);
 }

@@ -17,6 +17,7 @@
 #define OPQ_QUEUE_DELIVERER_TARGET_H
 
 #include "base/err.h"
+#include "base/hash_table.h"
 #include "http/client.h"
 #include "http/url.h"
 #include "queue/endpoint.h"
@@ -31,33 +32,26 @@ enum {
     DELIVERER_TARGET_UNUSED_MS = 10 * 60 * 1000,
 };
 
-struct deliverer_target_bucket {
-    struct deliverer_target *first; /* owned; NULL: empty */
-};
-
 /* All targets of a deliverer, by name. Zeroed, but for a list that is empty:
  * there are none. */
 struct deliverer_targets {
-    struct deliverer_target_bucket *buckets; /* owned; NULL: none yet */
-    uint32_t bucket_count;                   /* a power of two, or 0 */
-    uint32_t count;
-    struct list unused; /* the one that is it for the longest time first */
+    struct hash_table table; /* owned */
+    struct list unused;      /* the one that is it for the longest time first */
     uint32_t unused_count;
 };
 
 struct deliverer_target {
-    struct deliverer_target *next; /* in its bucket */
-    uint64_t hash;                 /* of `name` */
-    struct deliverer *deliverer;   /* borrowed */
+    struct hash_node node;       /* in targets->table, by the hash of `name` */
+    struct deliverer *deliverer; /* borrowed */
     struct endpoint endpoint;
     struct http_endpoint *http; /* one use of it */
     struct io_timer tick;       /* at endpoint_due_ms(), or when unused */
     uint64_t due_ms;            /* of the timer, while it runs */
     uint32_t users;
-    uint32_t last_users; /* of them: deliveries whose newest message goes here;
-                            the others are messages */
-    struct list unused;  /* in targets->unused while there are no users */
-    uint64_t unused_ms;  /* since when */
+    uint32_t other_users; /* of them: deliveries whose newest message goes here,
+                             and their lines; the others are messages */
+    struct list unused;   /* in targets->unused while there are no users */
+    uint64_t unused_ms;   /* since when */
     struct settings_rate released; /* what an operator said, for all shards;
                                       of a limit */
     uint64_t ahead;  /* scratch of deliverer_each_target(): messages not

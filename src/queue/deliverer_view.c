@@ -5,39 +5,31 @@
 #include "queue/deliverer.h"
 
 #include "base/check.h"
+#include "queue/deliverer_delivery.h"
 #include "queue/deliverer_internal.h"
 #include "queue/deliverer_limit.h"
 #include "queue/deliverer_settle.h"
+#include "queue/letters.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static bool is_held(const struct parcel *parcel)
-{
-    return parcel->target != NULL && parcel->target->endpoint.held;
-}
-
-/* Tell whether its endpoint's breaker is open, and longer than what else it
- * waits for. */
-static bool is_open(const struct parcel *parcel)
-{
-    if (parcel->target == NULL) {
-        return false;
-    }
-    const struct breaker *breaker = &parcel->target->endpoint.breaker;
-    return breaker->state == BREAKER_OPEN &&
-           (parcel->base.state != PARCEL_HELD ||
-            breaker->until_ms > parcel->due_ms);
-}
-
-/* What keeps a parcel that is for its endpoint to send, or `otherwise`. */
-static enum delivery_state closed_or(const struct parcel *parcel,
+/* What keeps a message that is for a target to send, or `otherwise`. An open
+ * breaker does only when it is longer than `due_ms`, for which it waits too. */
+static enum delivery_state closed_or(const struct deliverer_target *target,
+                                     uint64_t due_ms,
                                      enum delivery_state otherwise)
 {
-    if (is_held(parcel)) {
+    if (target == NULL) {
+        return otherwise;
+    }
+    if (target->endpoint.held) {
         return DELIVERY_HELD;
     }
-    return is_open(parcel) ? DELIVERY_OPEN : otherwise;
+    const struct breaker *breaker = &target->endpoint.breaker;
+    return breaker->state == BREAKER_OPEN && breaker->until_ms > due_ms
+               ? DELIVERY_OPEN
+               : otherwise;
 }
 
 /* Of a parcel that no one keeps from going on. */
@@ -51,17 +43,17 @@ static enum delivery_state state_of_parcel(const struct parcel *parcel)
                                   parcel->base.attempts == 0)) {
             return DELIVERY_LIMITED;
         }
-        return closed_or(parcel, DELIVERY_BACKOFF);
+        return closed_or(parcel->target, parcel->due_ms, DELIVERY_BACKOFF);
     case PARCEL_READY:
         return DELIVERY_READY;
     default:
         break;
     }
     if (parcel->doing == PARCEL_CROWDED) {
-        return closed_or(parcel, DELIVERY_CROWDED);
+        return closed_or(parcel->target, 0, DELIVERY_CROWDED);
     }
     if (parcel->doing == PARCEL_WAITING) {
-        return closed_or(parcel, DELIVERY_WAITING);
+        return closed_or(parcel->target, 0, DELIVERY_WAITING);
     }
     return DELIVERY_READY;
 }
@@ -93,9 +85,11 @@ static enum delivery_state state_of(const struct delivery *delivery,
                : state;
 }
 
-/* When the state ends, monotonic; 0 when that is not known. */
+/* When the state ends, monotonic; 0 when that is not known. `target` NULL: none
+ * is known. */
 static uint64_t until_of(const struct delivery *delivery,
                          const struct parcel *parcel,
+                         const struct deliverer_target *target,
                          enum delivery_state state)
 {
     bool backs_off = parcel != NULL && parcel->base.state == PARCEL_HELD;
@@ -104,15 +98,14 @@ static uint64_t until_of(const struct delivery *delivery,
     if (state == DELIVERY_LIMITED && !backs_off) {
         (void)deliverer_limit_allows(delivery, &until_ms);
     }
-    if (state == DELIVERY_HELD &&
-        parcel->target->endpoint.held_until_ms > until_ms) {
-        until_ms = parcel->target->endpoint.held_until_ms;
+    if (state == DELIVERY_HELD && target->endpoint.held_until_ms > until_ms) {
+        until_ms = target->endpoint.held_until_ms;
     }
     if (state == DELIVERY_SETTLING && io_timer_running(&parcel->timer)) {
         until_ms = parcel->due_ms;
     }
     if (state == DELIVERY_OPEN) {
-        until_ms = parcel->target->endpoint.breaker.until_ms;
+        until_ms = target->endpoint.breaker.until_ms;
     }
     return until_ms;
 }
@@ -132,7 +125,25 @@ static void view_endpoint(const struct deliverer_target *target,
     }
 }
 
-/* The same, and of the last failure. */
+/* When the state ends, and where the message goes. */
+static void view_ends(const struct delivery *delivery,
+                      const struct parcel *parcel,
+                      const struct deliverer_target *target,
+                      struct delivery_view *view)
+{
+    struct io *io = delivery->deliverer->options.io;
+    uint64_t until_ms = until_of(delivery, parcel, target, view->state);
+    uint64_t now_ms = io_now_ms(io);
+
+    if (until_ms > 0) {
+        uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
+        view->until_ms = io_wall_ms(io) + left_ms;
+    }
+    if (target != NULL) {
+        view_endpoint(target, view);
+    }
+}
+
 static void view_failure(const struct parcel *parcel,
                          struct delivery_view *view)
 {
@@ -143,49 +154,88 @@ static void view_failure(const struct parcel *parcel,
         view->last_status = last->status;
         memcpy(view->last_detail, last->detail, sizeof(view->last_detail));
     }
-    if (parcel->target != NULL) {
-        view_endpoint(parcel->target, view);
-    }
 }
 
-/* The message before which this one is not looked at. */
-static uint64_t before_unseen(const struct delivery *delivery)
+/* The target of a message that is no parcel; NULL: it is not known. */
+static const struct deliverer_target *target_of(const struct delivery *delivery,
+                                                const struct message *message)
 {
-    const struct window *window = &delivery->window;
+    struct str text = delivery->settings->url != NULL
+                          ? str_from(delivery->settings->url)
+                          : message->url;
+    const struct deliverer_target *target = NULL;
+    const char *reason = NULL;
+    struct buf name = {0};
+    struct url url;
 
-    return list_empty(&window->parcels) ? window->scan : window_floor(window);
+    if (url_parse(text, &url, &reason) != ERR_OK) {
+        return NULL;
+    }
+    deliverer_target_name(&url, &name);
+    if (buf_err(&name) == ERR_OK) {
+        target = deliverer_target_find(delivery->deliverer, buf_str(&name));
+    }
+    buf_fini(&name);
+    return target;
 }
 
-static void view_message(const struct delivery *delivery,
-                         struct delivery_view *view)
+/* The message that one set aside waits for in its lane; WINDOW_NO_SEQUENCE:
+ * it is the first, or in none. */
+static uint64_t before_aside(const struct window *window,
+                             uint64_t sequence,
+                             const struct message *message)
 {
-    const struct window *window = &delivery->window;
-    struct window_parcel *base = window_find(window, view->sequence);
-    const struct parcel *parcel =
-        base != NULL ? CONTAINER_OF(base, struct parcel, base) : NULL;
-    struct io *io = delivery->deliverer->options.io;
+    const struct window_lane *lane =
+        message->options == NULL
+            ? NULL
+            : window_lane_find(window, message->options->key);
 
-    view->in_flight = delivery->slots + delivery->strays;
-    if (parcel == NULL &&
-        (view->sequence < window->scan || view->sequence >= window->end)) {
-        view->state = delivery->paused ? DELIVERY_PAUSED : DELIVERY_IDLE;
-        view->state = delivery->strays > 0 ? DELIVERY_SENDING : view->state;
-        return;
+    if (lane == NULL) {
+        return WINDOW_NO_SEQUENCE;
     }
+    if (lane->parcel_count > 0) {
+        return CONTAINER_OF(lane->parcels.next, struct window_parcel, place)
+            ->sequence;
+    }
+    return lane->aside.from < sequence ? lane->aside.from : WINDOW_NO_SEQUENCE;
+}
+
+/* Of a message that is set aside. `message` NULL: nobody knows what it is. */
+static void view_aside(const struct delivery *delivery,
+                       const struct message *message,
+                       struct delivery_view *view)
+{
+    const struct deliverer_target *target = NULL;
+
+    view->state = DELIVERY_WAITING;
+    if (message != NULL) {
+        uint64_t before =
+            before_aside(&delivery->window, view->sequence, message);
+        if (before != WINDOW_NO_SEQUENCE) {
+            view->state = DELIVERY_QUEUED;
+            view->behind = before;
+            return;
+        }
+        target = target_of(delivery, message);
+    }
+    view->state = closed_or(target, 0, DELIVERY_WAITING);
+    view_ends(delivery, NULL, target, view);
+}
+
+/* The state, when it ends, and what is known of the target. */
+static void view_parcel(const struct delivery *delivery,
+                        const struct parcel *parcel,
+                        struct delivery_view *view)
+{
     view->state = state_of(delivery, parcel);
     if (view->state == DELIVERY_QUEUED) {
-        view->behind = window_head(base)->sequence;
+        view->behind = window_head(&parcel->base)->sequence;
     } else if (parcel == NULL && view->state == DELIVERY_READY &&
-               view->sequence != before_unseen(delivery)) {
+               view->sequence != window_floor(&delivery->window)) {
         view->state = DELIVERY_UNSEEN;
-        view->behind = before_unseen(delivery);
+        view->behind = window_floor(&delivery->window);
     }
-    uint64_t until_ms = until_of(delivery, parcel, view->state);
-    uint64_t now_ms = io_now_ms(io);
-    if (until_ms > 0) {
-        uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
-        view->until_ms = io_wall_ms(io) + left_ms;
-    }
+    view_ends(delivery, parcel, parcel != NULL ? parcel->target : NULL, view);
     if (parcel != NULL) {
         view->attempts = parcel->base.attempts;
         view->unstored = deliverer_settle_failed(parcel->settlement);
@@ -193,8 +243,33 @@ static void view_message(const struct delivery *delivery,
     }
 }
 
+static void view_message(const struct delivery *delivery,
+                         const struct message *message,
+                         struct delivery_view *view)
+{
+    const struct window *window = &delivery->window;
+    struct window_parcel *base = window_find(window, view->sequence);
+
+    view->in_flight = delivery->slots + delivery->strays;
+    if (base != NULL) {
+        view_parcel(delivery, CONTAINER_OF(base, struct parcel, base), view);
+    } else if (view->sequence >= window->end) {
+        view->state = delivery->paused ? DELIVERY_PAUSED : DELIVERY_IDLE;
+        view->state = delivery->strays > 0 ? DELIVERY_SENDING : view->state;
+    } else if (view->sequence >= window->scan) {
+        view_parcel(delivery, NULL, view);
+    } else if (!sparse_set_has(&window->aside, view->sequence)) {
+        view->state = DELIVERY_IDLE;
+    } else if (delivery->paused || delivery->stopped) {
+        view->state = delivery->paused ? DELIVERY_PAUSED : DELIVERY_STOPPED;
+    } else {
+        view_aside(delivery, message, view);
+    }
+}
+
 void deliverer_explain(const struct topic *topic,
                        uint64_t sequence,
+                       const struct message *message,
                        struct delivery_view *out_view)
 {
     const struct delivery *delivery = topic->delivery;
@@ -206,9 +281,21 @@ void deliverer_explain(const struct topic *topic,
     };
 
     if (delivery != NULL) {
-        view_message(delivery, &view);
+        view_message(delivery, message, &view);
     }
     *out_view = view;
+}
+
+uint64_t deliverer_lag(const struct topic *topic)
+{
+    const struct delivery *delivery = topic->delivery;
+
+    if (delivery == NULL || deliverer_delivery_moved(delivery)) {
+        return letters_count(topic->store); /* of any topic */
+    }
+    uint64_t end = deliverer_delivery_end(delivery);
+    uint64_t known = delivery->window.end;
+    return window_open(&delivery->window) + (end > known ? end - known : 0);
 }
 
 void deliverer_attempts(const struct topic *topic,
@@ -234,5 +321,5 @@ void deliverer_view(const struct topic *topic, struct delivery_view *out_view)
     deliverer_explain(topic,
                       delivery != NULL ? window_floor(&delivery->window)
                                        : topic->store->cursor.next,
-                      out_view);
+                      NULL, out_view);
 }

@@ -1,7 +1,8 @@
 /* What of a topic's log is under work.
  *
  * What must stay true:
- *   - parcels ascend; every message below the scan that is none is done;
+ *   - parcels ascend; none of them is aside, and every message below the scan
+ *     that is neither is done;
  *   - of a lane's parcels all but the first are QUEUED, and the first is not;
  *   - a parcel is in `ready` exactly while it is READY; there those of a higher
  *     priority are before the others.
@@ -11,11 +12,10 @@
 #include "queue/window.h"
 
 #include "base/check.h"
+#include "queue/window_lane.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { BUCKETS_FIRST = 64 }; /* a power of two */
 
 static struct window_parcel *parcel_of(struct list *link)
 {
@@ -96,6 +96,8 @@ enum err window_init(struct window *window,
     list_init(&window->whole.parcels);
     list_init(&window->lanes_idle);
     list_init(&window->ready);
+    list_init(&window->hungry);
+    list_init(&window->sweeping);
     skip_done(window);
     return ERR_OK;
 }
@@ -103,135 +105,27 @@ enum err window_init(struct window *window,
 void window_fini(struct window *window)
 {
     CHECK(window->parcel_count == 0);
-    for (uint32_t i = 0; i < window->bucket_count; i++) {
-        struct window_lane *next = NULL;
-        for (struct window_lane *lane = window->buckets[i]; lane != NULL;
-             lane = next) {
-            next = lane->next;
-            free(lane);
-        }
-    }
-    free(window->buckets);
+    window_lane_clear(window);
+    sparse_set_fini(&window->aside);
     free(window->done);
     free(window->retries);
     *window = (struct window){0};
-}
-
-/* --- lanes of keys -------------------------------------------------------- */
-
-static struct window_lane **place_of(const struct window *window, uint64_t hash)
-{
-    struct window_lane **place =
-        &window->buckets[hash & (window->bucket_count - 1)];
-
-    while (*place != NULL && (*place)->hash != hash) {
-        place = &(*place)->next;
-    }
-    return place;
-}
-
-/* Have twice as many buckets. Without memory the old ones do, only slower;
- * but there must be some. */
-static enum err grow(struct window *window)
-{
-    uint32_t count =
-        window->bucket_count == 0 ? BUCKETS_FIRST : 2 * window->bucket_count;
-    struct window_lane **buckets = calloc(count, sizeof(struct window_lane *));
-
-    if (buckets == NULL) {
-        return window->bucket_count == 0 ? ERR_NOMEM : ERR_OK;
-    }
-    for (uint32_t i = 0; i < window->bucket_count; i++) {
-        struct window_lane *next = NULL;
-        for (struct window_lane *lane = window->buckets[i]; lane != NULL;
-             lane = next) {
-            struct window_lane **bucket = &buckets[lane->hash & (count - 1)];
-            next = lane->next;
-            lane->next = *bucket;
-            *bucket = lane;
-        }
-    }
-    free(window->buckets);
-    window->buckets = buckets;
-    window->bucket_count = count;
-    return ERR_OK;
-}
-
-static void forget_oldest_lane(struct window *window)
-{
-    struct list *link = list_take_first(&window->lanes_idle);
-    struct window_lane *lane = CONTAINER_OF(link, struct window_lane, idle);
-    struct window_lane **place = place_of(window, lane->hash);
-
-    CHECK(*place == lane);
-    *place = lane->next;
-    window->lane_count--;
-    window->lanes_idle_count--;
-    free(lane);
-}
-
-static enum err
-lane_of_key(struct window *window, struct str key, struct window_lane **out)
-{
-    uint64_t hash = str_hash(key);
-
-    if (window->lane_count >= window->bucket_count && grow(window) != ERR_OK) {
-        return ERR_NOMEM;
-    }
-    struct window_lane **place = place_of(window, hash);
-    if (*place == NULL) {
-        struct window_lane *lane = calloc(1, sizeof(*lane));
-        if (lane == NULL) {
-            return ERR_NOMEM;
-        }
-        lane->hash = hash;
-        lane->last = WINDOW_NO_SEQUENCE;
-        list_init(&lane->parcels);
-        *place = lane;
-        window->lane_count++;
-    } else if (list_linked(&(*place)->idle)) {
-        list_remove(&(*place)->idle);
-        window->lanes_idle_count--;
-    }
-    *out = *place;
-    return ERR_OK;
-}
-
-/* A lane of a key has no parcels left: keep what it knows for a while. */
-static void rest(struct window *window, struct window_lane *lane)
-{
-    if (lane == &window->whole) {
-        return;
-    }
-    list_append(&window->lanes_idle, &lane->idle);
-    window->lanes_idle_count++;
-    if (window->lanes_idle_count > WINDOW_LANES_IDLE_MAX) {
-        forget_oldest_lane(window);
-    }
-}
-
-/* The lane of a message; NULL: it is in none. */
-static enum err
-lane_of(struct window *window, struct str key, struct window_lane **out)
-{
-    *out = NULL;
-    if (window->order == SETTINGS_ORDER_TOPIC) {
-        *out = &window->whole;
-        return ERR_OK;
-    }
-    if (window->order == SETTINGS_ORDER_NONE || key.size == 0) {
-        return ERR_OK;
-    }
-    return lane_of_key(window, key, out);
 }
 
 /* --- the scan ------------------------------------------------------------- */
 
 uint64_t window_floor(const struct window *window)
 {
-    return list_empty(&window->parcels)
-               ? window->scan
-               : parcel_of(window->parcels.next)->sequence;
+    uint64_t floor = window->scan;
+
+    if (!list_empty(&window->parcels)) {
+        floor = parcel_of(window->parcels.next)->sequence;
+    }
+    if (window->aside.count > 0) {
+        uint64_t aside = sparse_set_next(&window->aside, 0);
+        floor = aside < floor ? aside : floor;
+    }
+    return floor;
 }
 
 bool window_wants(const struct window *window)
@@ -240,7 +134,9 @@ bool window_wants(const struct window *window)
         return false;
     }
     return window->scan < window->end &&
-           window->parcel_count < WINDOW_PARCELS_MAX;
+           window->parcel_count < WINDOW_PARCELS_MAX &&
+           window->aside.run_count < SPARSE_SET_RUNS_MAX &&
+           window->lanes.count < WINDOW_LANES_MAX;
 }
 
 bool window_is_done(const struct window *window)
@@ -301,6 +197,33 @@ static void unready(struct window *window, struct window_parcel *parcel)
     }
 }
 
+void window_enter(struct window *window,
+                  struct window_parcel *parcel,
+                  struct window_lane *lane,
+                  uint64_t sequence,
+                  uint32_t priority)
+{
+    parcel->sequence = sequence;
+    parcel->end = sequence + 1;
+    parcel->priority = priority;
+    parcel->lane = lane;
+    parcel->previous = lane != NULL ? lane->last : WINDOW_NO_SEQUENCE;
+    parcel->attempts = attempts_of(window, sequence);
+    parcel->state = PARCEL_QUEUED;
+    window->parcel_count++;
+    window->held++;
+    window->prioritised = window->prioritised || priority > 0;
+    bool first = lane == NULL || list_empty(&lane->parcels);
+    if (lane != NULL) {
+        lane->last = sequence;
+        list_append(&lane->parcels, &parcel->place);
+        lane->parcel_count++;
+    }
+    if (first) {
+        make_ready(window, parcel);
+    }
+}
+
 enum err window_found(struct window *window,
                       struct window_parcel *parcel,
                       uint64_t sequence,
@@ -310,28 +233,13 @@ enum err window_found(struct window *window,
     CHECK(sequence >= window->scan);
     CHECK(priority < WINDOW_PRIORITIES);
     struct window_lane *lane = NULL;
-    if (lane_of(window, key, &lane) != ERR_OK) {
-        return ERR_NOMEM;
-    }
-    parcel->sequence = sequence;
-    parcel->end = sequence + 1;
-    parcel->priority = priority;
-    parcel->lane = lane;
-    parcel->previous = lane != NULL ? lane->last : WINDOW_NO_SEQUENCE;
-    parcel->attempts = attempts_of(window, sequence);
-    parcel->state = PARCEL_QUEUED;
-    bool first = lane == NULL || list_empty(&lane->parcels);
-    if (lane != NULL) {
-        lane->last = sequence;
-        list_append(&lane->parcels, &parcel->place);
+    enum err err = window_lane_of(window, key, &lane);
+    if (err != ERR_OK) {
+        return err;
     }
     list_append(&window->parcels, &parcel->link);
-    window->parcel_count++;
-    window->prioritised = window->prioritised || priority > 0;
+    window_enter(window, parcel, lane, sequence, priority);
     window_pass(window, sequence + 1);
-    if (first) {
-        make_ready(window, parcel);
-    }
     return ERR_OK;
 }
 
@@ -349,6 +257,7 @@ void window_extend(struct window *window,
 {
     CHECK(window->parcels.prev == &parcel->link);
     CHECK(end > window->scan);
+    window->held += end - parcel->end;
     parcel->end = end;
     if (parcel->lane != NULL) {
         parcel->lane->last = end - 1;
@@ -375,6 +284,7 @@ void window_split(struct window *window,
     window->parcel_count++;
     if (parcel->lane != NULL) {
         list_prepend(&parcel->place, &rest->place);
+        parcel->lane->parcel_count++;
     } else {
         make_ready(window, rest);
     }
@@ -399,7 +309,9 @@ void window_lose(struct window *window, uint64_t end)
 
 void window_trim(struct window *window, uint64_t oldest)
 {
-    CHECK(list_empty(&window->parcels) || window_floor(window) >= oldest);
+    CHECK(list_empty(&window->parcels) ||
+          parcel_of(window->parcels.next)->sequence >= oldest);
+    window_aside_trim(window, oldest);
     if (window->scan < oldest) {
         window_pass(window, oldest);
     }
@@ -447,17 +359,18 @@ void window_drop(struct window *window, struct window_parcel *parcel)
     unready(window, parcel);
     list_remove(&parcel->link);
     window->parcel_count--;
+    window->held -= parcel->end - parcel->sequence;
     if (lane == NULL) {
         return;
     }
     bool first = lane->parcels.next == &parcel->place;
     list_remove(&parcel->place);
+    lane->parcel_count--;
     parcel->lane = NULL;
-    if (list_empty(&lane->parcels)) {
-        rest(window, lane);
-    } else if (first) {
+    if (first && !list_empty(&lane->parcels)) {
         make_ready(window, placed(lane->parcels.next));
     }
+    window_lane_less(window, lane);
 }
 
 void window_done(struct window *window, struct window_parcel *parcel)
@@ -468,42 +381,131 @@ void window_done(struct window *window, struct window_parcel *parcel)
 
 /* --- looking -------------------------------------------------------------- */
 
-/* Note the gap between two parcels, or behind the last: it is done. */
-static void put_range(struct store_cursor *cursor,
-                      struct store_range *ranges,
-                      uint64_t first,
-                      uint64_t end)
+/* Of what the cursor of old says, what the scan did not come to yet. */
+static bool walk_rest(const struct window *window,
+                      struct window_walk *walk,
+                      struct store_range *out_range)
 {
-    if (first < end && cursor->range_count < CURSOR_RANGES_MAX) {
-        ranges[cursor->range_count] = (struct store_range){first, end};
-        cursor->range_count++;
+    if (walk->done < window->done_next) {
+        walk->done = window->done_next;
     }
+    if (walk->done >= window->done_count) {
+        return false;
+    }
+    *out_range = window->done[walk->done];
+    if (out_range->first < window->scan) {
+        out_range->first = window->scan;
+    }
+    walk->done++;
+    return true;
 }
 
-/* What the cursor of old says, and the scan did not come to yet. */
-static void put_rest(const struct window *window,
-                     struct store_range *ranges,
-                     struct store_retry *retries,
-                     struct store_cursor *cursor)
+uint64_t window_open(const struct window *window)
 {
+    uint64_t count = window->held + window->aside.count;
+    uint64_t at = window->scan;
+
     for (uint32_t i = window->done_next; i < window->done_count; i++) {
         const struct store_range *done = &window->done[i];
-        uint64_t first =
-            done->first > window->scan ? done->first : window->scan;
-        put_range(cursor, ranges, first, done->end);
+        count += done->first > at ? done->first - at : 0;
+        at = done->end;
     }
-    for (uint32_t i = 0;
-         i < window->retry_count && cursor->retry_count < CURSOR_RETRIES_MAX;
-         i++) {
-        if (window->retries[i].sequence >= window->scan &&
-            window->retries[i].sequence > cursor->next) {
-            retries[cursor->retry_count] = window->retries[i];
-            cursor->retry_count++;
+    return count + (window->end > at ? window->end - at : 0);
+}
+
+bool window_walk(const struct window *window,
+                 struct window_walk *walk,
+                 struct store_range *out_range)
+{
+    if (walk->parcel == NULL) {
+        walk->parcel = window->parcels.next;
+        walk->at = window_floor(window);
+    }
+    while (walk->at < window->scan) {
+        const struct window_parcel *parcel =
+            walk->parcel == &window->parcels
+                ? NULL
+                : CONTAINER_OF(walk->parcel, struct window_parcel, link);
+        uint64_t open = sparse_set_next(&window->aside, walk->at);
+        if (parcel != NULL && parcel->sequence < open) {
+            open = parcel->sequence;
         }
+        if (open > window->scan) {
+            open = window->scan;
+        }
+        if (open > walk->at) {
+            *out_range = (struct store_range){walk->at, open};
+            walk->at = open;
+            return true;
+        }
+        if (parcel != NULL && parcel->sequence == open) {
+            walk->at = parcel->end;
+            walk->parcel = parcel->link.next;
+        } else {
+            walk->at = sparse_set_next_absent(&window->aside, open);
+        }
+    }
+    return walk_rest(window, walk, out_range);
+}
+
+static void put_retry(struct store_cursor *cursor,
+                      struct store_retry *retries,
+                      uint64_t sequence,
+                      uint32_t attempts)
+{
+    if (attempts > 0 && cursor->retry_count < CURSOR_RETRIES_MAX) {
+        retries[cursor->retry_count] =
+            (struct store_retry){.sequence = sequence, .attempts = attempts};
+        cursor->retry_count++;
     }
 }
 
-void window_cursor(const struct window *window,
+/* The next message above one that failed before the window was made and is no
+ * parcel; NULL: none. */
+static const struct store_retry *
+next_retry(const struct window *window, uint64_t floor, uint32_t *index)
+{
+    for (; *index < window->retry_count; (*index)++) {
+        const struct store_retry *retry = &window->retries[*index];
+        if (retry->sequence > floor &&
+            (retry->sequence >= window->scan ||
+             sparse_set_has(&window->aside, retry->sequence))) {
+            return retry;
+        }
+    }
+    return NULL;
+}
+
+/* Note the failed attempts above the floor: of parcels, and of what was not
+ * looked at again, in order. */
+static void put_retries(const struct window *window,
+                        struct store_cursor *cursor,
+                        struct store_retry *retries)
+{
+    uint32_t index = 0;
+    const struct store_retry *old = next_retry(window, cursor->next, &index);
+
+    for (const struct list *link = window->parcels.next;
+         link != &window->parcels && cursor->retry_count < CURSOR_RETRIES_MAX;
+         link = link->next) {
+        const struct window_parcel *parcel =
+            CONTAINER_OF(link, struct window_parcel, link);
+        while (old != NULL && old->sequence < parcel->sequence) {
+            put_retry(cursor, retries, old->sequence, old->attempts);
+            index++;
+            old = next_retry(window, cursor->next, &index);
+        }
+        if (parcel->sequence > cursor->next) {
+            put_retry(cursor, retries, parcel->sequence, parcel->attempts);
+        }
+    }
+    for (; old != NULL; old = next_retry(window, cursor->next, &index)) {
+        put_retry(cursor, retries, old->sequence, old->attempts);
+        index++;
+    }
+}
+
+bool window_cursor(const struct window *window,
                    struct store_range ranges[CURSOR_RANGES_MAX],
                    struct store_retry retries[CURSOR_RETRIES_MAX],
                    struct store_cursor *out_cursor)
@@ -511,30 +513,23 @@ void window_cursor(const struct window *window,
     uint64_t floor = window_floor(window);
     struct store_cursor cursor = {
         .next = floor, .ranges = ranges, .retries = retries};
-    uint64_t behind = floor; /* one past the parcel before */
+    const struct window_parcel *first =
+        list_empty(&window->parcels) ? NULL : parcel_of(window->parcels.next);
+    struct window_walk walk = {0};
+    struct store_range range;
+    bool more = false;
 
-    for (const struct list *link = window->parcels.next;
-         link != &window->parcels; link = link->next) {
-        const struct window_parcel *parcel =
-            CONTAINER_OF(link, struct window_parcel, link);
-        put_range(&cursor, ranges, behind, parcel->sequence);
-        behind = parcel->end;
-        if (parcel->sequence == floor) {
-            cursor.attempts = parcel->attempts;
-        } else if (parcel->attempts > 0 &&
-                   cursor.retry_count < CURSOR_RETRIES_MAX) {
-            retries[cursor.retry_count] = (struct store_retry){
-                .sequence = parcel->sequence, .attempts = parcel->attempts};
-            cursor.retry_count++;
-        }
+    cursor.attempts = first != NULL && first->sequence == floor
+                          ? first->attempts
+                          : attempts_of(window, floor);
+    while ((more = window_walk(window, &walk, &range)) &&
+           cursor.range_count < CURSOR_RANGES_MAX) {
+        ranges[cursor.range_count] = range;
+        cursor.range_count++;
     }
-    if (window->parcel_count == 0) {
-        cursor.attempts = attempts_of(window, floor);
-    } else {
-        put_range(&cursor, ranges, behind, window->scan);
-    }
-    put_rest(window, ranges, retries, &cursor);
+    put_retries(window, &cursor, retries);
     *out_cursor = cursor;
+    return !more;
 }
 
 struct window_parcel *window_find(const struct window *window,

@@ -423,7 +423,7 @@ static void topic_may_change_its_target_with_each_message(void **state)
         assert_int_equal(target_at(left, i)->sequence, 2 * i);
         assert_int_equal(target_at(right, i)->sequence, 2 * i + 1);
     }
-    assert_int_equal(scene.deliverer->targets.count, 1);
+    assert_int_equal(scene.deliverer->targets.table.count, 1);
     target_stop(left);
     target_stop(right);
     scene_finish();

@@ -298,11 +298,11 @@ endpoint_that_failed_is_known_for_a_while_others_are_not(void **state)
         CONTAINER_OF(targets->unused.next, struct deliverer_target, unused);
     assert_true(io_timer_running(&target->tick));
     target->tick.expired(&target->tick);
-    assert_int_equal(targets->count, 1); /* not yet */
+    assert_int_equal(targets->table.count, 1); /* not yet */
     io_timer_stop(scene.io, &target->tick);
     target->unused_ms -= DELIVERER_TARGET_UNUSED_MS;
     target->tick.expired(&target->tick);
-    assert_int_equal(targets->count, 0);
+    assert_int_equal(targets->table.count, 0);
     assert_int_equal(targets->unused_count, 0);
     target_stop(good);
     scene_finish();
@@ -325,7 +325,7 @@ static void past_the_bound_the_one_unused_longest_goes(void **state)
         target->endpoint.failed_ms = 1;
         deliverer_target_release(target);
     }
-    assert_int_equal(targets->count, DELIVERER_TARGETS_UNUSED_MAX);
+    assert_int_equal(targets->table.count, DELIVERER_TARGETS_UNUSED_MAX);
     assert_int_equal(targets->unused_count, DELIVERER_TARGETS_UNUSED_MAX);
     assert_null(deliverer_target_find(scene.deliverer, STR("http://h9:80")));
     assert_non_null(

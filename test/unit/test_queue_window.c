@@ -285,7 +285,7 @@ static void lanes_that_rest_are_forgotten_in_time(void **state)
         window_take(&window, parcel);
         window_done(&window, parcel);
     }
-    assert_int_equal(window.lane_count, WINDOW_LANES_IDLE_MAX);
+    assert_int_equal(window.lanes.count, WINDOW_LANES_IDLE_MAX);
     assert_true(window_is_done(&window));
     finish(&window);
 }

@@ -7,6 +7,7 @@
 #include "lib/loop.h"
 #include "lib/scene.h"
 #include "queue/deliverer_internal.h"
+#include "queue/deliverer_line.h"
 #include "queue/retry.h"
 
 #include <setjmp.h>
@@ -30,7 +31,6 @@ static struct topic *make_topic(uint32_t endpoint_concurrency)
 
 static void assert_nothing_is_held(const struct topic *topic)
 {
-    assert_int_equal(topic->delivery->crowded, 0);
     assert_int_equal(topic->delivery->waiting, 0);
     assert_int_equal(topic->delivery->slots, 0);
 }
@@ -52,13 +52,13 @@ static void crowded_endpoint_keeps_nobody_from_others(void **state)
     LOOP_UNTIL(scene.io, target_count(good) == 50 && target_count(silent) == 5);
     LOOP_TURNS(scene.io, 5);
     assert_int_equal(target_count(silent), 5);
-    assert_int_equal(topic->delivery->crowded, 48);
-    assert_int_equal(other->delivery->crowded, 47);
+    assert_int_equal(topic->delivery->waiting, 48);
+    assert_int_equal(other->delivery->waiting, 47);
     struct delivery_view view;
-    deliverer_explain(topic, 98, &view);
+    deliverer_explain(topic, 98, NULL, &view);
     assert_int_equal(view.state, DELIVERY_CROWDED);
     assert_non_null(strstr(view.endpoint, "http://127.0.0.1:"));
-    deliverer_explain(topic, 0, &view);
+    deliverer_explain(topic, 0, NULL, &view);
     assert_int_equal(view.state, DELIVERY_SENDING);
 
     target_set_script(silent, NULL, NULL);
@@ -120,30 +120,73 @@ static void place_is_free_during_back_off(void **state)
     scene_finish();
 }
 
-static void no_more_are_looked_at_than_may_wait(void **state)
-{
-    scene_begin(state);
-    scene_start();
-    struct target *silent = scene_make_target(scene_hold, NULL);
-    struct topic *topic = make_topic(1);
-
-    scene_push_to(topic, target_port(silent), DELIVERER_WAITING_MAX + 500);
-    LOOP_UNTIL(scene.io, topic->delivery->crowded == DELIVERER_WAITING_MAX);
-    LOOP_TURNS(scene.io, 20);
-    assert_int_equal(topic->delivery->crowded, DELIVERER_WAITING_MAX);
-    assert_int_equal(topic->delivery->window.scan, DELIVERER_WAITING_MAX + 1);
-    target_set_script(silent, NULL, NULL);
-    target_release(silent, NULL);
-    LOOP_UNTIL(scene.io, scene_next_of(topic) == DELIVERER_WAITING_MAX + 500);
-    assert_int_equal(target_most_at_once(silent), 1);
-    target_stop(silent);
-    scene_finish();
-}
-
 static void moved(struct store_op *op, enum err err)
 {
     (void)op;
     assert_int_equal(err, ERR_OK);
+}
+
+/* However many wait for one target, those to another go. */
+static void those_that_wait_for_long_are_set_aside(void **state)
+{
+    enum { MANY = 3000 };
+    scene_begin(state);
+    scene_start();
+    struct target *silent = scene_make_target(scene_hold, NULL);
+    struct target *good = scene_make_target(NULL, NULL);
+    struct topic *topic = make_topic(1);
+    const struct window *window = &topic->delivery->window;
+
+    scene_push_to(topic, target_port(silent), MANY);
+    scene_push_to(topic, target_port(good), 10);
+    LOOP_UNTIL(scene.io, target_count(good) == 10);
+    LOOP_TURNS(scene.io, 20);
+    assert_int_equal(topic->delivery->waiting, DELIVERER_LINE_MAX);
+    assert_int_equal(window->parcel_count, DELIVERER_LINE_MAX + 1);
+    assert_int_equal(window->aside.count, MANY - 1 - DELIVERER_LINE_MAX);
+    assert_int_equal(window->scan, MANY + 10);
+    struct delivery_view view;
+    deliverer_explain(topic, MANY + 5, NULL, &view);
+    assert_int_equal(view.state, DELIVERY_IDLE);
+    deliverer_explain(topic, MANY - 1, NULL, &view);
+    assert_int_equal(view.state, DELIVERY_WAITING);
+    target_set_script(silent, NULL, NULL);
+    target_release(silent, NULL);
+    LOOP_UNTIL(scene.io, scene_next_of(topic) == MANY + 10);
+    assert_int_equal(target_most_at_once(silent), 1);
+    assert_int_equal(target_count(silent), MANY);
+    assert_int_equal(target_count(good), 10);
+    assert_int_equal(window->aside.count, 0);
+    assert_int_equal(topic->delivery->lines.count, 0);
+    target_stop(silent);
+    target_stop(good);
+    scene_finish();
+}
+
+/* A cursor that is moved takes what is aside along. */
+static void what_is_aside_goes_with_its_window(void **state)
+{
+    enum { MANY = 2000 };
+    static struct store_op move;
+    scene_begin(state);
+    scene_start();
+    struct target *silent = scene_make_target(scene_hold, NULL);
+    struct topic *topic = make_topic(1);
+    const struct window *window = &topic->delivery->window;
+
+    scene_push_to(topic, target_port(silent), MANY);
+    LOOP_UNTIL(scene.io, window->scan == MANY);
+    move.done = moved;
+    store_cursor_move(topic->store, MANY - 10, &move);
+    topic_changed(topic);
+    LOOP_TURNS(scene.io, 5);
+    assert_int_equal(window->aside.count, 0);
+    target_set_script(silent, NULL, NULL);
+    target_release(silent, NULL);
+    LOOP_UNTIL(scene.io, scene_next_of(topic) == MANY);
+    assert_int_equal(target_count(silent), 11);
+    target_stop(silent);
+    scene_finish();
 }
 
 static void crowd_ends_with_its_delivery(void **state)
@@ -159,12 +202,12 @@ static void crowd_ends_with_its_delivery(void **state)
     deliverer_detach(topic);
     scene_attach(topic);
     LOOP_UNTIL(scene.io, target_count(silent) == 4);
-    assert_int_equal(topic->delivery->crowded, 18);
+    assert_int_equal(topic->delivery->waiting, 18);
     move.done = moved;
     store_cursor_move(topic->store, 5, &move);
     topic_changed(topic);
     LOOP_TURNS(scene.io, 5);
-    assert_int_equal(topic->delivery->crowded,
+    assert_int_equal(topic->delivery->waiting,
                      0); /* those in flight end first */
     target_set_script(silent, NULL, NULL);
     target_release(silent, NULL);
@@ -248,7 +291,8 @@ static const struct loop_test tests[] = {
     LOOP_TEST(crowded_endpoint_keeps_nobody_from_others),
     LOOP_TEST(another_bound_counts_at_once),
     LOOP_TEST(place_is_free_during_back_off),
-    LOOP_TEST(no_more_are_looked_at_than_may_wait),
+    LOOP_TEST(those_that_wait_for_long_are_set_aside),
+    LOOP_TEST(what_is_aside_goes_with_its_window),
     LOOP_TEST(crowd_ends_with_its_delivery),
     LOOP_TEST(bound_holds_whatever_happens),
 };
