@@ -142,6 +142,9 @@ void acked_page_mend(char *page, const struct acked_page_key *key)
     if (get_u64(page + AT_SUM) != sum) {
         store(page + AT_SUM, sum);
     }
+    if (get_u64(page + AT_SUM_NEXT) != sum) {
+        store(page + AT_SUM_NEXT, sum);
+    }
 }
 
 /* Set bits of one word. The one copy of the checksum says what the bits are,

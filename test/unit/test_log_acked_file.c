@@ -11,11 +11,14 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -337,6 +340,66 @@ static void a_failed_look_is_told(void **state)
     fault_remove();
 }
 
+/* In a process of its own: note one run after the other, and tell which. */
+static _Noreturn void child_run(int out, uint64_t from)
+{
+    struct acked_file *file = NULL;
+    enum err err = from == 0 ? acked_file_create(path, ID, EPOCH, &file)
+                             : acked_file_open(path, ID, EPOCH, &file);
+    for (uint64_t i = from; err == ERR_OK; i++) {
+        err = acked_file_add(file, 0, i * 97, i * 97 + 70);
+        if (err == ERR_OK && write(out, &i, sizeof(i)) != sizeof(i)) {
+            break;
+        }
+    }
+    _exit(1);
+}
+
+/* Kill such a process when it has told of some runs. Returns how many. */
+static uint64_t kill_one(uint64_t from, uint64_t count)
+{
+    int ends[2];
+    uint64_t told = 0;
+    uint64_t end = from;
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        child_run(ends[1], from);
+    }
+    (void)close(ends[1]);
+    while (read(ends[0], &told, sizeof(told)) == sizeof(told)) {
+        end = told + 1;
+        if (end == from + count) {
+            assert_int_equal(kill(child, SIGKILL), 0);
+        }
+    }
+    (void)close(ends[0]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    return end;
+}
+
+static void a_kill_at_any_moment_loses_nothing(void **state)
+{
+    (void)state;
+    uint64_t end = 0;
+    for (uint64_t round = 0; round < 60; round++) {
+        struct acked_file *file = NULL;
+        end = kill_one(end, 1 + round * 7 % 50);
+        assert_int_equal(acked_file_look(path, ID, EPOCH, &file), ERR_OK);
+        assert_int_equal(acked_file_damage(file).pages, 0);
+        for (uint64_t i = 0; i < end; i++) {
+            expect_run(file, i * 97, i * 97, i * 97 + 70);
+        }
+        struct topic_range run; /* what it was at then, at most */
+        if (acked_file_next(file, end * 97, &run)) {
+            assert_int_equal(run.first, end * 97);
+            expect_none(file, run.end);
+        }
+        acked_file_close(file);
+    }
+}
+
 static void names_are_taken_apart(void **state)
 {
     (void)state;
@@ -372,6 +435,7 @@ int main(void)
         FACT(a_file_of_another_size_is_read),
         FACT(whatever_fails_what_was_noted_is_there),
         FACT(a_failed_look_is_told),
+        FACT(a_kill_at_any_moment_loses_nothing),
         FACT(names_are_taken_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
