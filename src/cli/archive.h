@@ -19,6 +19,7 @@
 #include "log/record.h"
 #include "log/topic_conf.h"
 #include "log/topic_cursor.h"
+#include "log/topic_gaps.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -50,6 +51,8 @@ struct archive_line {
     uint64_t first;         /* TOPIC: number of the first message that the log
                                has, or would have */
     struct topic_cursor cursor; /* CURSOR, VIEW */
+    struct topic_gaps acked;    /* owned; CURSOR, VIEW: ranges that it has no
+                                   room for, above its own */
     struct record record;       /* MESSAGE; its blob has no id */
     struct str part;            /* PART */
     uint64_t topics;            /* END: how many there were */
@@ -68,14 +71,18 @@ void archive_write_topic(struct buf *to,
                          const struct topic_conf *conf,
                          uint64_t first);
 
-/* Append the line of a topic's cursor. */
-void archive_write_cursor(struct buf *to, const struct topic_cursor *cursor);
+/* Append the line of a topic's cursor. `acked`, unless it is empty, is in place
+ * of its ranges: any number of them. */
+void archive_write_cursor(struct buf *to,
+                          const struct topic_cursor *cursor,
+                          const struct topic_gaps *acked);
 
-/* Append the line of a view with its cursor. */
+/* Append the line of a view with its cursor; `acked` likewise. */
 void archive_write_view(struct buf *to,
                         struct str name,
                         const struct topic_conf *conf,
-                        const struct topic_cursor *cursor);
+                        const struct topic_cursor *cursor,
+                        const struct topic_gaps *acked);
 
 /* Append a message's line; if its body lies beside, parts follow it. */
 void archive_write_message(struct buf *to, const struct record *record);

@@ -135,6 +135,35 @@ static uint64_t element(struct parse *parse, const json_t *pair, size_t at)
     return number_in(parse, json_array_get(pair, at), INT64_MAX);
 }
 
+/* Read the ranges, any number of them: those that the cursor has no room for
+ * are the line's. */
+static void read_ranges(struct parse *parse, const json_t *ranges)
+{
+    struct topic_cursor *cursor = &parse->line->cursor;
+    uint64_t above = cursor->next;
+    size_t index = 0;
+    const json_t *pair = NULL;
+
+    json_array_foreach(ranges, index, pair)
+    {
+        const struct topic_range range = {element(parse, pair, 0),
+                                          element(parse, pair, 1)};
+        if (range.first < above || range.end <= range.first) {
+            refuse(parse, ERR_INVALID);
+            return;
+        }
+        above = range.end;
+        if (index < TOPIC_RANGES_MAX) {
+            cursor->ranges[index] = range;
+            cursor->range_count++;
+        } else if (topic_gaps_add(&parse->line->acked, range.first,
+                                  range.end) != ERR_OK) {
+            refuse(parse, ERR_NOMEM);
+            return;
+        }
+    }
+}
+
 static void read_cursor(struct parse *parse)
 {
     struct topic_cursor *cursor = &parse->line->cursor;
@@ -147,17 +176,11 @@ static void read_cursor(struct parse *parse)
     cursor->next = number_of(parse, "cursor", INT64_MAX);
     cursor->epoch = number_of(parse, "epoch", INT64_MAX);
     cursor->attempts = (uint32_t)number_of(parse, "attempts", UINT32_MAX);
-    if (json_array_size(ranges) > TOPIC_RANGES_MAX ||
-        json_array_size(retries) > TOPIC_RETRIES_MAX) {
+    if (json_array_size(retries) > TOPIC_RETRIES_MAX) {
         refuse(parse, ERR_INVALID);
         return;
     }
-    json_array_foreach(ranges, index, pair)
-    {
-        cursor->ranges[index] = (struct topic_range){element(parse, pair, 0),
-                                                     element(parse, pair, 1)};
-        cursor->range_count++;
-    }
+    read_ranges(parse, ranges);
     json_array_foreach(retries, index, pair)
     {
         uint64_t attempts = element(parse, pair, 1);
@@ -375,6 +398,7 @@ enum err archive_read(struct str text, struct archive_line *line)
 
     json_decref(line->document);
     buf_clear(&line->memory);
+    topic_gaps_fini(&line->acked);
     line->document = json_loadb(text.data == NULL ? "" : text.data, text.size,
                                 JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(line->document)) {
@@ -391,5 +415,6 @@ void archive_line_fini(struct archive_line *line)
 {
     json_decref(line->document);
     buf_fini(&line->memory);
+    topic_gaps_fini(&line->acked);
     line->document = NULL;
 }

@@ -83,20 +83,38 @@ void archive_write_topic(struct buf *to,
     buf_append_c(to, "}\n");
 }
 
-static void append_cursor(struct buf *to, const struct topic_cursor *cursor)
+static void
+append_range(struct buf *to, size_t at, uint64_t first, uint64_t end)
+{
+    buf_append_format(to, "%s[%llu,%llu]", at > 0 ? "," : ",\"ranges\":[",
+                      (unsigned long long)first, (unsigned long long)end);
+}
+
+/* Append the ranges of a list, or else the cursor's own. */
+static void append_ranges(struct buf *to,
+                          const struct topic_cursor *cursor,
+                          const struct topic_gaps *acked)
+{
+    for (size_t index = 0; index < acked->count; index++) {
+        append_range(to, index, acked->gaps[index].first,
+                     acked->gaps[index].end);
+    }
+    for (uint32_t index = 0; acked->count == 0 && index < cursor->range_count;
+         index++) {
+        append_range(to, index, cursor->ranges[index].first,
+                     cursor->ranges[index].end);
+    }
+    buf_append_c(to, acked->count > 0 || cursor->range_count > 0 ? "]" : "");
+}
+
+static void append_cursor(struct buf *to,
+                          const struct topic_cursor *cursor,
+                          const struct topic_gaps *acked)
 {
     buf_append_format(to, "\"cursor\":%llu", (unsigned long long)cursor->next);
     append_number(to, "epoch", cursor->epoch);
     append_number(to, "attempts", cursor->attempts);
-    if (cursor->range_count > 0) {
-        buf_append_c(to, ",\"ranges\":[");
-    }
-    for (uint32_t index = 0; index < cursor->range_count; index++) {
-        buf_append_format(to, "%s[%llu,%llu]", index > 0 ? "," : "",
-                          (unsigned long long)cursor->ranges[index].first,
-                          (unsigned long long)cursor->ranges[index].end);
-    }
-    buf_append_c(to, cursor->range_count > 0 ? "]" : "");
+    append_ranges(to, cursor, acked);
     if (cursor->retry_count > 0) {
         buf_append_c(to, ",\"retries\":[");
     }
@@ -108,24 +126,27 @@ static void append_cursor(struct buf *to, const struct topic_cursor *cursor)
     buf_append_c(to, cursor->retry_count > 0 ? "]" : "");
 }
 
-void archive_write_cursor(struct buf *to, const struct topic_cursor *cursor)
+void archive_write_cursor(struct buf *to,
+                          const struct topic_cursor *cursor,
+                          const struct topic_gaps *acked)
 {
     buf_append_byte(to, '{');
-    append_cursor(to, cursor);
+    append_cursor(to, cursor, acked);
     buf_append_c(to, "}\n");
 }
 
 void archive_write_view(struct buf *to,
                         struct str name,
                         const struct topic_conf *conf,
-                        const struct topic_cursor *cursor)
+                        const struct topic_cursor *cursor,
+                        const struct topic_gaps *acked)
 {
     buf_append_c(to, "{\"subscription\":");
     append_value(to, name);
     append_conf(to, conf);
     append_number(to, "loose", conf->loose ? 1 : 0);
     buf_append_byte(to, ',');
-    append_cursor(to, cursor);
+    append_cursor(to, cursor, acked);
     buf_append_c(to, "}\n");
 }
 

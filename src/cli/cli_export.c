@@ -5,6 +5,7 @@
 #include "cli/cli_internal.h"
 
 #include "base/wall_time.h"
+#include "cli/acked_list.h"
 #include "cli/archive.h"
 #include "cli/data_range.h"
 #include "cli/inspect.h"
@@ -142,20 +143,40 @@ static void tell_finding(void *context, const struct topic_finding *finding)
 }
 
 /* Write the views of the topic at `index`, which are behind it. */
-static void write_views(struct export *export, size_t index)
+static enum err write_views(struct export *export, size_t index)
 {
     const struct snapshot_topic *topic = snapshot_at(export->snapshot, index);
 
-    for (size_t at = index + 1; at < snapshot_count(export->snapshot); at++) {
+    enum err err = ERR_OK;
+
+    for (size_t at = index + 1;
+         err == ERR_OK && at < snapshot_count(export->snapshot); at++) {
         const struct snapshot_topic *view = snapshot_at(export->snapshot, at);
         if (view->conf.parent == 0) {
             break;
         }
         if (!view->deleted && view->conf.parent == topic->id) {
+            struct topic_gaps acked = {0};
+            err = acked_list_load(export->directory, topic->name, view->id,
+                                  view->cursor, &acked);
             archive_write_view(&export->text, str_from(view->name), &view->conf,
-                               view->cursor);
+                               view->cursor, &acked);
+            topic_gaps_fini(&acked);
         }
     }
+    return err;
+}
+
+static enum err write_cursors(struct export *export, size_t index)
+{
+    const struct snapshot_topic *topic = snapshot_at(export->snapshot, index);
+    struct topic_gaps acked = {0};
+
+    enum err err = acked_list_load(export->directory, topic->name, topic->id,
+                                   topic->cursor, &acked);
+    archive_write_cursor(&export->text, topic->cursor, &acked);
+    topic_gaps_fini(&acked);
+    return err == ERR_OK ? write_views(export, index) : err;
 }
 
 static enum err write_topic(struct export *export, size_t index)
@@ -171,9 +192,10 @@ static enum err write_topic(struct export *export, size_t index)
     export->end = first > topic->cmd_end ? first : topic->cmd_end;
     archive_write_topic(&export->text, str_from(topic->name), &topic->conf,
                         first);
-    archive_write_cursor(&export->text, topic->cursor);
-    write_views(export, index);
-    enum err err = snapshot_path(export->snapshot, topic, export->path);
+    enum err err = write_cursors(export, index);
+    if (err == ERR_OK) {
+        err = snapshot_path(export->snapshot, topic, export->path);
+    }
     if (err == ERR_OK) {
         err = snapshot_read(export->snapshot, topic, first, &visit);
     }

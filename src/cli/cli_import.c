@@ -64,22 +64,24 @@ static enum err place_begin(struct import *import,
                : cli_import_remote_begin(import->remote, conf, first);
 }
 
-static void place_cursor(struct import *import,
-                         const struct topic_cursor *cursor)
+static enum err place_cursor(struct import *import,
+                             const struct topic_cursor *cursor,
+                             const struct topic_gaps *acked)
 {
     if (import->data != NULL) {
-        import_data_cursor(import->data, cursor);
-    } else {
-        cli_import_remote_cursor(import->remote, cursor);
+        return import_data_cursor(import->data, cursor, acked);
     }
+    cli_import_remote_cursor(import->remote, cursor);
+    return ERR_OK;
 }
 
 static enum err place_view(struct import *import,
                            const struct topic_conf *conf,
-                           const struct topic_cursor *cursor)
+                           const struct topic_cursor *cursor,
+                           const struct topic_gaps *acked)
 {
     return import->data != NULL
-               ? import_data_view(import->data, conf, cursor)
+               ? import_data_view(import->data, conf, cursor, acked)
                : cli_import_remote_view(import->remote, conf, cursor);
 }
 
@@ -189,13 +191,12 @@ static enum err take_topic_line(struct reading *reading,
 
     switch (line->kind) {
     case ARCHIVE_CURSOR:
-        if (!skipping) {
-            place_cursor(import, &line->cursor);
-        }
-        return ERR_OK;
+        return skipping ? ERR_OK
+                        : place_cursor(import, &line->cursor, &line->acked);
     case ARCHIVE_VIEW:
         return skipping ? ERR_OK
-                        : place_view(import, &line->conf, &line->cursor);
+                        : place_view(import, &line->conf, &line->cursor,
+                                     &line->acked);
     case ARCHIVE_MESSAGE:
         reading->messages++;
         return take_message(import, &line->record);
@@ -352,8 +353,11 @@ static enum err import_first_topic(struct import *import,
     const struct topic_cursor cursor = {.next = topic.next};
     err = begin_topic(import, &conf, first);
     if (err == ERR_OK && !import->skipping) {
-        place_cursor(import, &cursor);
-        err = first_opq_walk(opq, name, &topic, first, &visit);
+        const struct topic_gaps none = {0};
+        err = place_cursor(import, &cursor, &none);
+        if (err == ERR_OK) {
+            err = first_opq_walk(opq, name, &topic, first, &visit);
+        }
         if (err == ERR_OK) {
             err = end_topic(import, topic.end > first ? topic.end : first);
         }

@@ -311,6 +311,9 @@ static int run_verify(struct verify *verify, struct inspect *inspect)
     if (err == ERR_OK) {
         err = inspect_journals(inspect, &visit);
     }
+    if (err == ERR_OK) {
+        err = inspect_acked(inspect, &visit);
+    }
     progress_end(&verify->progress);
     if (err == ERR_OK) {
         tell_bodies(verify);

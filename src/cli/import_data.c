@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/crc32c.h"
+#include "cli/acked_list.h"
 #include "cli/restore_log.h"
 #include "cli/snapshot.h"
 #include "log/blob.h"
@@ -270,11 +271,15 @@ enum err import_data_begin(struct import_data *data,
     return write_conf(data->folder, &written);
 }
 
-void import_data_cursor(struct import_data *data,
-                        const struct topic_cursor *cursor)
+enum err import_data_cursor(struct import_data *data,
+                            const struct topic_cursor *cursor,
+                            const struct topic_gaps *acked)
 {
     data->topic.cursor = *cursor;
     data->topic.has_cursor = true;
+    /* Should the topic not come about, the next start removes it. */
+    return acked_list_store(data->directory, data->topic.name, data->topic.id,
+                            cursor, acked);
 }
 
 /* Write `dlv` so that the checkpoint that is in force believes it. */
@@ -295,7 +300,8 @@ static enum err write_cursor(const struct import_data *data,
 
 enum err import_data_view(struct import_data *data,
                           const struct topic_conf *conf,
-                          const struct topic_cursor *cursor)
+                          const struct topic_cursor *cursor,
+                          const struct topic_gaps *acked)
 {
     struct topic *topic = &data->topic;
     char name[TOPIC_NAME_MAX + 1];
@@ -325,7 +331,12 @@ enum err import_data_view(struct import_data *data,
     written.created_ms =
         conf->created_ms != 0 ? conf->created_ms : clock_wall_ms();
     err = write_conf(path, &written);
-    return err == ERR_OK ? write_cursor(data, path, written.id, cursor) : err;
+    if (err == ERR_OK) {
+        err = write_cursor(data, path, written.id, cursor);
+    }
+    return err == ERR_OK ? acked_list_store(data->directory, topic->name,
+                                            written.id, cursor, acked)
+                         : err;
 }
 
 /* --- messages ------------------------------------------------------------- */

@@ -19,6 +19,7 @@
 #include "log/record.h"
 #include "log/topic_conf.h"
 #include "log/topic_cursor.h"
+#include "log/topic_gaps.h"
 
 #include <stdint.h>
 
@@ -48,15 +49,18 @@ MUST_CHECK enum err import_data_begin(struct import_data *data,
                                       const struct topic_conf *conf,
                                       uint64_t first);
 
-/* Set the topic's cursor. */
-void import_data_cursor(struct import_data *data,
-                        const struct topic_cursor *cursor);
+/* Set the topic's cursor. `acked` is what is acknowledged above its ranges.
+ * Errors: ERR_FULL, ERR_BUSY (descriptors), ERR_IO, ERR_NOMEM */
+MUST_CHECK enum err import_data_cursor(struct import_data *data,
+                                       const struct topic_cursor *cursor,
+                                       const struct topic_gaps *acked);
 
-/* Make a view of the topic.
+/* Make a view of the topic; `acked` as above.
  * Errors: ERR_INVALID (its name), ERR_FULL, ERR_IO, ERR_NOMEM */
 MUST_CHECK enum err import_data_view(struct import_data *data,
                                      const struct topic_conf *conf,
-                                     const struct topic_cursor *cursor);
+                                     const struct topic_cursor *cursor,
+                                     const struct topic_gaps *acked);
 
 /* Append a message. When its body lies beside, it is complete with the parts
  * that follow; its blob's id is drawn here.

@@ -5,6 +5,7 @@
 #include "cli/inspect.h"
 
 #include "base/check.h"
+#include "log/acked_file.h"
 #include "log/checkpoint.h"
 #include "log/journal.h"
 #include "log/meta.h"
@@ -453,4 +454,59 @@ enum err inspect_journals(struct inspect *inspect,
         err = err == ERR_NOT_FOUND ? ERR_OK : err; /* none was made yet */
     }
     return err;
+}
+
+/* --- above cursors -------------------------------------------------------- */
+
+struct acked_scan {
+    const struct inspect *inspect;
+    const struct inspect_visit *visit;
+};
+
+static enum err visit_acked(void *context, const char *name, bool is_directory)
+{
+    const struct acked_scan *scan = context;
+    struct acked_file_damage found = {0};
+    char path[DIR_PATH_MAX];
+    char owner[TOPIC_CONF_NAME_MAX + 1];
+    struct str topic;
+    uint64_t id = 0;
+
+    if (is_directory || !acked_file_parse(name, &topic, &id) ||
+        topic.size > TOPIC_CONF_NAME_MAX) {
+        return ERR_OK;
+    }
+    enum err err = acked_file_path(path, scan->inspect->directory, topic, id);
+    if (err == ERR_OK) {
+        err = acked_file_check(path, id, &found);
+    }
+    if (err != ERR_OK || found.pages == 0 || scan->visit->damage == NULL) {
+        return err == ERR_NOT_FOUND ? ERR_OK : err; /* it went meanwhile */
+    }
+    memcpy(owner, topic.data, topic.size);
+    owner[topic.size] = '\0';
+    const struct inspect_damage damage = {
+        .topic = owner,
+        .path = path,
+        .kind = TOPIC_FINDING_STATE,
+        .offset = found.offset,
+        .size = (uint64_t)found.pages * ACKED_PAGE_SIZE,
+        .what = "a page of what is done above a cursor is not whole: "
+                "delivered again",
+    };
+    scan->visit->damage(scan->visit->context, &damage);
+    return ERR_OK;
+}
+
+enum err inspect_acked(const struct inspect *inspect,
+                       const struct inspect_visit *visit)
+{
+    char path[DIR_PATH_MAX];
+    struct acked_scan scan = {.inspect = inspect, .visit = visit};
+    enum err err = acked_file_folder(path, inspect->directory);
+
+    if (err == ERR_OK) {
+        err = dir_each(path, visit_acked, &scan);
+    }
+    return err == ERR_NOT_FOUND ? ERR_OK : err; /* none was made yet */
 }

@@ -97,4 +97,11 @@ MUST_CHECK enum err inspect_segments(struct inspect *inspect,
 MUST_CHECK enum err inspect_journals(struct inspect *inspect,
                                      const struct inspect_visit *visit);
 
+/* Look at what is noted of messages above cursors (log/acked_file.h): pages
+ * that are not whole are told by damage(), and cost no message. Calls nothing
+ * else.
+ * Errors: ERR_IO, ERR_BUSY (descriptors), ERR_NOMEM, ERR_TOO_LARGE (path) */
+MUST_CHECK enum err inspect_acked(const struct inspect *inspect,
+                                  const struct inspect_visit *visit);
+
 #endif

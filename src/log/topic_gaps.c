@@ -90,6 +90,9 @@ enum err topic_gaps_store(const char *directory, const struct topic_gaps *gaps)
 enum err topic_gaps_add(struct topic_gaps *gaps, uint64_t first, uint64_t end)
 {
     size_t at = 0;
+    if (gaps->count > 0 && gaps->gaps[gaps->count - 1].first <= first) {
+        at = gaps->count - 1; /* as a rule they come in order */
+    }
     while (at < gaps->count && gaps->gaps[at].end < first) {
         at++;
     }

@@ -163,6 +163,21 @@ void store_cursor_move(struct store_topic *topic,
     topic->store->ops->cursor_move(topic, next, op);
 }
 
+void store_acked_add(struct store_topic *topic, uint64_t first, uint64_t end)
+{
+    if (topic->store->ops->acked_add != NULL) {
+        topic->store->ops->acked_add(topic, first, end);
+    }
+}
+
+bool store_acked_next(struct store_topic *topic,
+                      uint64_t from,
+                      struct store_range *out)
+{
+    return topic->store->ops->acked_next != NULL &&
+           topic->store->ops->acked_next(topic, from, out);
+}
+
 void store_purge(struct store_topic *topic,
                  uint64_t before,
                  struct store_op *op)

@@ -46,11 +46,13 @@ struct store_blob;
 struct store_topic;
 
 enum {
-    TOPIC_NAME_MAX = 128,       /* bytes of a topic's name */
-    STORE_SETTINGS_MAX = 16384, /* bytes of a topic's settings */
-    CURSOR_RANGES_MAX = 128,    /* acknowledged ranges above a cursor */
-    CURSOR_RETRIES_MAX = 128,   /* messages above it that failed before */
-    STORE_VIEWS_MAX = 256,      /* of one topic */
+    TOPIC_NAME_MAX = 128,        /* bytes of a topic's name */
+    STORE_SETTINGS_MAX = 16384,  /* bytes of a topic's settings */
+    CURSOR_RANGES_MAX = 128,     /* acknowledged ranges above a cursor */
+    CURSOR_RETRIES_MAX = 128,    /* messages above it that failed before */
+    STORE_VIEWS_MAX = 256,       /* of one topic */
+    STORE_ACKED_SPAN = 64000000, /* messages from a cursor on of which can be
+                                    noted that they are done */
 };
 
 enum durability {
@@ -211,6 +213,10 @@ struct store_ops {
     void (*cursor_move)(struct store_topic *topic,
                         uint64_t next,
                         struct store_op *op);
+    void (*acked_add)(struct store_topic *topic, uint64_t first, uint64_t end);
+    bool (*acked_next)(struct store_topic *topic,
+                       uint64_t from,
+                       struct store_range *out);
     void (*purge)(struct store_topic *topic,
                   uint64_t before,
                   struct store_op *op);
@@ -489,6 +495,24 @@ void store_cursor_save(struct store_topic *topic,
 void store_cursor_move(struct store_topic *topic,
                        uint64_t next,
                        struct store_op *op);
+
+/* Note that messages `first` up to `end`, above the cursor, are done: for what
+ * its ranges have no room for. A crash of the process loses none of it; power
+ * loss may leave less. Forgotten when the cursor is moved, or passes them. Best
+ * effort: what is below the cursor or past the end, more than STORE_ACKED_SPAN
+ * messages above the cursor, or given while a move is under way, and what there
+ * is no room for, is not noted, and so delivered again after a crash.
+ *
+ * Costs a store to memory for each 64 messages; now and then a file is made, or
+ * takes 4 KiB more of the disk. */
+void store_acked_add(struct store_topic *topic, uint64_t first, uint64_t end);
+
+/* The next run of such messages that has one at or above `from`, as far as it
+ * is at or above it; false: there is none. What the cursor's ranges say is not
+ * repeated here. No system call; after a start, too. */
+bool store_acked_next(struct store_topic *topic,
+                      uint64_t from,
+                      struct store_range *out);
 
 /* Drop all messages before sequence `before` (clamped to the end), durably,
  * delivered or not; the cursor moves forward with it, and those of the topic's

@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "store/store_acked.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
 #include "store/store_views.h"
@@ -459,6 +460,7 @@ void store_cursor_moved(struct change *change)
     store_views_purged(change->undo);
     store_append_undo_settle(&topic->moves, change->undo);
     store_cursor_page(topic);
+    store_acked_moved(topic);
     if (change->kind == CHANGE_PURGE) {
         store_space_trim(topic);
     }
@@ -481,6 +483,7 @@ void store_cursor_unmoved(struct change *change)
         store_views_unpurged(undo);
     }
     store_append_undo_free(undo);
+    store_acked_moved(topic);
     store_cursor_clamp(topic);
     store_cursor_page(topic);
     store_cursor_mark(topic);

@@ -251,7 +251,7 @@ static enum err named(const char *path, enum err err)
 
 static enum err folders_make(const struct store_local_data *data)
 {
-    static const char *const names[] = {"journal", "topics", "blobs"};
+    static const char *const names[] = {"journal", "topics", "blobs", "acked"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char path[DIR_PATH_MAX];
         enum err err = dir_join(path, data->directory, names[i]);

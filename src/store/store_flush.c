@@ -14,6 +14,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "store/store_acked.h"
 #include "store/store_blob.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
@@ -288,6 +289,7 @@ bool store_flush_add(struct local_topic *topic, uint64_t checkpoint)
     }
     struct topic_cursor cursor;
     if (checkpoint != 0) {
+        store_acked_spare(topic);
         store_cursor_snapshot(topic, &cursor);
     }
     enum err err = topic_flush_begin(

@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "store/store_local.h"
+#include "store/store_acked.h"
 #include "store/store_blob.h"
 #include "store/store_local_internal.h"
 #include "store/store_views.h"
@@ -334,6 +335,8 @@ static const struct store_ops local_ops = {
     .cursor_store = store_cursor_note,
     .cursor_save = store_cursor_keep,
     .cursor_move = store_cursor_move_to,
+    .acked_add = store_acked_note,
+    .acked_next = store_acked_find,
     .purge = store_cursor_purge,
     .find_time = store_read_find_time,
     .reader_create = store_read_create,

@@ -8,6 +8,7 @@
  *     store_append.c     changes, gathered, committed, reported
  *     store_gather.c     when a commit waits for more changes
  *     store_cursor.c     how far topics are delivered
+ *     store_acked.c      the same, beyond what a cursor has ranges for
  *     store_flush.c      what is written behind the loop, and by whom
  *     store_checkpoint.c freeing the journal
  *     store_recover.c    from what a crash left to a store that serves
@@ -23,7 +24,8 @@
  *
  * Threads: the loop's of the shard, but what runs as a job: see store_flush.c.
  *
- * What store_views.c has for the others: store_views.h.
+ * What store_views.c and store_acked.c have for the others: store_views.h,
+ * store_acked.h.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -51,6 +53,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct acked_file;
 struct local_store;
 struct store_local_options;
 
@@ -194,6 +197,7 @@ struct local_topic {
                                     it goes before this one is announced */
     uint32_t page_slot;          /* of the cursor page, CURSOR_PAGE_NONE */
     uint32_t range_slot;         /* of the range page, RANGE_PAGE_NONE */
+    struct acked_file *acked;    /* owned; NULL while there is none */
     uint32_t holds;              /* changes, jobs and reads that refer to it */
     struct list views;           /* of local_topic.view_link; those whose
                                     deletion is not durable, too */
@@ -330,6 +334,7 @@ struct local_store {
     struct journal *journal;                   /* owned */
     struct cursor_page *page;                  /* owned */
     struct range_page *range_page;             /* owned */
+    uint32_t acked_count; /* topics and views that have `acked` */
     struct store_stats stats;
 
     struct local_topic **by_name; /* owned; heads of chains */

@@ -11,6 +11,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "store/store_acked.h"
 #include "store/store_blob.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
@@ -549,23 +550,27 @@ static enum err move_aside(struct local_topic *topic)
     return err;
 }
 
-/* One past the highest that a cursor says was delivered. */
-static uint64_t end_of(const struct store_cursor *cursor)
+/* One past the highest that was delivered, as far as is known. */
+static uint64_t end_of(const struct local_topic *topic)
 {
-    return cursor->range_count > 0 ? cursor->ranges[cursor->range_count - 1].end
-                                   : cursor->next;
+    const struct store_cursor *cursor = &topic->base.cursor;
+    uint64_t end = cursor->range_count > 0
+                       ? cursor->ranges[cursor->range_count - 1].end
+                       : cursor->next;
+    uint64_t acked = store_acked_end(topic);
+    return acked > end ? acked : end;
 }
 
 /* The highest that cursors say was given. A number that a range has must not be
  * given again: its message would count as delivered. */
 static uint64_t furthest(const struct local_topic *topic)
 {
-    uint64_t end = end_of(&topic->base.cursor);
+    uint64_t end = end_of(topic);
     const struct list *views = &topic->views;
     for (struct list *node = views->next; node != views; node = node->next) {
         const struct local_topic *view =
             CONTAINER_OF(node, struct local_topic, view_link);
-        uint64_t of_view = end_of(&view->base.cursor);
+        uint64_t of_view = end_of(view);
         end = of_view > end ? of_view : end;
     }
     return end;
@@ -680,7 +685,10 @@ static enum err settle_all(struct local_store *store)
     }
     cursor_page_claim(store->page, claim_slot, store);
     range_page_claim(store->range_page, claim_ranges, store);
-    enum err err = settle_list(&store->topics, settle);
+    enum err err = store_acked_recover(store);
+    if (err == ERR_OK) {
+        err = settle_list(&store->topics, settle);
+    }
     if (err == ERR_OK) {
         err = settle_list(&store->views, settle_view);
     }

@@ -10,6 +10,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "store/store_acked.h"
 #include "store/store_blob.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
@@ -184,6 +185,7 @@ static struct list *home_of(const struct local_topic *topic)
 static void topic_free(struct local_topic *topic)
 {
     topic_log_close(topic->log);
+    store_acked_close(topic);
     store_blob_forget(&topic->blobs);
     free((char *)topic->base.settings.data);
     free(topic->ranges);
@@ -463,6 +465,7 @@ static void gone_one(struct local_topic *topic)
     unlink_all(topic);
     list_append(&store->deleted, &topic->link);
     store_cursor_drop(topic);
+    store_acked_gone(topic);
     topic->deleted = true;
     topic->gone = true;
     store_blob_gone(topic);

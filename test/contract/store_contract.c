@@ -5,6 +5,7 @@
 #include "contract/store_contract.h"
 
 #include "base/check.h"
+#include "contract/store_contract_acked.h"
 #include "contract/store_contract_read.h"
 #include "contract/store_contract_view.h"
 #include "contract/world.h"
@@ -451,7 +452,8 @@ int store_contract_run(const struct store_contract *contract)
     };
     static struct loop_test tests[LOOP_TESTS_MAX];
     size_t count = sizeof(first) / sizeof(first[0]);
-    CHECK(count + store_contract_read_count + store_contract_view_count <=
+    CHECK(count + store_contract_read_count + store_contract_view_count +
+              store_contract_acked_count <=
           LOOP_TESTS_MAX);
     memcpy(tests, first, sizeof(first));
     memcpy(tests + count, store_contract_read_tests,
@@ -460,6 +462,9 @@ int store_contract_run(const struct store_contract *contract)
     memcpy(tests + count, store_contract_view_tests,
            store_contract_view_count * sizeof(tests[0]));
     count += store_contract_view_count;
+    memcpy(tests + count, store_contract_acked_tests,
+           store_contract_acked_count * sizeof(tests[0]));
+    count += store_contract_acked_count;
     tested = contract;
     return loop_run_tests(tests, count);
 }

@@ -104,6 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             write_again(line);
         } else if (line->kind == ARCHIVE_CURSOR || line->kind == ARCHIVE_VIEW) {
             CHECK(topic_cursor_valid(&line->cursor));
+            CHECK(line->acked.count == 0 ||
+                  line->cursor.range_count == TOPIC_RANGES_MAX);
         }
     }
     archive_line_fini(line);

@@ -50,6 +50,8 @@ struct memory_topic {
     char settings[SETTINGS_ROOM];
     struct store_range ranges[CURSOR_RANGES_MAX]; /* of the cursor */
     struct store_retry retries[CURSOR_RETRIES_MAX];
+    struct store_range *acked; /* owned; above the cursor, as they came */
+    uint32_t acked_count;
     bool moved;   /* watchers are to be told */
     bool deleted; /* freed when that is committed */
 };
@@ -106,6 +108,7 @@ static void topic_free(struct memory_topic *topic)
         free(topic->records[i].bytes);
     }
     free(topic->records);
+    free(topic->acked);
     free(topic);
 }
 
@@ -483,6 +486,56 @@ memory_cursor_move(struct store_topic *base, uint64_t next, struct store_op *op)
         return;
     }
     base->cursor = (struct store_cursor){.next = next};
+    topic_of_base(base)->acked_count = 0;
+}
+
+static void
+memory_acked_add(struct store_topic *base, uint64_t first, uint64_t end)
+{
+    struct memory_topic *topic = topic_of_base(base);
+
+    CHECK(first < end && end <= base->bounds.end);
+    topic->acked =
+        realloc(topic->acked, (topic->acked_count + 1) * sizeof(*topic->acked));
+    CHECK(topic->acked != NULL);
+    topic->acked[topic->acked_count] = (struct store_range){first, end};
+    topic->acked_count++;
+}
+
+/* Tell whether a message above the cursor was noted, and no range has it. */
+static bool is_acked(const struct memory_topic *topic, uint64_t sequence)
+{
+    const struct store_cursor *cursor = &topic->base.cursor;
+    bool is = false;
+
+    for (uint32_t i = 0; i < topic->acked_count; i++) {
+        is = is || (sequence >= topic->acked[i].first &&
+                    sequence < topic->acked[i].end);
+    }
+    for (uint32_t i = 0; i < cursor->range_count; i++) {
+        is = is && (sequence < cursor->ranges[i].first ||
+                    sequence >= cursor->ranges[i].end);
+    }
+    return is && sequence >= cursor->next;
+}
+
+static bool memory_acked_next(struct store_topic *base,
+                              uint64_t from,
+                              struct store_range *out)
+{
+    const struct memory_topic *topic = topic_of_base(base);
+
+    while (from < base->bounds.end && !is_acked(topic, from)) {
+        from++;
+    }
+    if (from >= base->bounds.end) {
+        return false;
+    }
+    *out = (struct store_range){from, from + 1};
+    while (is_acked(topic, out->end)) {
+        out->end++;
+    }
+    return true;
 }
 
 static void
@@ -683,6 +736,8 @@ static const struct store_ops memory_ops = {
     .cursor_store = memory_cursor_store,
     .cursor_save = memory_cursor_save,
     .cursor_move = memory_cursor_move,
+    .acked_add = memory_acked_add,
+    .acked_next = memory_acked_next,
     .purge = memory_purge,
     .find_time = memory_find_time,
     .reader_create = memory_reader_create,

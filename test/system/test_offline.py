@@ -230,6 +230,67 @@ def test_ranges_and_topics_of_an_export(filled):
     assert run_cli('export', str(filled.data / 'topics')).returncode == 2
 
 
+def many_ranges():
+    """An export of a topic and a subscription, each with 300 ranges."""
+    ranges = [[2 * i + 1, 2 * i + 2] for i in range(300)]
+    others = [[5 * i + 2, 5 * i + 4] for i in range(140)]
+    messages = [{'seq': i, 'pushed_at_ms': 1, 'url': 'http://127.0.0.1:9/',
+                 'body': f'm{i}'} for i in range(750)]
+    return '\n'.join(json.dumps(line, separators=(',', ':')) for line in [
+        {'opq_export': 1, 'id': '0123456789abcdef'},
+        {'topic': 'keys', 'id': '1f0c6b2a9d3e4f50', 'created_ms': 1,
+         'first': 0},
+        {'cursor': 0, 'epoch': 3, 'ranges': ranges},
+        {'subscription': 'desk', 'id': '3c5d0e6f7a8b9c01', 'created_ms': 1,
+         'settings': 'kind pull\n', 'cursor': 1, 'ranges': others},
+        *messages,
+        {'topic_end': 'keys', 'messages': 750, 'next': 750},
+        {'export_end': 1, 'messages': 750}]) + '\n'
+
+
+def ranges_of(text):
+    """Those of the topic and the subscription."""
+    return [json.loads(line)['ranges'] for line in text.splitlines()
+            if '"ranges"' in line]
+
+
+def test_any_number_of_ranges_is_brought_along(tmp_path, serve):
+    text = many_ranges()
+    data = tmp_path / 'copy'
+    done = run_cli('import', '-', '--data', str(data), input=text)
+    assert done.returncode == 0, done
+    assert without_head(export(data)) == without_head(text)
+    assert sorted(path.name for path in (data / 'acked').iterdir()) == [
+        'keys-1f0c6b2a9d3e4f50', 'keys-3c5d0e6f7a8b9c01']
+    done = run_cli('verify', str(data))
+    assert done.returncode == 0 and 'acked' not in done.stdout
+    opq = serve('--data', str(data), name='copy')
+    assert ranges_of(export(data)) == ranges_of(text)  # running
+    opq.kill()
+    opq.start()
+    assert opq.stop() == 0
+    assert ranges_of(export(data)) == ranges_of(text)
+
+
+def test_a_damaged_page_of_ranges_is_named_and_costs_no_message(tmp_path):
+    text = many_ranges()
+    data = tmp_path / 'copy'
+    done = run_cli('import', '-', '--data', str(data), input=text)
+    assert done.returncode == 0, done
+    with open(data / 'acked' / 'keys-1f0c6b2a9d3e4f50', 'r+b') as file:
+        file.seek(100)
+        file.write(b'\xff')
+    done = run_cli('verify', str(data))
+    assert done.returncode == 0, done
+    said = [line for line in done.stdout.splitlines() if 'acked' in line]
+    assert len(said) == 1 and 'no loss offset=0 size=4096' in said[0]
+    assert run_cli('repair', str(data), '--yes').returncode == 0
+    lines = [json.loads(line) for line in export(data).splitlines()]
+    assert len(lines[2]['ranges']) == 128  # what the cursor itself has
+    assert len(lines[3]['ranges']) == 140
+    assert sum('seq' in line for line in lines) == 750
+
+
 @pytest.mark.parametrize('line', [
     'nonsense', '{}', '[]', '{"seq": -1}', '{"opq_export": 1}',
     '{"topic": "x", "settings": 1}', '{"seq": 1, "body": "x", "form": []}',
