@@ -9,8 +9,9 @@
  * a push that came in this turn is durable, answered, and on its way to the
  * target in the same turn.
  *
- * Threads: pipeline_stop() from any; create, destroy from the one that owns the
- * process's start and end; all else from the one that runs the shard.
+ * Threads: pipeline_stop() from any; create from the one that owns the start of
+ * the process; all else from the one that runs the shard, destroy too: sockets
+ * that are still to close need turns of the loop, which are that thread's.
  *
  * SPDX-License-Identifier: MIT
  */

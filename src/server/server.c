@@ -384,8 +384,10 @@ static void worker_main(void *context)
         announce_start(pipeline_shard(worker->pipeline), OPQ_VERSION,
                        server->start->handover.fd > 0);
         pipeline_run(worker->pipeline);
+        atomic_fetch_add(&server->ended, 1);
+        process_gate_pass(server->gate); /* others may post to us until then */
+        pipeline_destroy(worker->pipeline);
     }
-    atomic_fetch_add(&server->ended, 1);
 }
 
 static enum err make_workers(struct server *server)
@@ -637,9 +639,9 @@ static int run_shards(struct server *server, struct buf *errors)
     } else if (atomic_load(&server->ended) == 0) {
         drain(server);
     }
+    process_gate_pass(server->gate); /* all loops have stopped */
     for (uint32_t index = 0; index < server->count; index++) {
         process_thread_join(server->workers[index].thread);
-        pipeline_destroy(server->workers[index].pipeline);
         buf_fini(&server->workers[index].clients.records);
     }
     return SERVER_EXIT_OK;
