@@ -502,11 +502,9 @@ static bool serve(const struct server *server)
     }
 }
 
-/* Until all shards have closed; a signal ends the drain, the first one only
- * when this is a `stop` already. A disk that
- * hangs must not hold the process for ever: when neither closing nor recovery
- * can be had in order, the second is left. Returns whether a signal said stop.
- */
+/* Until all shards have closed; a signal ends the drain. A disk that hangs must
+ * not hold the process for ever: when neither closing nor recovery can be had
+ * in order, the second is left. Returns whether a signal said stop. */
 static bool wait_ended(struct server *server, unsigned look_ms, bool stop)
 {
     enum { CLOSE_MS = 60000 };
@@ -548,17 +546,44 @@ static void drain(struct server *server)
     DIAG_INFO("stopped", "pid=%u", process_id());
 }
 
+/* Until nothing is under way that would be done twice, on no shard. False: a
+ * signal says stop. */
+static bool wait_quiet(const struct server *server)
+{
+    enum { LOOK_MS = 2 };
+
+    while (atomic_load(&server->group.quiet) < server->count) {
+        switch (process_wait_signal(LOOK_MS)) {
+        case PROCESS_SIGNAL_STOP:
+            return false;
+        case PROCESS_SIGNAL_REOPEN:
+            log_file_reopen();
+            break;
+        case PROCESS_SIGNAL_RELOAD:
+            DIAG_INFO("restart_under_way", "program=%s", server->path);
+            break;
+        case PROCESS_SIGNAL_NONE:
+            break;
+        }
+    }
+    return true;
+}
+
 /* The same for a successor. Returns whether there is to be one. */
 static bool hand_over(struct server *server)
 {
     enum { LOOK_MS = 1 };
 
     DIAG_INFO("restarting", "program=%s", server->path);
+    api_set_restarting(server->api, true);
     for (uint32_t index = 0; index < server->count; index++) {
         struct worker *worker = &server->workers[index];
         worker->clients.shard = index;
-        pipeline_hand_over(worker->pipeline, (uint32_t)server->config->drain,
-                           restart_take, &worker->clients);
+        pipeline_hand_over(worker->pipeline, restart_take, &worker->clients);
+    }
+    if (!wait_quiet(server)) {
+        api_set_restarting(server->api, false);
+        return false;
     }
     if (wait_ended(server, LOOK_MS, false)) {
         process_notify("STOPPING=1");
