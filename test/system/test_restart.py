@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import socket
+import time
 
 import harness
 import pytest
@@ -28,9 +29,14 @@ RESTARTS = 20
 FEW = 20 if TORTURE else 4
 BACKLOG = 1_000_000 if TORTURE else 20_000
 TOPICS = [f'restart{number}' for number in range(12)]
-# The aim is 0.1 s on a quiet machine; two busy cores shared with a load in
-# Python are none.
-PAUSE_MAX_S = 5 * SLOWNESS
+# Aims for the longest pause of any request, on a machine that does nothing
+# else: so long, and so many times the p99.9 of a quiet time before
+# (doc/operations.md has figures). The load is on the same cores, in Python, and
+# other tests may be at work: what is asserted leaves room for that.
+PAUSE_AIM_S = 0.1
+PAUSE_AIM_TIMES = 10
+ROOM = 10 * SLOWNESS
+QUIET_S = 60 if TORTURE else 2
 
 
 @pytest.fixture
@@ -75,11 +81,21 @@ def memory_of(opq):
     return int(re.search(r'VmRSS:\s+(\d+)', text).group(1)) << 10
 
 
-def check(result, came, what):
-    """`came`: (topic, sequence, word) of each request at the target."""
+def quiet_s(steady):
+    """The p99.9 of answers while nothing else happens."""
+    steady.mark()
+    time.sleep(QUIET_S)
+    return steady.mark()['p999_s']
+
+
+def check(result, came, what, usual_s=None):
+    """`came`: (topic, sequence, word) of each request at the target; `usual_s`:
+    p99.9 of a quiet time."""
+    longest_s = max(result['longest_s'], result['longest_slow_s'])
     print(f'{what}: {len(result["taken"])} requests, longest pause '
           f'{result["longest_s"] * 1000:.0f} ms, of slow senders '
-          f'{result["longest_slow_s"] * 1000:.0f} ms')
+          f'{result["longest_slow_s"] * 1000:.0f} ms; p99.9 of a quiet time: '
+          + (f'{usual_s * 1000:.0f} ms' if usual_s else 'not measured'))
     assert not result['wrong'], result['wrong'][:10]
     words = {(topic, sequence): word
              for topic, sequence, word in result['taken']}
@@ -89,7 +105,10 @@ def check(result, came, what):
     for name in {topic for topic, _, _ in came}:
         numbers = [sequence for topic, sequence, _ in came if topic == name]
         assert numbers == list(range(len(numbers))), f'{name}: out of order'
-    assert max(result['longest_s'], result['longest_slow_s']) < PAUSE_MAX_S
+    assert longest_s < PAUSE_AIM_S * ROOM
+    if usual_s:
+        assert longest_s < max(PAUSE_AIM_TIMES * usual_s * 2,
+                               PAUSE_AIM_S * ROOM / 2)
 
 
 def wait_delivered(opq, result):
@@ -109,6 +128,7 @@ def test_nobody_notices(serve, sink, io, shards, count):
     opq = serve(f'--io={io}', f'--shards={shards}')
     steady = Steady(opq.port, sink.url(), TOPICS)
     wait_until(lambda: steady.count() > 1000, 'load')
+    usual_s = quiet_s(steady)
     for _ in range(count):
         seen = steady.count()
         restart(opq)
@@ -120,7 +140,7 @@ def test_nobody_notices(serve, sink, io, shards, count):
     deliveries = sink.deliveries()
     assert {attempt for _, _, _, attempt, _, _ in deliveries} == {1}
     check(result, [(topic, sequence, word) for _, topic, sequence, _, word, _
-                   in deliveries], f'{io}, {shards} shards')
+                   in deliveries], f'{io}, {shards} shards', usual_s)
     assert not re.search(r' (warn|error) ', opq.log()), opq.explain()
 
 
@@ -160,6 +180,7 @@ def test_topic_has_a_backlog(serve, sink, receivers, io):
     steady = Steady(opq.port, sink.url(), TOPICS, plain=64, pipelined=8,
                     slow=4)
     wait_until(lambda: steady.count() > 200, 'load')
+    usual_s = quiet_s(steady)
     for _ in range(FEW):
         seen = steady.count()
         restart(opq)
@@ -167,7 +188,7 @@ def test_topic_has_a_backlog(serve, sink, receivers, io):
     result = steady.stop()
     wait_delivered(opq, result)
     check(result, [(topic, sequence, word) for _, topic, sequence, _, word, _
-                   in sink.deliveries()], f'backlog of {BACKLOG}')
+                   in sink.deliveries()], f'backlog of {BACKLOG}', usual_s)
     backlog = opq.topic('backlog')
     assert backlog['delivered'] == 0, backlog
 
@@ -262,6 +283,22 @@ def test_broken_program_is_refused(serve, program, receiver):
         assert client.read_response().status == 200
     assert opq.push('on', receiver.url()).status == 201
     receiver.wait(1)
+
+
+def test_nobody_notices_what_is_refused(serve, program, sink):
+    """The load of all kinds of clients goes on while programs are tried."""
+    opq = serve('--shards=2')
+    steady = Steady(opq.port, sink.url(), TOPICS)
+    wait_until(lambda: steady.count() > 1000, 'load')
+    usual_s = quiet_s(steady)
+    for kind in ('missing', 'refuses', 'crashes', 'no program'):
+        replace(program, *BROKEN[kind][0])
+        refused(opq)
+    result = steady.stop()
+    wait_delivered(opq, result)
+    assert restarts_of(opq) == 0
+    check(result, [(topic, sequence, word) for _, topic, sequence, _, word, _
+                   in sink.deliveries()], 'broken programs', usual_s)
 
 
 def test_program_that_cannot_be_run_at_last(serve, program):
