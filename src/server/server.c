@@ -358,10 +358,14 @@ static enum err begin_serving(struct worker *worker)
         if (server->start->handover.fd > 0) {
             api_set_ready(server->api, true); /* clients saw nothing else */
         }
-        atomic_fetch_add(&server->adopted,
-                         restart_adopt(&server->start->handover,
-                                       worker->pipeline, worker->index,
-                                       server->count));
+        uint32_t adopted =
+            restart_adopt(&server->start->handover, worker->pipeline,
+                          worker->index, server->count);
+        if (worker->index == 0 && server->config->tls_cert[0] == '\0') {
+            adopted +=
+                restart_adopt_waiting(&server->inherited, worker->pipeline);
+        }
+        atomic_fetch_add(&server->adopted, adopted);
     }
     return err;
 }
@@ -546,24 +550,20 @@ static void drain(struct server *server)
     DIAG_INFO("stopped", "pid=%u", process_id());
 }
 
-/* Until nothing is under way that would be done twice, on no shard. False: a
- * signal says stop. */
+/* Until all shards are quiet (queue/handing.h). False: a signal says stop. */
 static bool wait_quiet(const struct server *server)
 {
     enum { LOOK_MS = 2 };
 
     while (atomic_load(&server->group.quiet) < server->count) {
-        switch (process_wait_signal(LOOK_MS)) {
-        case PROCESS_SIGNAL_STOP:
+        enum process_signal heard = process_wait_signal(LOOK_MS);
+        if (heard == PROCESS_SIGNAL_STOP) {
             return false;
-        case PROCESS_SIGNAL_REOPEN:
+        }
+        if (heard == PROCESS_SIGNAL_REOPEN) {
             log_file_reopen();
-            break;
-        case PROCESS_SIGNAL_RELOAD:
+        } else if (heard == PROCESS_SIGNAL_RELOAD) {
             DIAG_INFO("restart_under_way", "program=%s", server->path);
-            break;
-        case PROCESS_SIGNAL_NONE:
-            break;
         }
     }
     return true;

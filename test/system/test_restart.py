@@ -16,11 +16,13 @@ import re
 import shutil
 import signal
 import socket
+import threading
 import time
 
 import harness
 import pytest
-from harness import PATIENCE_S, SLOWNESS, Answer, Receiver, wait_until
+from harness import (PATIENCE_S, SLOWNESS, Answer, RawConnection, Receiver,
+                     wait_until)
 from load import Sink
 from steady import Steady
 
@@ -412,12 +414,69 @@ def test_settings_change(serve, tmp_path):
         assert client.read_response().json()['shards'] == 4
 
 
-def listens(port):
+def listens(port, host='127.0.0.1'):
     try:
-        socket.create_connection(('127.0.0.1', port), PATIENCE_S).close()
+        socket.create_connection((host, port), PATIENCE_S).close()
     except ConnectionRefusedError:
         return False
     return True
+
+
+@pytest.mark.parametrize('shards', [1, 3])
+def test_addresses_that_overlap(serve, tmp_path, shards):
+    """One address, all of them, and back; one more, and one less. Clients of
+    whichever are kept, and there is no moment in which nobody listens."""
+    settings = tmp_path / 'opq.conf'
+    with socket.create_server(('127.0.0.1', 0)) as one:
+        port = one.getsockname()[1]
+
+    def listen(*addresses):
+        write_settings(settings, f'port = {port}', f'shards = {shards}',
+                       'insecure_open = yes',
+                       f'listen = {", ".join(addresses)}')
+    listen('127.0.0.1')
+    # Without --port of this harness, which would decide.
+    opq = serve(command=['/bin/sh', '-c', 'exec "$1" "$4" "$5" --config '
+                         f'{settings}', 'sh'])
+    refusals, over = [], threading.Event()
+
+    def knock():
+        while not over.is_set():
+            try:
+                with RawConnection(port) as client:
+                    client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+                    client.read_response()
+            except (OSError, EOFError, AssertionError) as error:
+                refusals.append(error)
+    knocking = threading.Thread(target=knock)
+    knocking.start()
+    try:
+        with opq.connect() as client:
+            for addresses, reached in [
+                    (('0.0.0.0',), {'127.0.0.1', '127.0.0.2'}),
+                    (('127.0.0.1',), {'127.0.0.1'}),
+                    (('127.0.0.1', '127.0.0.2'), {'127.0.0.1', '127.0.0.2'}),
+                    (('0.0.0.0', '::1'), {'127.0.0.1', '127.0.0.2'}),
+                    (('127.0.0.1', '::'), {'127.0.0.1'}),
+                    (('127.0.0.1', '::1'), {'127.0.0.1'})]:
+                listen(*addresses)
+                restart(opq)
+                for host in ('127.0.0.1', '127.0.0.2'):
+                    assert listens(port, host) == (host in reached), addresses
+                client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+                assert client.read_response().status == 200
+            # Both at once cannot be had at a start, so not here either.
+            listen('127.0.0.1', '0.0.0.0')
+            assert 'in use' in refused(opq)
+            # Another has one of all addresses.
+            with socket.create_server(('127.0.0.3', port)):
+                listen('0.0.0.0')
+                assert 'in use' in refused(opq)
+            assert opq.get('/readyz').status == 200
+    finally:
+        over.set()
+        knocking.join()
+    assert not refusals, refusals
 
 
 def test_port_changes(serve, tmp_path):
