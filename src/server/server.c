@@ -342,6 +342,7 @@ static enum err begin_serving(struct worker *worker)
     enum err err = ERR_OK;
 
     atomic_store(&server->begun, true);
+    api_set_ready(server->api, true); /* who waits is served as soon as that */
     for (uint32_t index = 0; err == ERR_OK && index < server->listen.count;
          index++) {
         int *fd = &server->listen.fds[worker->index][index];
@@ -355,9 +356,6 @@ static enum err begin_serving(struct worker *worker)
         err = pipeline_deliver(worker->pipeline);
     }
     if (err == ERR_OK) {
-        if (server->start->handover.fd > 0) {
-            api_set_ready(server->api, true); /* clients saw nothing else */
-        }
         uint32_t adopted =
             restart_adopt(&server->start->handover, worker->pipeline,
                           worker->index, server->count);
@@ -638,7 +636,6 @@ static void say_ready(struct server *server)
     } else {
         say_listening(server);
     }
-    api_set_ready(server->api, true);
     process_notify("READY=1");
 }
 
