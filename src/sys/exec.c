@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -253,6 +254,16 @@ bool exec_share(int fd, bool shared)
     }
     flags = shared ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC;
     return fcntl(fd, F_SETFD, flags) == 0;
+}
+
+void exec_hold(int fd)
+{
+    int held = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (held >= 0 && held != fd) {
+        (void)dup3(held, fd, O_CLOEXEC);
+        (void)close(held);
+    }
 }
 
 /* --- what is left behind -------------------------------------------------- */
