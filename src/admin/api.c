@@ -119,6 +119,11 @@ void api_set_ready(struct api *api, bool ready)
     atomic_store(&api->phase, ready ? API_READY : API_STOPPING);
 }
 
+void api_set_restarting(struct api *api, bool restarting)
+{
+    atomic_store(&api->restarting, restarting);
+}
+
 /* Match a path; `{}` takes one segment that is not empty. */
 static bool
 match(const char *pattern, struct str path, struct str segments[SEGMENTS_MAX])

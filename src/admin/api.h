@@ -63,6 +63,10 @@ void api_destroy(struct api *api);
 /* Say that all shards are open: /readyz turns 200. Threads: any. */
 void api_set_ready(struct api *api, bool ready);
 
+/* Say that a restart is under way, and waits for what would be done twice:
+ * /opq/info shows it. Threads: any. */
+void api_set_restarting(struct api *api, bool restarting);
+
 /* Take a request; the shape of pipeline_options.handle_other. Answers 404 for
  * what it does not know. */
 void api_handle(void *context,

@@ -194,7 +194,8 @@ static void append_since_start(struct buf *to, const struct metrics *metrics)
         (unsigned long long)metrics_value(metrics, METRICS_RECOVERY_MS));
 }
 
-static void append_now(struct buf *to, const struct metrics *metrics)
+static void
+append_now(struct buf *to, const struct metrics *metrics, bool restarting)
 {
     static const struct info_value values[] = {
         {"topics", METRICS_TOPICS},       {"connections", METRICS_CONNECTIONS},
@@ -208,9 +209,10 @@ static void append_now(struct buf *to, const struct metrics *metrics)
     member(to, "journal_bytes", sum_of_shards(metrics, METRICS_JOURNAL_BYTES));
     member(to, "memory_bytes", sum_of_shards(metrics, METRICS_MEMORY_BYTES));
     member(to, "disk_free", disk_free == METRICS_NONE ? 0 : disk_free);
-    buf_append_format(to, "\"disk_low\":%s}",
+    buf_append_format(to, "\"disk_low\":%s,\"restarting\":%s}",
                       metrics_value(metrics, METRICS_DISK_LOW) > 0 ? "true"
-                                                                   : "false");
+                                                                   : "false",
+                      restarting ? "true" : "false");
 }
 
 static void info_finish(struct api_call *call)
@@ -232,7 +234,7 @@ static void info_finish(struct api_call *call)
     append_limits(to, options,
                   http_server_limits(pipeline_server(pipeline_of(call->home))));
     append_since_start(to, metrics);
-    append_now(to, metrics);
+    append_now(to, metrics, atomic_load(&call->api->restarting));
     buf_append_c(to, "}\n");
 }
 

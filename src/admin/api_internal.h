@@ -50,8 +50,9 @@ struct api {
     struct api_options options;
     atomic_int phase; /* enum api_phase */
     atomic_bool reloading;
-    uint64_t started_ms; /* wall clock: when it was made */
-    uint64_t started_ns; /* the same, monotonic */
+    atomic_bool restarting; /* a successor is to come; shown only */
+    uint64_t started_ms;    /* wall clock: when it was made */
+    uint64_t started_ns;    /* the same, monotonic */
     struct api_shard shards[SHARDS_MAX];
 };
 

@@ -245,8 +245,10 @@ static void append_head(const struct top_view *view, struct buf *to)
     append_size(to, "memory", cli_number(now, "memory_bytes"));
     append_size(to, "journal", cli_number(now, "journal_bytes"));
     append_size(to, "disk free", cli_number(now, "disk_free"));
-    buf_append_c(to, json_is_true(json_object_get(now, "disk_low"))
-                         ? "DISK LOW\n\n"
+    buf_append_c(to, json_is_true(json_object_get(now, "disk_low")) ? "DISK LOW"
+                                                                    : "");
+    buf_append_c(to, json_is_true(json_object_get(now, "restarting"))
+                         ? "  RESTART WAITS\n\n"
                          : "\n\n");
 }
 

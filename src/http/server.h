@@ -206,12 +206,10 @@ struct http_handed {
     struct str input;   /* what came behind that and was not taken */
 };
 
-/* Begin no more bodies that go to a sink: whoever sends one waits. Those that
- * are coming go on. For a while before http_server_hand_over(). */
-void http_server_hold_uploads(struct http_server *server);
-
-/* Close the connections that send a body to a sink. */
-void http_server_cut_uploads(struct http_server *server);
+/* Begin no more bodies that go to a sink, or begin them again: whoever sends
+ * one waits meanwhile. Those that are coming go on. For a while before
+ * http_server_hand_over(). */
+void http_server_hold_uploads(struct http_server *server, bool held);
 
 /* Give the connections to a successor, without any client being told. Listeners
  * are closed: the caller has other descriptors of these. Requests that were

@@ -98,20 +98,23 @@ void server_hand_over_turn(struct http_server *server)
     }
 }
 
-void http_server_hold_uploads(struct http_server *server)
+void http_server_hold_uploads(struct http_server *server, bool held)
 {
-    server->uploads_held = true;
-}
-
-void http_server_cut_uploads(struct http_server *server)
-{
+    if (server->uploads_held == held) {
+        return;
+    }
+    server->uploads_held = held;
     for (struct list *node = server->connections.next;
-         node != &server->connections; node = node->next) {
+         !held && node != &server->connections; node = node->next) {
         struct http_connection *connection =
             CONTAINER_OF(node, struct http_connection, link);
-        if (connection->sink != NULL) {
-            server_close(connection);
+        if (connection->upload_waits && connection->paused &&
+            !list_linked(&connection->resume)) {
+            list_append(&server->resumes, &connection->resume);
         }
+    }
+    if (!list_empty(&server->resumes)) {
+        server_post(server);
     }
 }
 

@@ -48,7 +48,7 @@ static void woken(struct io_timer *timer)
 
 static void fill_slots(struct deliverer *deliverer)
 {
-    uint32_t given_max = deliverer->slots.in_flight_max;
+    uint32_t given_max = deliverer->halted ? 0 : deliverer->slots.in_flight_max;
 
     for (uint32_t given = 0; given < given_max; given++) {
         struct endpoint_waiter *waiter = endpoint_next(&deliverer->slots);
@@ -146,6 +146,7 @@ enum err deliverer_create(const struct deliverer_options *options,
         .after_max_ms = options->retry_after_max_ms,
     };
     list_init(&deliverer->targets.unused);
+    list_init(&deliverer->targets.slow);
     list_init(&deliverer->deliveries);
     list_init(&deliverer->ready);
     list_init(&deliverer->starved);
@@ -252,26 +253,105 @@ void deliverer_topic_changed(struct topic *topic)
     }
 }
 
-bool deliverer_hold_slow(struct deliverer *deliverer,
+/* --- before a successor --------------------------------------------------- */
+
+static const struct flight *flight_of(const struct list *link)
+{
+    return CONTAINER_OF(link, struct flight, link);
+}
+
+uint64_t deliverer_oldest_ms(const struct deliverer *deliverer)
+{
+    return list_empty(&deliverer->flying)
+               ? 0
+               : io_now_ms(deliverer->options.io) -
+                     flight_of(deliverer->flying.next)->begun_ms;
+}
+
+void deliverer_slow(const struct deliverer *deliverer,
+                    uint64_t slow_ms,
+                    struct deliverer_slow *out_slow)
+{
+    uint64_t now_ms = io_now_ms(deliverer->options.io);
+    struct deliverer_slow slow = {0};
+
+    for (const struct list *link = deliverer->flying.next;
+         link != &deliverer->flying; link = link->next) {
+        const struct flight *flight = flight_of(link);
+        uint64_t age_ms = now_ms - flight->begun_ms;
+        uint64_t timeout_ms = flight->call.timeout_ms;
+        if (age_ms < slow_ms) {
+            break; /* those behind are younger */
+        }
+        uint64_t rest_ms = flight->body != NULL  ? timeout_ms
+                           : timeout_ms > age_ms ? timeout_ms - age_ms
+                                                 : 0;
+        slow.count++;
+        if (flight->parcel->target != NULL &&
+            (slow.target == NULL || rest_ms > slow.rest_ms)) {
+            slow.target = flight->parcel->target->name;
+            slow.rest_ms = rest_ms;
+        }
+    }
+    *out_slow = slow;
+}
+
+void deliverer_hold_slow(struct deliverer *deliverer,
                          uint64_t slow_ms,
                          uint64_t hold_ms)
 {
     uint64_t now_ms = io_now_ms(deliverer->options.io);
-    bool any = false;
 
     for (struct list *link = deliverer->flying.next; link != &deliverer->flying;
          link = link->next) {
-        const struct flight *flight = CONTAINER_OF(link, struct flight, link);
+        const struct flight *flight = flight_of(link);
         if (now_ms - flight->begun_ms < slow_ms) {
             break;
         }
-        any = true;
         if (flight->parcel->target != NULL) {
-            deliverer_target_hold(flight->parcel->target, hold_ms);
+            deliverer_target_slow(flight->parcel->target,
+                                  now_ms - flight->begun_ms);
         }
     }
-    return !any;
+    deliverer_target_hold_slow(deliverer, slow_ms, hold_ms);
 }
+
+void deliverer_halt(struct deliverer *deliverer)
+{
+    deliverer->halted = true;
+    for (struct list *link = deliverer->deliveries.next;
+         link != &deliverer->deliveries; link = link->next) {
+        deliverer_delivery_halt(CONTAINER_OF(link, struct delivery, link));
+    }
+}
+
+bool deliverer_is_halted(const struct deliverer *deliverer)
+{
+    CHECK(deliverer->halted);
+    if (!list_empty(&deliverer->flying)) {
+        return false;
+    }
+    uint32_t waiting = 0;
+    for (struct list *link = deliverer->deliveries.next;
+         deliverer->settling > 0 && link != &deliverer->deliveries;
+         link = link->next) {
+        waiting += deliverer_delivery_unsettled(
+            CONTAINER_OF(link, struct delivery, link));
+    }
+    return deliverer->settling == waiting;
+}
+
+void deliverer_resume(struct deliverer *deliverer)
+{
+    deliverer->halted = false;
+    for (struct list *link = deliverer->deliveries.next;
+         link != &deliverer->deliveries; link = link->next) {
+        deliverer_delivery_wake(CONTAINER_OF(link, struct delivery, link));
+    }
+    kick(deliverer);
+}
+
+/* --- the end -------------------------------------------------------------- */
 
 void deliverer_drain(struct deliverer *deliverer,
                      void (*drained)(void *context),

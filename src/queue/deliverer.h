@@ -234,12 +234,41 @@ void deliverer_attempts(const struct topic *topic,
                         uint64_t sequence,
                         struct buf *to);
 
-/* Before deliverer_drain(), so that it is short: have targets that let a
- * request wait for `slow_ms` get no new ones for `hold_ms`, while all others
- * do. Called now and then, until it tells that no request is as old as that. */
-bool deliverer_hold_slow(struct deliverer *deliverer,
+/* How long the oldest request in flight lasts; 0: there is none. */
+uint64_t deliverer_oldest_ms(const struct deliverer *deliverer);
+
+/* What is in flight for long. */
+struct deliverer_slow {
+    uint32_t count;     /* of requests */
+    uint64_t rest_ms;   /* how long one of them may last yet, at most: a body
+                           that comes from a file is sent as long as it takes,
+                           of that one its timeout */
+    const char *target; /* which one that goes to; borrowed for a moment, NULL:
+                           none is */
+};
+
+/* Tell of the requests that are in flight for `slow_ms`. Costs a look at each
+ * of them. */
+void deliverer_slow(const struct deliverer *deliverer,
+                    uint64_t slow_ms,
+                    struct deliverer_slow *out_slow);
+
+/* Before deliverer_halt(), so that it is short: have targets that let a request
+ * wait for `slow_ms`, now or when this was called before, get no new ones for
+ * `hold_ms`, while all others do. Called again and again. */
+void deliverer_hold_slow(struct deliverer *deliverer,
                          uint64_t slow_ms,
                          uint64_t hold_ms);
+
+/* Send nothing new until deliverer_resume(); what waits keeps its place. */
+void deliverer_halt(struct deliverer *deliverer);
+
+/* Tell whether nothing is in flight any more after deliverer_halt(). Its end
+ * makes a turn. */
+bool deliverer_is_halted(const struct deliverer *deliverer);
+
+/* Go on after deliverer_halt(). */
+void deliverer_resume(struct deliverer *deliverer);
 
 /* Send nothing new; `drained` is called from the loop when nothing is in
  * flight any more. deliverer_cut() gives up what is. */

@@ -237,7 +237,8 @@ void deliverer_delivery_wake(struct delivery *delivery)
 
 static bool may_begin(const struct delivery *delivery)
 {
-    return !delivery->paused && !delivery->stopped && delivery->strays == 0;
+    return !delivery->paused && !delivery->stopped &&
+           !delivery->deliverer->halted && delivery->strays == 0;
 }
 
 void deliverer_delivery_read(struct delivery *delivery)
@@ -424,6 +425,41 @@ void deliverer_delivery_change(struct delivery *delivery)
     }
     rest_all(delivery);
     deliverer_delivery_wake(delivery);
+}
+
+void deliverer_delivery_halt(struct delivery *delivery)
+{
+    struct window *window = &delivery->window;
+
+    if (delivery->slots == 0) {
+        return;
+    }
+    for (struct list *link = window->parcels.next; link != &window->parcels;
+         link = link->next) {
+        struct parcel *parcel =
+            parcel_of(CONTAINER_OF(link, struct window_parcel, link));
+        if (parcel->doing == PARCEL_GRANTED ||
+            parcel->doing == PARCEL_SIGNING) {
+            deliverer_parcel_rest(parcel);
+        }
+    }
+}
+
+uint32_t deliverer_delivery_unsettled(const struct delivery *delivery)
+{
+    const struct window *window = &delivery->window;
+    uint32_t count = 0;
+
+    for (const struct list *link = window->parcels.next;
+         link != &window->parcels; link = link->next) {
+        const struct parcel *parcel =
+            CONTAINER_OF(link, struct parcel, base.link);
+        if (parcel->doing == PARCEL_SETTLING &&
+            io_timer_running(&parcel->timer)) {
+            count++;
+        }
+    }
+    return count;
 }
 
 void deliverer_delivery_stop(struct delivery *delivery)

@@ -64,6 +64,14 @@ uint32_t deliverer_delivery_concurrency(const struct delivery *delivery);
 /* The cursor was moved or settings changed. */
 void deliverer_delivery_change(struct delivery *delivery);
 
+/* Begin nothing new for a while, while deliverer->halted: what has a slot and
+ * is not sent gives it back. All else stays as it is. */
+void deliverer_delivery_halt(struct delivery *delivery);
+
+/* Count the messages whose end could not be stored, and is to be once more,
+ * later. Costs a look at all that were found. */
+uint32_t deliverer_delivery_unsettled(const struct delivery *delivery);
+
 /* Begin nothing new. */
 void deliverer_delivery_stop(struct delivery *delivery);
 

@@ -164,6 +164,7 @@ struct deliverer {
     uint32_t warm;                   /* of them, how many have buffers */
     struct list flying;              /* flights */
     uint32_t bodies;                 /* of flights, read from files */
+    bool halted;                     /* nothing new is sent for a while */
     bool draining;
     void (*drained)(void *context); /* NULL: was called */
     void *drained_context;          /* borrowed */

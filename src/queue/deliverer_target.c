@@ -68,6 +68,7 @@ static enum err make(struct deliverer *deliverer,
 static void discard(struct deliverer_target *target)
 {
     io_timer_stop(target->deliverer->options.io, &target->tick);
+    list_remove(&target->slow);
     endpoint_fini(&target->endpoint);
     http_endpoint_release(target->http);
     free(target);
@@ -238,6 +239,30 @@ void deliverer_target_hold(struct deliverer_target *target, uint64_t delay_ms)
     arm(target);
 }
 
+void deliverer_target_slow(struct deliverer_target *target, uint64_t slow_ms)
+{
+    if (!list_linked(&target->slow)) {
+        list_append(&target->deliverer->targets.slow, &target->slow);
+        target->slow_ms = 0;
+    }
+    target->slow_ms = slow_ms > target->slow_ms ? slow_ms : target->slow_ms;
+}
+
+void deliverer_target_hold_slow(struct deliverer *deliverer,
+                                uint64_t slow_ms,
+                                uint64_t hold_ms)
+{
+    struct list *slow = &deliverer->targets.slow;
+
+    for (struct list *link = slow->next; link != slow; link = link->next) {
+        struct deliverer_target *target =
+            CONTAINER_OF(link, struct deliverer_target, slow);
+        if (target->slow_ms >= slow_ms) {
+            deliverer_target_hold(target, hold_ms);
+        }
+    }
+}
+
 void deliverer_target_limit(struct deliverer_target *target,
                             const struct settings_rate *rate,
                             const struct settings_rate *released)
@@ -274,4 +299,5 @@ void deliverer_target_clear(struct deliverer *deliverer)
     hash_table_fini(&targets->table);
     *targets = (struct deliverer_targets){0};
     list_init(&targets->unused);
+    list_init(&targets->slow);
 }

@@ -32,12 +32,13 @@ enum {
     DELIVERER_TARGET_UNUSED_MS = 10 * 60 * 1000,
 };
 
-/* All targets of a deliverer, by name. Zeroed, but for a list that is empty:
+/* All targets of a deliverer, by name. Zeroed, but for lists that are empty:
  * there are none. */
 struct deliverer_targets {
     struct hash_table table; /* owned */
     struct list unused;      /* the one that is it for the longest time first */
     uint32_t unused_count;
+    struct list slow; /* those of deliverer_target_slow() */
 };
 
 struct deliverer_target {
@@ -52,6 +53,8 @@ struct deliverer_target {
                              and their lines; the others are messages */
     struct list unused;   /* in targets->unused while there are no users */
     uint64_t unused_ms;   /* since when */
+    struct list slow;     /* in targets->slow, */
+    uint64_t slow_ms;     /* by how much, at most */
     struct settings_rate released; /* what an operator said, for all shards;
                                       of a limit */
     uint64_t ahead;  /* scratch of deliverer_each_target(): messages not
@@ -82,6 +85,14 @@ void deliverer_target_note(struct deliverer_target *target,
 
 /* Send nothing to it for `delay_ms`: it asked for that. */
 void deliverer_target_hold(struct deliverer_target *target, uint64_t delay_ms);
+
+/* Note that a request to it has waited for `slow_ms`, before a successor. */
+void deliverer_target_slow(struct deliverer_target *target, uint64_t slow_ms);
+
+/* Hold all those that were noted with `slow_ms` or more for `hold_ms`. */
+void deliverer_target_hold_slow(struct deliverer *deliverer,
+                                uint64_t slow_ms,
+                                uint64_t hold_ms);
 
 /* Find the target of a name; NULL: it is not known. */
 struct deliverer_target *

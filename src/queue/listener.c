@@ -29,6 +29,7 @@ enum err listener_create(const struct listener_options *options,
         return ERR_NOMEM;
     }
     listener->options = *options;
+    list_init(&listener->upload_list);
     push_task_pool_init(&listener->pool, options->shard, options->pending_max);
     listener->member_max = options->batch_count_max * BATCH_MEMBERS_USUAL;
     listener->items =

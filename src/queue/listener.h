@@ -74,6 +74,11 @@ void listener_set_pending_max(struct listener *listener, uint32_t pending_max);
 /* Bodies that are coming into files now. */
 uint32_t listener_uploads(const struct listener *listener);
 
+/* How long the oldest of them is coming, by the loop's time; 0: there is none.
+ */
+uint64_t listener_oldest_upload_ms(const struct listener *listener,
+                                   uint64_t now_ms);
+
 /* Figures so far; borrowed, living as long as the listener. */
 const struct listener_stats *listener_stats(struct listener *listener);
 

@@ -21,7 +21,8 @@ struct listener {
     struct recorder_item *items;     /* owned; batch_count_max of them */
     struct recorder_member *members; /* owned; member_max of them */
     uint32_t member_max;
-    uint32_t uploads; /* bodies that are coming */
+    uint32_t uploads;        /* bodies that are coming */
+    struct list upload_list; /* of struct upload, the oldest first */
 };
 
 /* Answer a request of the first OPQ's two calls that is refused. */

@@ -20,6 +20,8 @@ struct upload {
     struct listener *listener; /* borrowed */
     struct store_blob *blob;   /* owned */
     struct push_task *task;    /* owned */
+    struct list link;          /* in listener->upload_list */
+    uint64_t begun_ms;         /* by the loop's time */
 };
 
 static struct upload *upload_of(struct http_sink *sink)
@@ -34,6 +36,7 @@ static void upload_drop(struct upload *upload)
     if (upload->task != NULL) {
         push_task_release(upload->task);
     }
+    list_remove(&upload->link);
     upload->listener->uploads--;
     free(upload);
 }
@@ -169,6 +172,8 @@ static enum err upload_create(struct listener *listener,
     }
     upload->listener = listener;
     listener->uploads++;
+    list_append(&listener->upload_list, &upload->link);
+    upload->begun_ms = io_now_ms(listener->options.shard->io);
     enum err err = upload_begin(upload, push, size);
     if (err != ERR_OK) {
         upload_drop(upload);
@@ -233,4 +238,15 @@ enum http_body listener_upload(struct listener *listener,
 uint32_t listener_uploads(const struct listener *listener)
 {
     return listener->uploads;
+}
+
+uint64_t listener_oldest_upload_ms(const struct listener *listener,
+                                   uint64_t now_ms)
+{
+    if (list_empty(&listener->upload_list)) {
+        return 0;
+    }
+    const struct upload *oldest =
+        CONTAINER_OF(listener->upload_list.next, struct upload, link);
+    return now_ms > oldest->begun_ms ? now_ms - oldest->begun_ms : 0;
 }

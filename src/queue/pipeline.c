@@ -6,12 +6,10 @@
  * tells all of them to close, for until then one may still carry a push to
  * another. Closing: topics detached, store closed (checkpoint), loop stopped.
  *
- * Handing over to a successor is the same with steps before it, and without
- * clients being told: first the store writes what it has in memory, so that
- * little is left to do with connections waiting; then targets that are slow to
- * answer get nothing new, then none does, nor do bodies that go to a file
- * begin, while all else goes on; when the last shard is quiet, all hold their
- * connections and end as above.
+ * Handing over to a successor is the same with a wait before it (handing.h),
+ * and without clients being told: when nothing is under way that would be done
+ * twice, nor much in memory, all shards hold their connections and end as
+ * above.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -20,6 +18,7 @@
 #include "base/check.h"
 #include "base/diag.h"
 #include "queue/delayed.h"
+#include "queue/handing.h"
 #include "queue/letters_job.h"
 #include "queue/listener_upload.h"
 #include "queue/notices.h"
@@ -54,14 +53,7 @@ struct pipeline {
     bool counted;              /* as drained, in the group */
     struct io_hook drain_hook; /* looks whether all is drained */
     struct io_timer cut_timer; /* ends the drain */
-    /* Handing over. */
-    bool handing;
-    uint64_t prepared_ms;       /* when the store began to write what it has */
-    struct io_timer look_timer; /* while slow targets are waited for */
-    uint64_t look_ms;           /* when they are looked at again */
-    bool cut;                   /* the time for deliveries is over */
-    bool ending;                /* no delivery begins any more */
-    bool quiet;                 /* counted, in the group */
+    struct handing handing;    /* before a successor */
     pipeline_give *give;
     void *give_context;           /* borrowed */
     struct io_task handover_task; /* from pipeline_hand_over() */
@@ -164,7 +156,6 @@ static void hold_arrived(struct io_task *task);
 static void close_arrived(struct io_task *task);
 static void drain_look(struct io_hook *hook);
 static void drain_over(struct io_timer *timer);
-static void look_due(struct io_timer *timer);
 
 enum err pipeline_create(const struct pipeline_options *options,
                          struct pipeline **out)
@@ -185,7 +176,6 @@ enum err pipeline_create(const struct pipeline_options *options,
     pipeline->close_task.run = close_arrived;
     pipeline->drain_hook.turn = drain_look;
     pipeline->cut_timer.expired = drain_over;
-    pipeline->look_timer.expired = look_due;
     pipeline->shard.index = options->index;
     pipeline->shard.group = options->group;
     pipeline->shard.io = pipeline->io;
@@ -478,12 +468,16 @@ static void stop_arrived(struct io_task *task)
     }
     io_timer_start(pipeline->io, &pipeline->cut_timer,
                    atomic_load(&pipeline->stop_ms));
-    if (pipeline->draining || pipeline->handing) {
+    bool waiting = pipeline->handing.stage != HANDING_OFF;
+    if (pipeline->draining ||
+        (waiting && !handing_cancel(&pipeline->handing))) {
         return;
     }
     pipeline->draining = true;
     pipeline->shard.stopping = true;
-    io_hook_add(pipeline->io, &pipeline->drain_hook);
+    if (!waiting) {
+        io_hook_add(pipeline->io, &pipeline->drain_hook);
+    }
     scheduler_stop(pipeline->scheduler);
     http_server_drain(pipeline->server, server_drained, pipeline);
     deliverer_drain(pipeline->deliverer, deliverer_drained, pipeline);
@@ -500,13 +494,8 @@ static void drain_over(struct io_timer *timer)
         (unsigned long long)http_server_stats(pipeline->server)
             ->connections_open,
         (unsigned long long)deliverer_stats(pipeline->deliverer)->in_flight);
-    pipeline->cut = true;
     deliverer_cut(pipeline->deliverer);
-    if (pipeline->handing && !pipeline->draining) {
-        http_server_cut_uploads(pipeline->server);
-    } else {
-        http_server_cut(pipeline->server);
-    }
+    http_server_cut(pipeline->server);
 }
 
 /* Post one task of each shard. */
@@ -519,81 +508,16 @@ static void post_all(const struct shard_group *group, size_t task_offset)
     }
 }
 
-/* Have the store write what it has in memory, beside other work. */
-static void prepare_store(struct pipeline *pipeline)
-{
-    pipeline->prepared_ms = io_now_ms(pipeline->io);
-    store_prepare_close(pipeline->store);
-}
-
-/* Tell whether no target is slow to answer what it has, so that the end of all
- * deliveries would be short. Until then fast ones go on. */
-static bool slow_are_done(struct pipeline *pipeline)
-{
-    enum { SLOW_MS = 100, LOOK_MS = 20 };
-    uint64_t now_ms = io_now_ms(pipeline->io);
-
-    if (pipeline->cut) {
-        return true; /* they had their time */
-    }
-    if (now_ms < pipeline->look_ms) {
-        return false;
-    }
-    pipeline->look_ms = now_ms + LOOK_MS;
-    io_timer_start(pipeline->io, &pipeline->look_timer, LOOK_MS);
-    return deliverer_hold_slow(pipeline->deliverer, SLOW_MS,
-                               atomic_load(&pipeline->stop_ms));
-}
-
-static void look_due(struct io_timer *timer)
-{
-    (void)timer; /* so that there is a turn */
-}
-
-/* Each turn before connections are held: take the next step when there is one,
- * and count this shard when nothing is under way that would be done twice, and
- * little is in memory. */
-static void quiet_look(struct pipeline *pipeline)
-{
-    enum { PREPARED_MS = 2000 }; /* after which it is worth doing once more */
-    struct shard_group *group = pipeline->shard.group;
-
-    if (pipeline->quiet || !store_close_prepared(pipeline->store)) {
-        return; /* its end makes a turn */
-    }
-    if (!pipeline->ending && !slow_are_done(pipeline)) {
-        return;
-    }
-    if (!pipeline->ending) {
-        pipeline->ending = true;
-        http_server_hold_uploads(pipeline->server);
-        deliverer_drain(pipeline->deliverer, deliverer_drained, pipeline);
-    }
-    if (!pipeline->deliverer_drained ||
-        listener_uploads(pipeline->listener) > 0) {
-        return;
-    }
-    if (io_now_ms(pipeline->io) - pipeline->prepared_ms > PREPARED_MS) {
-        prepare_store(pipeline);
-        if (!store_close_prepared(pipeline->store)) {
-            return;
-        }
-    }
-    pipeline->quiet = true;
-    io_timer_stop(pipeline->io, &pipeline->cut_timer);
-    if (atomic_fetch_add(&group->quiet, 1) + 1 == group->count) {
-        post_all(group, offsetof(struct pipeline, hold_task));
-    }
-}
-
 /* Each turn while draining: count this shard when nothing is left on it. */
 static void drain_look(struct io_hook *hook)
 {
     struct pipeline *pipeline = CONTAINER_OF(hook, struct pipeline, drain_hook);
     struct shard_group *group = pipeline->shard.group;
 
-    if (pipeline->handing && !pipeline->draining) {
-        quiet_look(pipeline);
+    if (!pipeline->draining) {
+        if (handing_look(&pipeline->handing)) {
+            post_all(group, offsetof(struct pipeline, hold_task));
+        }
         return;
     }
     /* To clients nothing stops that is handed over; to the rest it does when
@@ -621,13 +545,11 @@ static void drain_look(struct io_hook *hook)
 /* --- handing over --------------------------------------------------------- */
 
 void pipeline_hand_over(struct pipeline *pipeline,
-                        uint32_t drain_ms,
                         pipeline_give *give,
                         void *context)
 {
     pipeline->give = give;
     pipeline->give_context = context;
-    atomic_store(&pipeline->stop_ms, drain_ms);
     io_post(pipeline->io, &pipeline->handover_task);
 }
 
@@ -639,11 +561,12 @@ static void handover_arrived(struct io_task *task)
     if (pipeline->draining) {
         return;
     }
-    pipeline->handing = true;
+    pipeline->handing.shard = &pipeline->shard;
+    pipeline->handing.deliverer = pipeline->deliverer;
+    pipeline->handing.listener = pipeline->listener;
+    pipeline->handing.server = pipeline->server;
     io_hook_add(pipeline->io, &pipeline->drain_hook);
-    io_timer_start(pipeline->io, &pipeline->cut_timer,
-                   atomic_load(&pipeline->stop_ms));
-    prepare_store(pipeline);
+    handing_start(&pipeline->handing);
 }
 
 static void give(void *context, const struct http_handed *handed)
@@ -658,8 +581,11 @@ static void hold_arrived(struct io_task *task)
     enum { HOLD_MS = 2000 }; /* for requests that were taken */
     struct pipeline *pipeline = CONTAINER_OF(task, struct pipeline, hold_task);
 
+    CHECK(!pipeline->draining); /* no shard can have cancelled it */
     pipeline->draining = true;
+    io_timer_stop(pipeline->io, &pipeline->handing.timer);
     io_timer_start(pipeline->io, &pipeline->cut_timer, HOLD_MS);
+    deliverer_drain(pipeline->deliverer, deliverer_drained, pipeline);
     scheduler_stop(pipeline->scheduler);
     delayed_stop(pipeline->delayed);
     http_server_hand_over(pipeline->server, give, server_drained, pipeline);

@@ -9,8 +9,9 @@
  * a push that came in this turn is durable, answered, and on its way to the
  * target in the same turn.
  *
- * Threads: pipeline_stop() from any; create, destroy from the one that owns the
- * process's start and end; all else from the one that runs the shard.
+ * Threads: pipeline_stop() from any; create from the one that owns the start of
+ * the process; all else from the one that runs the shard, destroy too: sockets
+ * that are still to close need turns of the loop, which are that thread's.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -111,13 +112,12 @@ void pipeline_stop(struct pipeline *pipeline, uint32_t drain_ms);
  * http_server_hand_over(). */
 typedef void pipeline_give(void *context, const struct http_handed *handed);
 
-/* End for a successor, which gets the connections: no delivery begins any more;
- * when those under way have ended, on all shards, or after `drain_ms`,
- * connections are given, and then it is as after pipeline_stop(), without
- * clients being told. All shards are asked. Threads: any, while pipeline_run()
- * runs. */
+/* End for a successor, which gets the connections: when the deliveries under
+ * way have ended, on all shards (handing.h), connections are given, and then it
+ * is as after pipeline_stop(), without clients being told. All shards are
+ * asked; pipeline_stop() of all of them makes it an ordinary end, until then.
+ * Threads: any, while pipeline_run() runs. */
 void pipeline_hand_over(struct pipeline *pipeline,
-                        uint32_t drain_ms,
                         pipeline_give *give,
                         void *context);
 

@@ -37,8 +37,11 @@ struct shard;
 /* All shards of a process; fixed before their threads start, but atomics. */
 struct shard_group {
     uint32_t count;
-    atomic_uint drained; /* shards that take nothing any more */
-    atomic_uint quiet;   /* shards without deliveries under way: handing over */
+    atomic_uint drained;               /* shards that take nothing any more */
+    atomic_uint handing;               /* shards that are to hand over, */
+    atomic_uint quiet;                 /* those that nothing is under way on, */
+    atomic_ullong slow_ms[SHARDS_MAX]; /* and how long the oldest that is slow
+                                          on each is under way; 0: none */
     atomic_uint ids_unread;           /* of accept_delayed.c: buckets to read */
     atomic_uint dedup_window_ms;      /* likewise: the longest of any topic */
     struct shard *shards[SHARDS_MAX]; /* borrowed */

@@ -249,17 +249,25 @@ static void note_no_program(void *context, struct str path)
     (void)path;
 }
 
+/* One that is named and not there must not become one of our files. */
+static void share(int fd, bool shared)
+{
+    if (!exec_share(fd, shared) && !shared) {
+        exec_hold(fd);
+    }
+}
+
 static void share_listener(void *context, int fd, bool activated)
 {
     (void)activated;
-    (void)exec_share(fd, *(const bool *)context);
+    share(fd, *(const bool *)context);
 }
 
 static void
 share_client(void *context, uint32_t shard, const struct http_handed *handed)
 {
     (void)shard;
-    (void)exec_share(handed->fd, *(const bool *)context);
+    share(handed->fd, *(const bool *)context);
 }
 
 /* Let all descriptors that records name outlive this program, or not. */

@@ -115,6 +115,25 @@ static int take_inherited(struct listen_inherited *inherited,
     return -1;
 }
 
+/* Let an address be bound that overlaps with one that was inherited: that is
+ * closed when all serve. Tell whether there is such a one. */
+static bool allow_overlap(const struct listen_inherited *inherited,
+                          const struct net_address *address)
+{
+    bool any = false;
+
+    for (uint32_t index = 0; index < inherited->count; index++) {
+        int fd = inherited->fds[index];
+        struct net_address bound;
+        if (fd >= 0 && net_bound(fd, &bound) == ERR_OK &&
+            net_overlaps(&bound, address)) {
+            net_allow_overlap(fd);
+            any = true;
+        }
+    }
+    return any;
+}
+
 /* Give the first shard what is left of an address: connections may wait there.
  */
 static void take_surplus(struct listen_set *set,
@@ -173,6 +192,9 @@ static enum err bind_one(struct listen_set *set,
     }
     if (shard > 0 && set->inherits) {
         return net_share(set->fds[0][set->count], fd);
+    }
+    if (allow_overlap(inherited, address)) {
+        return net_listen(address, true, fd);
     }
     return bind_patiently(address, shared, shard == 0, fd);
 }
@@ -313,6 +335,67 @@ static bool has_word(struct str list, struct str word)
     return false;
 }
 
+/* Tell whether an address is in a list of the settings. */
+static bool
+is_listed(struct str list, uint16_t port, const struct net_address *address)
+{
+    struct str text;
+    struct net_address listed;
+
+    while (next_address(&list, &text)) {
+        if (net_parse(text, port, &listed) == ERR_OK &&
+            net_same(&listed, address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Read an address as net_format() writes it: "[::1]:8999". */
+static bool read_shown(struct str shown, struct net_address *out)
+{
+    size_t end = shown.size;
+    uint64_t port = 0;
+
+    while (end > 0 && shown.data[end - 1] != ':') {
+        end--;
+    }
+    if (end == 0 ||
+        str_to_u64(str_cut(shown, end, shown.size), &port) != ERR_OK ||
+        port > UINT16_MAX) {
+        return false;
+    }
+    struct str host = str_cut(shown, 0, end - 1);
+    if (str_starts(host, STR("["))) {
+        host = str_cut(host, 1, host.size - 2);
+    }
+    return net_parse(host, (uint16_t)port, out) == ERR_OK;
+}
+
+/* Tell whether an address that is in use could be had when those of `known` are
+ * closed that it overlaps with, and that are wanted no more. */
+static bool could_overlap(const struct config *config,
+                          struct str known,
+                          const struct net_address *address)
+{
+    uint16_t port = (uint16_t)config->port;
+    bool any = false;
+
+    while (known.size > 0) {
+        struct net_address other;
+        size_t end = str_find(known, ' ');
+        if (read_shown(str_cut(known, 0, end), &other) &&
+            net_overlaps(&other, address)) {
+            if (is_listed(str_from(config->listen), port, &other)) {
+                return false;
+            }
+            any = true;
+        }
+        known = str_cut(known, end + 1, known.size);
+    }
+    return any && net_try(address) == ERR_OK;
+}
+
 enum err
 listen_try(const struct config *config, struct str known, struct buf *errors)
 {
@@ -334,6 +417,9 @@ listen_try(const struct config *config, struct str known, struct buf *errors)
         }
         err = net_listen(&address, false, &fd);
         file_close(fd);
+        if (err == ERR_EXISTS && could_overlap(config, known, &address)) {
+            err = ERR_OK;
+        }
         if (err != ERR_OK && err != ERR_UNSUPPORTED) {
             return complain(errors, str_from(shown),
                             err == ERR_EXISTS ? "the address is in use"
@@ -503,6 +589,18 @@ enum err listen_open(const struct config *config,
         err = bind_all(config, shard_count, inherited, out, errors);
     }
     return err == ERR_OK ? keep_all(out) : err;
+}
+
+void listen_allow_overlap(const struct listen_inherited *inherited)
+{
+    for (uint32_t index = 0; index < inherited->count; index++) {
+        struct net_address bound;
+        if (inherited->fds[index] >= 0 && !inherited->activated &&
+            net_bound(inherited->fds[index], &bound) == ERR_OK &&
+            bound.any.sa_family != AF_UNIX) {
+            net_allow_overlap(inherited->fds[index]);
+        }
+    }
 }
 
 void listen_forget(struct listen_inherited *inherited)

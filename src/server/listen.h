@@ -46,8 +46,14 @@ struct listen_set {
 MUST_CHECK enum err listen_check(const struct config *config,
                                  struct buf *errors);
 
+/* Let a successor bind what overlaps with these: another process of our user
+ * could not otherwise. Before it is tried. */
+void listen_allow_overlap(const struct listen_inherited *inherited);
+
 /* Tell whether the addresses can be bound, but for those of Unix and `known`
- * ones, by blanks; "*": all are known. `errors` has a line.
+ * ones, by blanks; "*": all are known. One that overlaps with known ones (all
+ * addresses, and one of them) can, when these are wanted no more. `errors` has
+ * a line.
  * Errors: as listen_open() */
 MUST_CHECK enum err
 listen_try(const struct config *config, struct str known, struct buf *errors);

@@ -106,6 +106,7 @@ bool restart_check(const char *path,
     memcpy(checked, arguments, count * sizeof(*checked));
     char flag[] = "--check-config";
     checked[count] = flag;
+    listen_allow_overlap(listeners);
     enum err err = try_program(path, checked, listeners, &result);
     free(checked);
     if (err != ERR_OK) {
@@ -263,6 +264,22 @@ uint32_t restart_adopt(const struct handover *handover,
 
     read_all(handover, &reading);
     return reading.adopted;
+}
+
+uint32_t restart_adopt_waiting(struct listen_inherited *listeners,
+                               struct pipeline *pipeline)
+{
+    uint32_t count = 0;
+
+    for (uint32_t index = 0; index < listeners->count; index++) {
+        struct http_handed handed = {0};
+        int listener = listeners->fds[index];
+        while (listener >= 0 && net_accept(listener, &handed.fd) == ERR_OK) {
+            count += pipeline_adopt(pipeline, &handed) == ERR_OK ? 1 : 0;
+        }
+    }
+    listen_forget(listeners);
+    return count;
 }
 
 uint64_t restart_pause_ms(const struct handover *handover)

@@ -91,6 +91,12 @@ uint32_t restart_adopt(const struct handover *handover,
                        uint32_t shard,
                        uint32_t count);
 
+/* Close listening sockets that nobody wants any more; a shard goes on with the
+ * connections that wait there, without TLS. Returns how many. Threads: the
+ * shard's. */
+uint32_t restart_adopt_waiting(struct listen_inherited *listeners,
+                               struct pipeline *pipeline);
+
 /* Milliseconds since the clients of before were held; 0: there were none. */
 uint64_t restart_pause_ms(const struct handover *handover);
 

@@ -342,6 +342,7 @@ static enum err begin_serving(struct worker *worker)
     enum err err = ERR_OK;
 
     atomic_store(&server->begun, true);
+    api_set_ready(server->api, true); /* who waits is served as soon as that */
     for (uint32_t index = 0; err == ERR_OK && index < server->listen.count;
          index++) {
         int *fd = &server->listen.fds[worker->index][index];
@@ -355,13 +356,14 @@ static enum err begin_serving(struct worker *worker)
         err = pipeline_deliver(worker->pipeline);
     }
     if (err == ERR_OK) {
-        if (server->start->handover.fd > 0) {
-            api_set_ready(server->api, true); /* clients saw nothing else */
+        uint32_t adopted =
+            restart_adopt(&server->start->handover, worker->pipeline,
+                          worker->index, server->count);
+        if (worker->index == 0 && server->config->tls_cert[0] == '\0') {
+            adopted +=
+                restart_adopt_waiting(&server->inherited, worker->pipeline);
         }
-        atomic_fetch_add(&server->adopted,
-                         restart_adopt(&server->start->handover,
-                                       worker->pipeline, worker->index,
-                                       server->count));
+        atomic_fetch_add(&server->adopted, adopted);
     }
     return err;
 }
@@ -384,8 +386,10 @@ static void worker_main(void *context)
         announce_start(pipeline_shard(worker->pipeline), OPQ_VERSION,
                        server->start->handover.fd > 0);
         pipeline_run(worker->pipeline);
+        atomic_fetch_add(&server->ended, 1);
+        process_gate_pass(server->gate); /* others may post to us until then */
+        pipeline_destroy(worker->pipeline);
     }
-    atomic_fetch_add(&server->ended, 1);
 }
 
 static enum err make_workers(struct server *server)
@@ -500,11 +504,9 @@ static bool serve(const struct server *server)
     }
 }
 
-/* Until all shards have closed; a signal ends the drain, the first one only
- * when this is a `stop` already. A disk that
- * hangs must not hold the process for ever: when neither closing nor recovery
- * can be had in order, the second is left. Returns whether a signal said stop.
- */
+/* Until all shards have closed; a signal ends the drain. A disk that hangs must
+ * not hold the process for ever: when neither closing nor recovery can be had
+ * in order, the second is left. Returns whether a signal said stop. */
 static bool wait_ended(struct server *server, unsigned look_ms, bool stop)
 {
     enum { CLOSE_MS = 60000 };
@@ -546,17 +548,40 @@ static void drain(struct server *server)
     DIAG_INFO("stopped", "pid=%u", process_id());
 }
 
+/* Until all shards are quiet (queue/handing.h). False: a signal says stop. */
+static bool wait_quiet(const struct server *server)
+{
+    enum { LOOK_MS = 2 };
+
+    while (atomic_load(&server->group.quiet) < server->count) {
+        enum process_signal heard = process_wait_signal(LOOK_MS);
+        if (heard == PROCESS_SIGNAL_STOP) {
+            return false;
+        }
+        if (heard == PROCESS_SIGNAL_REOPEN) {
+            log_file_reopen();
+        } else if (heard == PROCESS_SIGNAL_RELOAD) {
+            DIAG_INFO("restart_under_way", "program=%s", server->path);
+        }
+    }
+    return true;
+}
+
 /* The same for a successor. Returns whether there is to be one. */
 static bool hand_over(struct server *server)
 {
     enum { LOOK_MS = 1 };
 
     DIAG_INFO("restarting", "program=%s", server->path);
+    api_set_restarting(server->api, true);
     for (uint32_t index = 0; index < server->count; index++) {
         struct worker *worker = &server->workers[index];
         worker->clients.shard = index;
-        pipeline_hand_over(worker->pipeline, (uint32_t)server->config->drain,
-                           restart_take, &worker->clients);
+        pipeline_hand_over(worker->pipeline, restart_take, &worker->clients);
+    }
+    if (!wait_quiet(server)) {
+        api_set_restarting(server->api, false);
+        return false;
     }
     if (wait_ended(server, LOOK_MS, false)) {
         process_notify("STOPPING=1");
@@ -611,7 +636,6 @@ static void say_ready(struct server *server)
     } else {
         say_listening(server);
     }
-    api_set_ready(server->api, true);
     process_notify("READY=1");
 }
 
@@ -637,9 +661,9 @@ static int run_shards(struct server *server, struct buf *errors)
     } else if (atomic_load(&server->ended) == 0) {
         drain(server);
     }
+    process_gate_pass(server->gate); /* all loops have stopped */
     for (uint32_t index = 0; index < server->count; index++) {
         process_thread_join(server->workers[index].thread);
-        pipeline_destroy(server->workers[index].pipeline);
         buf_fini(&server->workers[index].clients.records);
     }
     return SERVER_EXIT_OK;

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -125,10 +126,9 @@ static void note_output(struct exec_result *result, const char *bytes, size_t n)
     result->output[size] = '\0';
 }
 
-/* Read what it says until it ends. Errors: ERR_TIMEOUT */
-static enum err listen_to(int fd, unsigned wait_ms, struct exec_result *result)
+/* Read what it says until it says no more. Errors: ERR_TIMEOUT */
+static enum err listen_to(int fd, uint64_t until_ms, struct exec_result *result)
 {
-    uint64_t until_ms = clock_monotonic_ns() / 1000000 + wait_ms;
     char bytes[EXEC_OUTPUT_MAX];
 
     for (;;) {
@@ -143,8 +143,31 @@ static enum err listen_to(int fd, unsigned wait_ms, struct exec_result *result)
         if (size > 0) {
             note_output(result, bytes, (size_t)size);
         } else if (size == 0 || errno != EINTR) {
-            return ERR_OK; /* it has ended */
+            return ERR_OK;
         }
+    }
+}
+
+/* Wait for its end: it may have closed its standard error before.
+ * Errors: ERR_TIMEOUT */
+static enum err await_end(pid_t pid, uint64_t until_ms, int *out_status)
+{
+    enum { STEP_MS = 5 };
+
+    while (waitpid(pid, out_status, WNOHANG) == 0) {
+        if (clock_monotonic_ns() / 1000000 >= until_ms) {
+            return ERR_TIMEOUT;
+        }
+        clock_sleep_ms(STEP_MS);
+    }
+    return ERR_OK;
+}
+
+/* End it, whatever it does. */
+static void end(pid_t pid, int *out_status)
+{
+    (void)kill(pid, SIGKILL);
+    while (waitpid(pid, out_status, 0) < 0 && errno == EINTR) {
     }
 }
 
@@ -177,11 +200,13 @@ enum err exec_run(const char *path,
     free(environment);
     (void)close(ends[1]);
     if (err == ERR_OK) {
-        err = listen_to(ends[0], wait_ms, out);
-        if (err != ERR_OK) {
-            (void)kill(pid, SIGKILL);
+        uint64_t until_ms = clock_monotonic_ns() / 1000000 + wait_ms;
+        err = listen_to(ends[0], until_ms, out);
+        if (err == ERR_OK) {
+            err = await_end(pid, until_ms, &status);
         }
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        if (err != ERR_OK) {
+            end(pid, &status);
         }
         out->code =
             WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -229,6 +254,16 @@ bool exec_share(int fd, bool shared)
     }
     flags = shared ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC;
     return fcntl(fd, F_SETFD, flags) == 0;
+}
+
+void exec_hold(int fd)
+{
+    int held = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (held >= 0 && held != fd) {
+        (void)dup3(held, fd, O_CLOEXEC);
+        (void)close(held);
+    }
 }
 
 /* --- what is left behind -------------------------------------------------- */

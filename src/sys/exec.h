@@ -60,6 +60,10 @@ MUST_CHECK enum err exec_become_file(int fd,
 /* Let a descriptor outlive exec_become(), or not. False: there is none. */
 bool exec_share(int fd, bool shared);
 
+/* Have a socket that leads nowhere under a number that is not open, so that no
+ * file of ours is taken for what should be there. Close-on-exec. */
+void exec_hold(int fd);
+
 /* Put bytes into a file that is in memory only, and outlives exec_become().
  * Gives:  `*out_fd`. Errors: ERR_NOMEM, ERR_BUSY, ERR_IO */
 MUST_CHECK enum err exec_leave(struct str bytes, int *out_fd);

@@ -237,6 +237,63 @@ fail:
     return err;
 }
 
+enum err net_try(const struct net_address *address)
+{
+    int family = address->any.sa_family;
+    int fd = -1;
+    enum err err = open_socket(family, &fd);
+    if (err != ERR_OK) {
+        return err;
+    }
+    err = set_listen_options(fd, family, true);
+    if (err == ERR_OK && bind(fd, &address->any, address->size) != 0) {
+        err = socket_err(errno);
+    }
+    (void)close(fd);
+    return err;
+}
+
+void net_allow_overlap(int fd)
+{
+    int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+}
+
+bool net_overlaps(const struct net_address *address,
+                  const struct net_address *other)
+{
+    if (address->any.sa_family != other->any.sa_family ||
+        net_same(address, other)) {
+        return false;
+    }
+    if (address->any.sa_family == AF_INET) {
+        return address->v4.sin_port == other->v4.sin_port &&
+               (address->v4.sin_addr.s_addr == htonl(INADDR_ANY) ||
+                other->v4.sin_addr.s_addr == htonl(INADDR_ANY));
+    }
+    return address->any.sa_family == AF_INET6 &&
+           address->v6.sin6_port == other->v6.sin6_port &&
+           (IN6_IS_ADDR_UNSPECIFIED(&address->v6.sin6_addr) ||
+            IN6_IS_ADDR_UNSPECIFIED(&other->v6.sin6_addr));
+}
+
+enum err net_accept(int fd, int *out_fd)
+{
+    for (;;) {
+        int taken = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (taken >= 0) {
+            *out_fd = taken;
+            return ERR_OK;
+        }
+        if (errno == EAGAIN) {
+            return ERR_AGAIN;
+        }
+        if (errno != EINTR && errno != ECONNABORTED) {
+            return socket_err(errno);
+        }
+    }
+}
+
 bool net_same(const struct net_address *address,
               const struct net_address *wanted)
 {

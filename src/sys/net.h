@@ -64,6 +64,20 @@ net_listen(const struct net_address *address, bool shared, int *out_fd);
 bool net_same(const struct net_address *address,
               const struct net_address *wanted);
 
+/* Tell whether two addresses cannot be had at once, though they differ: of one
+ * port, one of them all addresses of the machine. */
+bool net_overlaps(const struct net_address *address,
+                  const struct net_address *other);
+
+/* Let others of our user bind what overlaps with the address of a listening
+ * socket, if they say `shared`, too. */
+void net_allow_overlap(int fd);
+
+/* Tell whether an address could be had with `shared`, without taking any of its
+ * connections.
+ * Errors: as net_listen() */
+MUST_CHECK enum err net_try(const struct net_address *address);
+
 /* Make ready a listening socket that another process made: as net_listen()
  * leaves one, but for what can only be said before it is bound.
  *
@@ -71,6 +85,13 @@ bool net_same(const struct net_address *address,
  *                      that is not ours
  */
 MUST_CHECK enum err net_adopt(int fd, struct net_address *out_address);
+
+/* Take a connection that waits at a listening socket.
+ *
+ * Gives:  `*out_fd`, close-on-exec, non-blocking.
+ * Errors: ERR_AGAIN (none waits), ERR_BUSY (descriptors), ERR_IO
+ */
+MUST_CHECK enum err net_accept(int fd, int *out_fd);
 
 /* Make a second descriptor of a listening socket, for another thread to accept
  * from the same queue.

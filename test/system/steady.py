@@ -9,6 +9,7 @@ SPDX-License-Identifier: MIT
 """
 
 import collections
+import gc
 import json
 import os
 import select
@@ -39,6 +40,12 @@ class Steady(Child):
     def count(self):
         """Requests answered so far."""
         return self.ask('count')
+
+    def mark(self):
+        """How long answers took since the last mark, but to slow senders, and
+        what is longest begins anew:
+        {count, p50_s, p999_s, longest_s}, by tenths of milliseconds"""
+        return self.ask('mark')
 
     def stop(self):
         """Send what is begun, wait for all answers. Gives {taken: [[topic,
@@ -116,6 +123,8 @@ class Sender:
         if self.unsent and self.slow:
             self.loop.wrong.append(f'{word}: answered before it was sent')
         self.loop.longest[kind] = max(self.loop.longest[kind], now - since)
+        if not self.slow:
+            self.loop.spans[int((now - since) * 10000)] += 1
 
 
 class Loop:
@@ -127,6 +136,9 @@ class Loop:
         self.taken = []
         self.wrong = []
         self.longest = {'plain': 0, 'slow': 0}
+        # How many answers took so many tenths of a millisecond, since the last
+        # mark: a list would take long to be sorted, with answers waiting.
+        self.spans = collections.Counter()
         self.stopping = False
         self.senders = {}
         for kind, depth in (('plain', 1), ('pipelined', settings['depth']),
@@ -204,13 +216,31 @@ class Loop:
             del self.senders[one.socket.fileno()]
             one.socket.close()
 
+    def measured(self):
+        spans, self.spans = self.spans, collections.Counter()
+        self.longest = {'plain': 0, 'slow': 0}
+        count = sum(spans.values())
+
+        def percentile(share):
+            left = count * share
+            for span in sorted(spans):
+                left -= spans[span]
+                if left <= 0:
+                    return span / 10000
+            return 0
+        return {'count': count, 'p50_s': percentile(0.5),
+                'p999_s': percentile(0.999), 'longest_s': percentile(1)}
+
     def command(self):
         line = os.read(0, 100)
         if line == b'count\n':
             print(len(self.taken), flush=True)
+        elif line == b'mark\n':
+            print(json.dumps(self.measured()), flush=True)
         self.stopping = self.stopping or line == b'stop\n'
         return bool(line)
 
 
 if __name__ == '__main__':
+    gc.disable()  # its stops would be taken for the server's
     Loop(json.loads(sys.argv[1])).run()

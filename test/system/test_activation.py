@@ -74,6 +74,19 @@ def test_a_push_that_came_before_the_server_is_answered(serve, receiver,
     assert receiver.sequences('t') == list(range(41))
 
 
+@pytest.mark.parametrize('shards', [1, 4])
+def test_the_first_connection_hears_that_it_is_ready(serve, shards):
+    """It waits for the recovery to end, and is not told to come again."""
+    for _ in range(5):
+        port = free_port()
+        opq = serve(f'--shards={shards}', ready=False,
+                    command=handed(f'127.0.0.1:{port}'))
+        with connected(port) as early:
+            early.send('GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n')
+            assert early.read_response().status == 200
+        assert opq.stop() == 0
+
+
 def test_several_sockets_each_of_its_kind(serve, tmp_path):
     authority = Authority(tmp_path / 'tls')
     authority.server('good', 'IP:127.0.0.1')

@@ -430,3 +430,25 @@ def test_either_back_end_serves(serve, receiver, io):
     opq.wait_delivered('io', 5)
     if io != 'auto':
         assert io in opq.get('/opq/info').json()['io']
+
+
+@pytest.mark.parametrize('io', ['epoll', 'uring'])
+@pytest.mark.parametrize('signals', [(signal.SIGTERM,),
+                                     (signal.SIGHUP, signal.SIGTERM)])
+def test_end_with_many_connections_to_targets(serve, receivers, io, signals):
+    """They are closed in the last moment; the process does not hang on them."""
+    receiver = receivers(host='')  # on all loopback addresses
+    opq = serve(f'--io={io}', '--shards=2', '--drain=1s')
+    count = 400
+    for number in range(count):
+        host = f'127.1.{number // 250}.{number % 250 + 1}'
+        url = receiver.url().replace('127.0.0.1', host)
+        assert opq.push(f't{number}', url, 'x').status == 201
+    receiver.wait(count)
+    for number in signals:
+        before = opq.log().count(' restarted ')
+        opq.signal(number)
+        if number == signal.SIGHUP:
+            wait_until(lambda: opq.log().count(' restarted ') > before,
+                       'the restart')
+    assert opq.wait() == 0, opq.explain()

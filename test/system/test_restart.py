@@ -16,10 +16,13 @@ import re
 import shutil
 import signal
 import socket
+import threading
+import time
 
 import harness
 import pytest
-from harness import PATIENCE_S, SLOWNESS, Answer, Receiver, wait_until
+from harness import (PATIENCE_S, SLOWNESS, Answer, RawConnection, Receiver,
+                     wait_until)
 from load import Sink
 from steady import Steady
 
@@ -28,9 +31,14 @@ RESTARTS = 20
 FEW = 20 if TORTURE else 4
 BACKLOG = 1_000_000 if TORTURE else 20_000
 TOPICS = [f'restart{number}' for number in range(12)]
-# The aim is 0.1 s on a quiet machine; two busy cores shared with a load in
-# Python are none.
-PAUSE_MAX_S = 5 * SLOWNESS
+# Aims for the longest pause of any request, on a machine that does nothing
+# else: so long, and so many times the p99.9 of a quiet time before
+# (doc/operations.md has figures). The load is on the same cores, in Python, and
+# other tests may be at work: what is asserted leaves room for that.
+PAUSE_AIM_S = 0.1
+PAUSE_AIM_TIMES = 10
+ROOM = 10 * SLOWNESS
+QUIET_S = 60 if TORTURE else 2
 
 
 @pytest.fixture
@@ -75,11 +83,21 @@ def memory_of(opq):
     return int(re.search(r'VmRSS:\s+(\d+)', text).group(1)) << 10
 
 
-def check(result, came, what):
-    """`came`: (topic, sequence, word) of each request at the target."""
+def quiet_s(steady):
+    """The p99.9 of answers while nothing else happens."""
+    steady.mark()
+    time.sleep(QUIET_S)
+    return steady.mark()['p999_s']
+
+
+def check(result, came, what, usual_s=None):
+    """`came`: (topic, sequence, word) of each request at the target; `usual_s`:
+    p99.9 of a quiet time."""
+    longest_s = max(result['longest_s'], result['longest_slow_s'])
     print(f'{what}: {len(result["taken"])} requests, longest pause '
           f'{result["longest_s"] * 1000:.0f} ms, of slow senders '
-          f'{result["longest_slow_s"] * 1000:.0f} ms')
+          f'{result["longest_slow_s"] * 1000:.0f} ms; p99.9 of a quiet time: '
+          + (f'{usual_s * 1000:.0f} ms' if usual_s else 'not measured'))
     assert not result['wrong'], result['wrong'][:10]
     words = {(topic, sequence): word
              for topic, sequence, word in result['taken']}
@@ -89,7 +107,10 @@ def check(result, came, what):
     for name in {topic for topic, _, _ in came}:
         numbers = [sequence for topic, sequence, _ in came if topic == name]
         assert numbers == list(range(len(numbers))), f'{name}: out of order'
-    assert max(result['longest_s'], result['longest_slow_s']) < PAUSE_MAX_S
+    assert longest_s < PAUSE_AIM_S * ROOM
+    if usual_s:
+        assert longest_s < max(PAUSE_AIM_TIMES * usual_s * 2,
+                               PAUSE_AIM_S * ROOM / 2)
 
 
 def wait_delivered(opq, result):
@@ -109,6 +130,7 @@ def test_nobody_notices(serve, sink, io, shards, count):
     opq = serve(f'--io={io}', f'--shards={shards}')
     steady = Steady(opq.port, sink.url(), TOPICS)
     wait_until(lambda: steady.count() > 1000, 'load')
+    usual_s = quiet_s(steady)
     for _ in range(count):
         seen = steady.count()
         restart(opq)
@@ -120,7 +142,7 @@ def test_nobody_notices(serve, sink, io, shards, count):
     deliveries = sink.deliveries()
     assert {attempt for _, _, _, attempt, _, _ in deliveries} == {1}
     check(result, [(topic, sequence, word) for _, topic, sequence, _, word, _
-                   in deliveries], f'{io}, {shards} shards')
+                   in deliveries], f'{io}, {shards} shards', usual_s)
     assert not re.search(r' (warn|error) ', opq.log()), opq.explain()
 
 
@@ -160,6 +182,7 @@ def test_topic_has_a_backlog(serve, sink, receivers, io):
     steady = Steady(opq.port, sink.url(), TOPICS, plain=64, pipelined=8,
                     slow=4)
     wait_until(lambda: steady.count() > 200, 'load')
+    usual_s = quiet_s(steady)
     for _ in range(FEW):
         seen = steady.count()
         restart(opq)
@@ -167,7 +190,7 @@ def test_topic_has_a_backlog(serve, sink, receivers, io):
     result = steady.stop()
     wait_delivered(opq, result)
     check(result, [(topic, sequence, word) for _, topic, sequence, _, word, _
-                   in sink.deliveries()], f'backlog of {BACKLOG}')
+                   in sink.deliveries()], f'backlog of {BACKLOG}', usual_s)
     backlog = opq.topic('backlog')
     assert backlog['delivered'] == 0, backlog
 
@@ -236,6 +259,8 @@ BROKEN = {
     'crashes': (('#!/bin/sh\nkill -SEGV $$\n',), 'exit code 139'),
     'says nothing': (('#!/bin/sh\nexit 0\n',), 'it does not say'),
     'hangs': (('#!/bin/sh\nexec sleep 100\n',), 'it did not end'),
+    'hangs in silence': (('#!/bin/sh\nexec 2>&-\nexec sleep 100\n',),
+                         'it did not end'),
 }
 
 
@@ -248,7 +273,7 @@ def test_broken_program_is_refused(serve, program, receiver):
         files = files_of(opq)
         for kind, (what, why) in BROKEN.items():
             if kind == 'hangs' and not TORTURE:
-                continue  # for ten seconds
+                continue  # for ten seconds; it does so in silence, too
             replace(program, *what)
             said = refused(opq)
             assert why in said and str(program) in said, (kind, said)
@@ -262,6 +287,22 @@ def test_broken_program_is_refused(serve, program, receiver):
         assert client.read_response().status == 200
     assert opq.push('on', receiver.url()).status == 201
     receiver.wait(1)
+
+
+def test_nobody_notices_what_is_refused(serve, program, sink):
+    """The load of all kinds of clients goes on while programs are tried."""
+    opq = serve('--shards=2')
+    steady = Steady(opq.port, sink.url(), TOPICS)
+    wait_until(lambda: steady.count() > 1000, 'load')
+    usual_s = quiet_s(steady)
+    for kind in ('missing', 'refuses', 'crashes', 'no program'):
+        replace(program, *BROKEN[kind][0])
+        refused(opq)
+    result = steady.stop()
+    wait_delivered(opq, result)
+    assert restarts_of(opq) == 0
+    check(result, [(topic, sequence, word) for _, topic, sequence, _, word, _
+                   in sink.deliveries()], 'broken programs', usual_s)
 
 
 def test_program_that_cannot_be_run_at_last(serve, program):
@@ -375,12 +416,69 @@ def test_settings_change(serve, tmp_path):
         assert client.read_response().json()['shards'] == 4
 
 
-def listens(port):
+def listens(port, host='127.0.0.1'):
     try:
-        socket.create_connection(('127.0.0.1', port), PATIENCE_S).close()
+        socket.create_connection((host, port), PATIENCE_S).close()
     except ConnectionRefusedError:
         return False
     return True
+
+
+@pytest.mark.parametrize('shards', [1, 3])
+def test_addresses_that_overlap(serve, tmp_path, shards):
+    """One address, all of them, and back; one more, and one less. Clients of
+    whichever are kept, and there is no moment in which nobody listens."""
+    settings = tmp_path / 'opq.conf'
+    with socket.create_server(('127.0.0.1', 0)) as one:
+        port = one.getsockname()[1]
+
+    def listen(*addresses):
+        write_settings(settings, f'port = {port}', f'shards = {shards}',
+                       'insecure_open = yes',
+                       f'listen = {", ".join(addresses)}')
+    listen('127.0.0.1')
+    # Without --port of this harness, which would decide.
+    opq = serve(command=['/bin/sh', '-c', 'exec "$1" "$4" "$5" --config '
+                         f'{settings}', 'sh'])
+    refusals, over = [], threading.Event()
+
+    def knock():
+        while not over.is_set():
+            try:
+                with RawConnection(port) as client:
+                    client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+                    client.read_response()
+            except (OSError, EOFError, AssertionError) as error:
+                refusals.append(error)
+    knocking = threading.Thread(target=knock)
+    knocking.start()
+    try:
+        with opq.connect() as client:
+            for addresses, reached in [
+                    (('0.0.0.0',), {'127.0.0.1', '127.0.0.2'}),
+                    (('127.0.0.1',), {'127.0.0.1'}),
+                    (('127.0.0.1', '127.0.0.2'), {'127.0.0.1', '127.0.0.2'}),
+                    (('0.0.0.0', '::1'), {'127.0.0.1', '127.0.0.2'}),
+                    (('127.0.0.1', '::'), {'127.0.0.1'}),
+                    (('127.0.0.1', '::1'), {'127.0.0.1'})]:
+                listen(*addresses)
+                restart(opq)
+                for host in ('127.0.0.1', '127.0.0.2'):
+                    assert listens(port, host) == (host in reached), addresses
+                client.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+                assert client.read_response().status == 200
+            # Both at once cannot be had at a start, so not here either.
+            listen('127.0.0.1', '0.0.0.0')
+            assert 'in use' in refused(opq)
+            # Another has one of all addresses.
+            with socket.create_server(('127.0.0.3', port)):
+                listen('0.0.0.0')
+                assert 'in use' in refused(opq)
+            assert opq.get('/readyz').status == 200
+    finally:
+        over.set()
+        knocking.join()
+    assert not refusals, refusals
 
 
 def test_port_changes(serve, tmp_path):

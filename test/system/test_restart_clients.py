@@ -204,6 +204,39 @@ def test_hangups_in_a_row(opq):
         assert client.read_response().status == 200
 
 
+def test_a_storm_of_hangups(opq, receiver):
+    """A hundred in a second, with pushes meanwhile: none fails, none is
+    delivered twice, and then all is as before."""
+    with opq.connect() as client:
+        for number in range(100):
+            opq.signal(signal.SIGHUP)
+            client.send(f'POST /opq/push?topic=t&url={receiver.url()} HTTP/1.1'
+                        '\r\nHost: x\r\nContent-Type: text/plain\r\n'
+                        'Content-Length: 1\r\n\r\nx')
+            assert client.read_response().status == 201
+            time.sleep(0.005)
+        before = restarts_of(opq)
+        restart(opq)
+        assert restarts_of(opq) > before
+        opq.wait_delivered('t', 100)
+    assert receiver.sequences('t') == list(range(100))
+
+
+def test_hangup_while_it_ends(opq, receivers):
+    """The end it is."""
+    gate = threading.Event()
+    receiver = receivers(lambda request: Answer(gate=gate))
+    opq.push_json('t', receiver.url())
+    receiver.wait(1)
+    opq.signal(signal.SIGTERM)
+    wait_until(lambda: ' stopping ' in opq.log(), 'the beginning')
+    opq.signal(signal.SIGHUP)
+    time.sleep(0.1)
+    gate.set()
+    assert opq.wait() == 0, opq.explain()
+    assert ' restarting ' not in opq.log()
+
+
 def test_stop_while_it_is_to_restart(opq, receivers):
     """Deliveries under way end, as at any stop; it does not come back."""
     gate = threading.Event()

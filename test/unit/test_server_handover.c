@@ -11,12 +11,14 @@
 #include "server/handover.h"
 
 #include "lib/http_world.h"
+#include "sys/exec.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CLIENTS_MAX = 16, FILE_SIZE_MAX = 64 * 1024 };
@@ -301,6 +303,35 @@ static void clients_of_version_1_go_on(void **state)
     client_close(&deaf);
 }
 
+/* A file that is opened later on would be taken for the client's socket. */
+static void missing_descriptors_are_held(void **state)
+{
+    enum { LISTENER = 301, CLIENT = 302 };
+    const struct http_handed client = {.fd = CLIENT};
+    struct handover taken;
+    struct buf records = {0};
+    char value[32];
+    struct stat status;
+    int fd = -1;
+    (void)state;
+    handover_begin(&records, 1);
+    handover_listener(&records, LISTENER, false);
+    handover_client(&records, 0, &client);
+    assert_int_equal(fcntl(CLIENT, F_GETFD), -1);
+    assert_int_equal(exec_leave(buf_str(&records), &fd), ERR_OK);
+    (void)snprintf(value, sizeof(value), "%d,-1", fd);
+    assert_int_equal(setenv(HANDOVER_VARIABLE, value, 1), 0);
+    assert_int_equal(handover_take(&taken), ERR_OK);
+    for (int number = LISTENER; number <= CLIENT; number++) {
+        assert_int_equal(fstat(number, &status), 0);
+        assert_true(S_ISSOCK(status.st_mode));
+        assert_int_equal(fcntl(number, F_GETFD), FD_CLOEXEC);
+        (void)close(number);
+    }
+    handover_end(&taken);
+    buf_fini(&records);
+}
+
 /* One group, for the output has one plan: those of the format need no world. */
 static const struct CMUnitTest tests[] = {
     WORLD_TEST(what_is_written_reads_the_same),
@@ -310,6 +341,7 @@ static const struct CMUnitTest tests[] = {
     WORLD_TEST(what_breaks_off_is_refused),
     WORLD_TEST(standard_descriptors_are_no_clients),
     WORLD_TEST(clients_of_version_1_go_on),
+    WORLD_TEST(missing_descriptors_are_held),
 };
 
 int main(void)
