@@ -85,6 +85,15 @@ static void store_failed(void *context, enum err err)
     process_exit(SERVER_EXIT_IO);
 }
 
+/* As if a read or write had failed; only that no error can be returned. */
+static void mapping_lost(void)
+{
+    DIAG_ERROR("mapping_failed",
+               "err=%s; ending at once, start again to recover",
+               err_text(ERR_IO));
+    process_exit(SERVER_EXIT_IO);
+}
+
 static void
 recovery_progress(void *context, uint64_t done_bytes, uint64_t all_bytes)
 {
@@ -860,6 +869,7 @@ int server_run(const struct config *config, struct restart_start *start)
     server->group.owner = topic_owner;
     server->group.context = server;
     process_block_signals();
+    process_on_lost_mapping(mapping_lost);
     (void)process_raise_files();
     enum err err = open_log(config);
     if (err != ERR_OK) {

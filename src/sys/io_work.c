@@ -79,6 +79,7 @@ static bool worker_start(struct io_worker *worker)
     sigset_t all;
     sigset_t before;
     (void)sigfillset(&all);
+    (void)sigdelset(&all, SIGBUS); /* see process_on_lost_mapping() */
     CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
     int rc = pthread_create(&worker->thread, NULL, worker_main, worker);
     CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);

@@ -49,6 +49,30 @@ void process_block_signals(void)
     (void)sigaction(SIGPIPE, &ignore, NULL);
 }
 
+static void (*mapping_lost)(void);
+
+/* Raised by the thread's own access, so what it was doing cannot have been
+ * among what the function below calls. Sent by others, or for a mistake of
+ * ours, the signal does as ever. */
+static void bus_error(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (info->si_code == BUS_ADRERR) {
+        mapping_lost();
+    }
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
+
+void process_on_lost_mapping(void (*lost)(void))
+{
+    struct sigaction action = {.sa_sigaction = bus_error,
+                               .sa_flags = SA_SIGINFO};
+
+    mapping_lost = lost;
+    (void)sigaction(SIGBUS, &action, NULL);
+}
+
 void process_hold_standard(void)
 {
     int fd = STDIN_FILENO;

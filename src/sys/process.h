@@ -23,6 +23,11 @@ struct process_thread;
  * process_wait_signal() gets them; ignore SIGPIPE. Before any thread. */
 void process_block_signals(void);
 
+/* Call `lost` when the file behind a mapping cannot be read or written
+ * (SIGBUS), on the thread that touched it, wherever that was: it ends the
+ * process. No thread may block that signal. Before any thread. */
+void process_on_lost_mapping(void (*lost)(void));
+
 /* Open what is closed of standard input, output and error, to nothing: or a
  * socket would be the next to have such a number. First of all. */
 void process_hold_standard(void);

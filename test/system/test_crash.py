@@ -275,6 +275,35 @@ def test_server_that_lost_its_disk_promises_nothing_more(tmp_path):
         assert opq.stop() == 0
 
 
+def test_disk_that_is_lost_below_a_mapped_file_ends_the_server(
+        tmp_path, receivers):
+    """A delivery moves the cursor in its mapped page: where XFS has shut
+    down, the kernel refuses that with SIGBUS."""
+    gate = threading.Event()
+    receiver = receivers(lambda request: Answer(gate=gate))
+    with mounted(tmp_path, 'xfs', 400) as system:
+        if isinstance(system, str):
+            no_file_system(system)
+        opq = Server(system.path / 'data', '--shards=1', *SMALL)
+        opq.start()
+        try:
+            assert opq.push('disk', receiver.url()).status == 201
+            receiver.wait(1)
+            os.sync()  # or the page is dirty, and may be written to
+            system.cut()
+            gate.set()
+            assert opq.wait() == 74
+        finally:
+            if opq.alive():
+                opq.kill()
+        system.umount()
+        assert system.mount() is None
+        opq.start()
+        opq.wait_delivered('disk', 1)
+        assert set(receiver.sequences('disk')) == {0}
+        assert opq.stop() == 0
+
+
 # --- the disk is full -------------------------------------------------------
 
 def push_until_refused(opq, topic, url, name, size):

@@ -10,6 +10,7 @@ SPDX-License-Identifier: MIT
 """
 
 import collections
+import contextlib
 import os
 import pathlib
 import re
@@ -74,8 +75,11 @@ def refused(opq):
 
 
 def files_of(opq):
-    return sorted(os.readlink(path) for path in
-                  pathlib.Path(f'/proc/{opq.pid}/fd').iterdir())
+    found = []
+    for path in pathlib.Path(f'/proc/{opq.pid}/fd').iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            found.append(os.readlink(path))
+    return sorted(found)
 
 
 def memory_of(opq):

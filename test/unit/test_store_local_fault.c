@@ -65,6 +65,20 @@ static struct store_topic *topic_of(struct sweep *sweep, uint32_t which)
     return topic;
 }
 
+/* Append, once there is room: on a slow disk the journal's next file may not be
+ * ready yet. After a failure it may never be. */
+static enum err append_one(struct sweep *sweep,
+                           struct store_topic *topic,
+                           struct store_wait *wait,
+                           uint64_t number)
+{
+    enum err err = ERR_BUSY;
+    LOOP_UNTIL(sweep->io, (err = store_wait_append(topic, wait, number,
+                                                   BODY_SIZE)) != ERR_BUSY ||
+                              fault_fired());
+    return err;
+}
+
 /* Append `count` messages in one turn, and take down what came of them. */
 static void append(struct sweep *sweep, uint32_t which, uint32_t count)
 {
@@ -75,8 +89,8 @@ static void append(struct sweep *sweep, uint32_t which, uint32_t count)
     CHECK(count <= 64);
     while (topic != NULL && given < count) {
         store_wait_init(&waits[given], DURABILITY_DISK);
-        enum err err = store_wait_append(topic, &waits[given],
-                                         sweep->number + given, BODY_SIZE);
+        enum err err =
+            append_one(sweep, topic, &waits[given], sweep->number + given);
         if (err != ERR_OK) {
             assert_true(err == ERR_BUSY || err == ERR_FULL);
             sweep->refused++;
@@ -196,13 +210,16 @@ static void view_do(struct sweep *sweep, uint32_t which, enum view_work work)
     if (store_wait_run(sweep->io, &wait) != ERR_OK) {
         return;
     }
+    if (work == VIEW_DROP) {
+        /* Nothing of it may ever have been on disk, nor of its topic. */
+        model->view_exists = false;
+        model->view_made = false;
+        return;
+    }
     model->exists = true;
     model->view_exists = true;
     if (work == VIEW_MOVE) {
         model->view_next = model->oldest;
-    } else if (work == VIEW_DROP) {
-        model->view_exists = false;
-        model->view_made = false;
     }
 }
 

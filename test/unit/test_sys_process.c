@@ -7,14 +7,18 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -219,10 +223,52 @@ static void memory_can_be_hidden(void **state)
     assert_int_equal(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
 }
 
+static void leave(void)
+{
+    process_exit(7);
+}
+
+/* How a process ends that touches a mapping whose file is cut off, or gets the
+ * signal from another. */
+static int end_of(bool touches)
+{
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        int fd = memfd_create("mapped", MFD_CLOEXEC);
+        process_on_lost_mapping(leave);
+        if (!touches) {
+            (void)kill(getpid(), SIGBUS);
+        } else if (ftruncate(fd, 1) == 0) {
+            volatile char *memory =
+                mmap(NULL, 1, PROT_WRITE, MAP_SHARED, fd, 0);
+            if (memory != MAP_FAILED && ftruncate(fd, 0) == 0) {
+                *memory = 1;
+            }
+        }
+        process_exit(1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void a_mapping_that_is_lost_is_told(void **state)
+{
+    (void)state;
+    int status = end_of(true);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 7);
+    status = end_of(false);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGBUS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_can_be_hidden),
+        cmocka_unit_test(a_mapping_that_is_lost_is_told),
         cmocka_unit_test_setup_teardown(
             sockets_are_taken_once_and_closed_on_exec, setup, teardown),
         cmocka_unit_test_setup_teardown(sockets_for_another_process_are_left,
