@@ -14,7 +14,7 @@
 #include "base/check.h"
 #include "base/wall_time.h"
 #include "http/parse.h"
-#include "sys/file.h"
+#include "queue/private_lines.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -38,21 +38,13 @@ static const struct str public_prefix = {"whpk_", 5};
 
 /* --- life ----------------------------------------------------------------- */
 
-static void wipe_text(char *text, size_t size)
-{
-    if (text != NULL) {
-        explicit_bzero(text, size);
-        free(text);
-    }
-}
-
 static void table_free(struct secrets *secrets)
 {
     for (uint32_t i = 0; i < secrets->count; i++) {
         EVP_PKEY_free(secrets->items[i].key); /* which wipes it */
     }
     EVP_MAC_free(secrets->hmac);
-    wipe_text(secrets->text, secrets->text_size);
+    private_lines_wipe(secrets->text, secrets->text_size);
     free(secrets);
 }
 
@@ -75,38 +67,6 @@ void secrets_release(struct secrets *secrets)
 }
 
 /* --- reading -------------------------------------------------------------- */
-
-bool secrets_is_name(struct str text)
-{
-    for (size_t i = 0; i < text.size; i++) {
-        char byte = text.data[i];
-        bool letter =
-            (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
-        bool other = (byte >= '0' && byte <= '9') || byte == '.' ||
-                     byte == '_' || byte == '-';
-        if (!letter && !other) {
-            return false;
-        }
-    }
-    return text.size > 0 && text.size <= SECRETS_NAME_SIZE_MAX;
-}
-
-/* Take the next word off a line; empty at its end or at a comment. */
-static struct str take_word(struct str *line)
-{
-    struct str left = str_trim(*line);
-    size_t size = 0;
-
-    if (left.size > 0 && left.data[0] == '#') {
-        left = STR("");
-    }
-    while (size < left.size && left.data[size] != ' ' &&
-           left.data[size] != '\t') {
-        size++;
-    }
-    *line = str_cut(left, size, left.size);
-    return str_cut(left, 0, size);
-}
 
 /* Decode the base64 behind a prefix, where it lies in the table's text. */
 static enum err decode_in_place(const struct secrets *secrets,
@@ -199,13 +159,13 @@ static const char *read_value(const struct secrets *secrets,
 static const char *read_rest(struct str rest, struct secret *secret)
 {
     static const struct str not_after = {"not_after=", 10};
-    struct str word = take_word(&rest);
+    struct str word = private_lines_word(&rest);
 
     secret->not_after_ms = UINT64_MAX;
     if (word.size == 0) {
         return NULL;
     }
-    if (!str_starts(word, not_after) || take_word(&rest).size > 0) {
+    if (!str_starts(word, not_after) || private_lines_word(&rest).size > 0) {
         return "behind name and value only not_after=TIME may stand";
     }
     if (wall_time_parse(str_cut(word, not_after.size, word.size),
@@ -221,9 +181,9 @@ static const char *read_line(const struct secrets *secrets,
                              struct str rest,
                              struct secret *secret)
 {
-    struct str value = take_word(&rest);
+    struct str value = private_lines_word(&rest);
 
-    if (!secrets_is_name(name)) {
+    if (!private_lines_is_name(name)) {
         return "a name has 1 to 64 of A-Z a-z 0-9 . _ -";
     }
     if (str_starts(name, hmac_prefix) || str_starts(name, ed25519_prefix)) {
@@ -254,40 +214,24 @@ static void insert(struct secrets *secrets, const struct secret *secret)
 static enum err
 read_lines(struct secrets *secrets, const char *where, struct buf *errors)
 {
-    struct str left = {secrets->text, secrets->text_size};
-    enum err result = ERR_OK;
+    struct private_lines lines = {
+        .left = {secrets->text, secrets->text_size},
+        .where = where,
+        .errors = errors,
+    };
+    struct str name;
+    struct str rest;
 
-    for (uint32_t number = 1; left.size > 0; number++) {
-        size_t end = str_find(left, '\n');
-        struct str line = str_cut(left, 0, end);
+    while (private_lines_next(&lines, &name, &rest)) {
         struct secret secret = {.key = NULL};
-        left = str_cut(left, end + 1, left.size);
-        if (line.size > 0 && line.data[line.size - 1] == '\r') {
-            line.size--;
+        const char *wrong = read_line(secrets, name, rest, &secret);
+        if (wrong == NULL) {
+            insert(secrets, &secret);
+        } else {
+            private_lines_refuse(&lines, wrong, NULL);
         }
-        struct str name = take_word(&line);
-        if (name.size == 0) {
-            continue;
-        }
-        const char *wrong = read_line(secrets, name, line, &secret);
-        if (wrong != NULL) {
-            buf_append_format(errors, "%s:%u: %s\n", where, number, wrong);
-            result = ERR_INVALID;
-            continue;
-        }
-        insert(secrets, &secret);
     }
-    return result;
-}
-
-static size_t count_lines(const char *text, size_t size)
-{
-    size_t count = 1;
-
-    for (size_t i = 0; i < size; i++) {
-        count += text[i] == '\n' ? 1 : 0;
-    }
-    return count;
+    return lines.refused ? ERR_INVALID : ERR_OK;
 }
 
 enum err secrets_parse(char *text,
@@ -296,12 +240,12 @@ enum err secrets_parse(char *text,
                        struct buf *errors,
                        struct secrets **out)
 {
-    size_t lines = count_lines(text, size);
+    size_t lines = private_lines_count((struct str){text, size});
     struct secrets *secrets =
         calloc(1, sizeof(*secrets) + lines * sizeof(struct secret));
 
     if (secrets == NULL) {
-        wipe_text(text, size);
+        private_lines_wipe(text, size);
         return ERR_NOMEM;
     }
     atomic_init(&secrets->holders, 1);
@@ -327,24 +271,10 @@ secrets_load(const char *path, struct buf *errors, struct secrets **out)
 {
     char *text = NULL;
     size_t size = 0;
-    enum err err = file_load_private(path, SECRETS_FILE_SIZE_MAX, &text, &size);
+    enum err err = private_lines_load("secrets", path, SECRETS_FILE_SIZE_MAX,
+                                      errors, &text, &size);
 
-    if (err == ERR_NOMEM) {
-        return err;
-    }
-    if (err == ERR_DENIED) {
-        buf_append_format(errors,
-                          "secrets: %s must be a file of our own user that "
-                          "nobody else can read or write (chmod 600)\n",
-                          path);
-        return ERR_INVALID;
-    }
-    if (err != ERR_OK) {
-        buf_append_format(errors, "secrets: %s cannot be read: %s\n", path,
-                          err_text(err));
-        return ERR_INVALID;
-    }
-    return secrets_parse(text, size, path, errors, out);
+    return err == ERR_OK ? secrets_parse(text, size, path, errors, out) : err;
 }
 
 /* --- using ---------------------------------------------------------------- */
@@ -452,7 +382,7 @@ static enum err next_piece(const struct secrets *secrets,
     size_t end = str_find(left, '}');
     piece->name = str_cut(left, 0, end);
     *value = str_cut(left, end + 1, left.size);
-    if (end == left.size || !secrets_is_name(piece->name)) {
+    if (end == left.size || !private_lines_is_name(piece->name)) {
         return ERR_INVALID;
     }
     return find_text(secrets, piece->name, now_ms, &piece->text);

@@ -48,7 +48,6 @@
 
 enum {
     SECRETS_FILE_SIZE_MAX = 256 * 1024,
-    SECRETS_NAME_SIZE_MAX = 64,
     SECRETS_VALUE_SIZE_MAX = 4096, /* bytes of it as it is written */
     SECRETS_HMAC_SIZE_MIN = 24,    /* bytes of a key, as Standard Webhooks */
     SECRETS_HMAC_SIZE_MAX = 64,    /* wants them */
@@ -102,10 +101,6 @@ struct secrets *secrets_hold(struct secrets *secrets);
 
 /* Say that one uses it no more; the last one frees it. Accepts NULL. */
 void secrets_release(struct secrets *secrets);
-
-/* Tell whether a text may be the name of a secret: 1 to SECRETS_NAME_SIZE_MAX
- * of A-Z a-z 0-9 . _ - */
-bool secrets_is_name(struct str text);
 
 /* The lines of a name, in the order of the file, those that are not in force
  * any more too: `*out_count` of them from the one returned; NULL and 0 when

@@ -5,6 +5,7 @@
 #include "queue/sign.h"
 
 #include "base/check.h"
+#include "queue/private_lines.h"
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -91,7 +92,7 @@ static enum err add_name(struct sign *sign,
     bool found = false;
     bool signs = false;
 
-    if (!secrets_is_name(name)) {
+    if (!private_lines_is_name(name)) {
         return ERR_INVALID;
     }
     for (uint32_t i = 0; i < count; i++) {

@@ -14,7 +14,7 @@
 
 #include "base/check.h"
 #include "base/nearest.h"
-#include "sys/file.h"
+#include "queue/private_lines.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -45,14 +45,6 @@ static const struct scope {
 static const struct str hash_prefix = {"sha256:", 7};
 
 /* --- life ----------------------------------------------------------------- */
-
-static void wipe_text(char *text, size_t size)
-{
-    if (text != NULL) {
-        explicit_bzero(text, size);
-        free(text);
-    }
-}
 
 struct tokens *tokens_hold(struct tokens *tokens)
 {
@@ -167,16 +159,6 @@ static bool is_letter(char byte)
            byte == '_';
 }
 
-static bool is_name(struct str text)
-{
-    for (size_t i = 0; i < text.size; i++) {
-        if (!is_letter(text.data[i])) {
-            return false;
-        }
-    }
-    return text.size > 0 && text.size <= TOKENS_NAME_SIZE_MAX;
-}
-
 static bool is_token(struct str text)
 {
     for (size_t i = 0; i < text.size; i++) {
@@ -187,23 +169,6 @@ static bool is_token(struct str text)
         }
     }
     return text.size >= TOKENS_SIZE_MIN && text.size <= TOKENS_SIZE_MAX;
-}
-
-/* Take the next word off a line; empty at its end or at a comment. */
-static struct str take_word(struct str *line)
-{
-    struct str left = str_trim(*line);
-    size_t size = 0;
-
-    if (left.size > 0 && left.data[0] == '#') {
-        left = STR("");
-    }
-    while (size < left.size && left.data[size] != ' ' &&
-           left.data[size] != '\t') {
-        size++;
-    }
-    *line = str_cut(left, size, left.size);
-    return str_cut(left, 0, size);
 }
 
 /* Read a list of scopes. Returns what is wrong, or NULL; `*out_near` is a scope
@@ -258,18 +223,18 @@ static const char *read_line(struct tokens *tokens,
                              const char **out_near)
 {
     struct token token = {.scopes = 0};
-    struct str scope_list = take_word(&line);
-    struct str text = take_word(&line);
+    struct str scope_list = private_lines_word(&line);
+    struct str text = private_lines_word(&line);
 
     *out_near = NULL;
-    if (!is_name(name)) {
+    if (!private_lines_is_name(name)) {
         return "a name has 1 to 64 of A-Z a-z 0-9 . _ -";
     }
     const char *wrong = read_scopes(scope_list, &token.scopes, out_near);
     if (wrong == NULL) {
         wrong = read_token(tokens, text, &token);
     }
-    if (wrong == NULL && take_word(&line).size > 0) {
+    if (wrong == NULL && private_lines_word(&line).size > 0) {
         wrong = "nothing may stand behind the token";
     }
     if (wrong != NULL) {
@@ -287,46 +252,23 @@ static const char *read_line(struct tokens *tokens,
 
 /* Read all lines. Errors: ERR_INVALID */
 static enum err read_lines(struct tokens *tokens,
-                           struct str left,
+                           struct str text,
                            const char *where,
                            struct buf *errors)
 {
-    enum err result = ERR_OK;
+    struct private_lines lines = {
+        .left = text, .where = where, .errors = errors};
+    struct str name;
+    struct str rest;
 
-    for (uint32_t number = 1; left.size > 0; number++) {
-        size_t end = str_find(left, '\n');
-        struct str line = str_cut(left, 0, end);
+    while (private_lines_next(&lines, &name, &rest)) {
         const char *near = NULL;
-        left = str_cut(left, end + 1, left.size);
-        if (line.size > 0 && line.data[line.size - 1] == '\r') {
-            line.size--;
+        const char *wrong = read_line(tokens, name, rest, &near);
+        if (wrong != NULL) {
+            private_lines_refuse(&lines, wrong, near);
         }
-        struct str name = take_word(&line);
-        if (name.size == 0) {
-            continue;
-        }
-        const char *wrong = read_line(tokens, name, line, &near);
-        if (wrong == NULL) {
-            continue;
-        }
-        buf_append_format(errors, "%s:%u: %s", where, number, wrong);
-        if (near != NULL) {
-            buf_append_format(errors, "; did you mean %s?", near);
-        }
-        buf_append_c(errors, "\n");
-        result = ERR_INVALID;
     }
-    return result;
-}
-
-static size_t count_lines(struct str text)
-{
-    size_t count = 1;
-
-    for (size_t i = 0; i < text.size; i++) {
-        count += text.data[i] == '\n' ? 1 : 0;
-    }
-    return count;
+    return lines.refused ? ERR_INVALID : ERR_OK;
 }
 
 enum err tokens_parse(char *text,
@@ -337,12 +279,12 @@ enum err tokens_parse(char *text,
 {
     struct tokens *tokens = NULL;
     struct str all = {text, size};
-    enum err err = table_create(count_lines(all), &tokens);
+    enum err err = table_create(private_lines_count(all), &tokens);
 
     if (err == ERR_OK) {
         err = read_lines(tokens, all, where, errors);
     }
-    wipe_text(text, size);
+    private_lines_wipe(text, size);
     if (err != ERR_OK) {
         tokens_release(tokens);
         return err;
@@ -355,24 +297,10 @@ enum err tokens_load(const char *path, struct buf *errors, struct tokens **out)
 {
     char *text = NULL;
     size_t size = 0;
-    enum err err = file_load_private(path, TOKENS_FILE_SIZE_MAX, &text, &size);
+    enum err err = private_lines_load("tokens", path, TOKENS_FILE_SIZE_MAX,
+                                      errors, &text, &size);
 
-    if (err == ERR_NOMEM) {
-        return err;
-    }
-    if (err == ERR_DENIED) {
-        buf_append_format(errors,
-                          "tokens: %s must be a file of our own user that "
-                          "nobody else can read or write (chmod 600)\n",
-                          path);
-        return ERR_INVALID;
-    }
-    if (err != ERR_OK) {
-        buf_append_format(errors, "tokens: %s cannot be read: %s\n", path,
-                          err_text(err));
-        return ERR_INVALID;
-    }
-    return tokens_parse(text, size, path, errors, out);
+    return err == ERR_OK ? tokens_parse(text, size, path, errors, out) : err;
 }
 
 /* --- using ---------------------------------------------------------------- */

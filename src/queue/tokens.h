@@ -23,13 +23,14 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "queue/private_lines.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-    TOKENS_NAME_SIZE_MAX = 64,
+    TOKENS_NAME_SIZE_MAX = PRIVATE_LINES_NAME_SIZE_MAX,
     TOKENS_SIZE_MIN = 20, /* bytes of a token */
     TOKENS_SIZE_MAX = 256,
     TOKENS_HASH_SIZE = 32,
