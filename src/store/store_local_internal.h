@@ -219,6 +219,7 @@ struct local_topic {
     struct list tail_link;       /* has messages in memory */
     struct list urgent_link;     /* so many that they are to be flushed */
     struct list files_link;      /* has open files; least recently used first */
+    char name[];                 /* base.name */
 };
 
 /* A chore of the helper thread: folders and files of what is deleted. */
