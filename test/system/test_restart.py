@@ -11,7 +11,6 @@ SPDX-License-Identifier: MIT
 
 import collections
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -19,6 +18,7 @@ import socket
 
 import harness
 import pytest
+from growth import files_of, kinds_of_files, memory_of
 from harness import PATIENCE_S, SLOWNESS, Answer, Receiver, wait_until
 from load import Sink
 from steady import Steady
@@ -63,16 +63,6 @@ def refused(opq):
     why = wait_until(look, 'a refusal')[0]
     assert opq.alive() and why.endswith('; going on'), why
     return why
-
-
-def files_of(opq):
-    return sorted(os.readlink(path) for path in
-                  pathlib.Path(f'/proc/{opq.pid}/fd').iterdir())
-
-
-def memory_of(opq):
-    text = pathlib.Path(f'/proc/{opq.pid}/status').read_text()
-    return int(re.search(r'VmRSS:\s+(\d+)', text).group(1)) << 10
 
 
 def check(result, came, what):
@@ -189,22 +179,17 @@ def test_nothing_grows(serve, sink, io):
         opq.push_json('one', sink.url(), 'x' * 10000)
         opq.wait_delivered('one', number + 1)
         if number < 5:
-            files |= counted(opq)  # a file of the journal may be in the making
+            # A file of the journal may be in the making.
+            files |= kinds_of_files(opq)
         if number == 4:
             memory = memory_of(opq)
-    wait_until(lambda: counted(opq) <= files, f'as many as {files}')
+    wait_until(lambda: kinds_of_files(opq) <= files, f'as many as {files}')
     print(f'{io}: {sum(files.values())} descriptors, {memory >> 10} KiB, '
           f'{memory_of(opq) >> 10} KiB after 45 more restarts')
     assert memory_of(opq) < memory + (4 << 20)
     assert sink.count() == 50
     for client in clients:
         client.close()
-
-
-def counted(opq):
-    """How many descriptors there are of a kind."""
-    return collections.Counter(re.sub(r'[0-9]+', '', name)
-                               for name in files_of(opq))
 
 
 # --- what cannot take over --------------------------------------------------
