@@ -116,7 +116,7 @@ static bool add_entry(struct list_call *list, const struct store_topic *stored)
     }
     struct list_entry *entry = &list->entries[list->entry_count];
     *entry = (struct list_entry){0};
-    memcpy(entry->name, stored->name, sizeof(entry->name));
+    memcpy(entry->name, stored->name, stored->name_str.size + 1);
     list->entry_count++;
     return true;
 }

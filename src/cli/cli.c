@@ -340,6 +340,13 @@ static int complain_response(const struct cli_call *call)
     return code;
 }
 
+int cli_complain_answer(const struct cli_call *call, int code)
+{
+    return code == CLI_EXIT_FAILED && call->response.status > 0
+               ? complain_response(call)
+               : cli_complain(call, code, "%s does not answer", call->url);
+}
+
 int cli_request(struct cli_call *call, const struct remote_request *request)
 {
     enum err err = ERR_OK;

@@ -95,6 +95,10 @@ void cli_call_fini(struct cli_call *call);
  * when --url is no address. */
 int cli_request(struct cli_call *call, const struct remote_request *request);
 
+/* Say what went wrong with the last request, which was a silent one and gave
+ * `code`. Returns `code`. */
+int cli_complain_answer(const struct cli_call *call, int code);
+
 /* GET a target and read its answer as JSON.
  * Gives: `*out`, for json_decref(). Returns as cli_request(). */
 int cli_get_json(struct cli_call *call, struct str target, json_t **out);

@@ -370,7 +370,12 @@ static enum err receive_chunked(struct remote *remote,
 {
     struct http_chunked chunked = {0};
     bool done = false;
+    bool watched = request->took != NULL && status == 200;
 
+    if (watched && !request->took(request->context, body)) {
+        disconnect(remote);
+        return ERR_OK;
+    }
     while (!done) {
         size_t used = 0;
         struct str data = {NULL, 0};
@@ -382,7 +387,7 @@ static enum err receive_chunked(struct remote *remote,
             buf_append_str(body, data);
             buf_consume(&remote->input, used);
             err = body->failed ? ERR_TOO_LARGE : ERR_OK;
-            if (err == ERR_OK && request->took != NULL && status == 200 &&
+            if (err == ERR_OK && watched &&
                 !request->took(request->context, body)) {
                 disconnect(remote);
                 return ERR_OK;

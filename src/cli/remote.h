@@ -29,8 +29,9 @@ struct remote_request {
     struct str target;  /* "/opq/topics?limit=3" */
     struct str headers; /* further fields, each ended by CRLF */
     struct str body;
-    /* Called with what has come of a chunked body of 200, each time there is
-     * more; may consume of it. False: no more is wanted. NULL: all is taken. */
+    /* Called with what has come of a chunked body of 200, when its head has
+     * come and each time there is more; may consume of it. False: no more is
+     * wanted. NULL: all is taken. */
     bool (*took)(void *context, struct buf *body);
     void *context; /* borrowed */
 };

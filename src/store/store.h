@@ -263,14 +263,14 @@ struct store {
 /* What every implementation's topic or view begins with; read it, do not write
  * it. */
 struct store_topic {
-    struct store *store;           /* borrowed */
-    struct store_topic *parent;    /* borrowed: the topic that a view is of;
-                                      NULL: it is a topic */
-    uint64_t id;                   /* random, never used again */
-    char name[TOPIC_NAME_MAX + 1]; /* terminated */
-    struct str name_str;           /* the same */
-    struct store_bounds bounds;    /* as of the last commit */
-    struct store_cursor cursor;    /* as last stored or moved */
+    struct store *store;        /* borrowed */
+    struct store_topic *parent; /* borrowed: the topic that a view is of;
+                                   NULL: it is a topic */
+    uint64_t id;                /* random, never used again */
+    const char *name;           /* owned by the store; terminated */
+    struct str name_str;        /* the same */
+    struct store_bounds bounds; /* as of the last commit */
+    struct store_cursor cursor; /* as last stored or moved */
     struct store_retention retention;
     struct str settings; /* owned by the store */
     bool hold;           /* of a view: see store_view_hold() */

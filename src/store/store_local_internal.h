@@ -71,6 +71,8 @@ enum {
     STORE_FLUSH_SIZE_MAX = 1 << 20,   /* as memory allows */
     STORE_HOLD_MS = 1000,             /* pause after a failed job */
     STORE_SPACE_CHECK_MS = 1000,      /* between looks at the free space */
+    STORE_SPACE_IDLE_MS = 10000,      /* the same while it is not low and
+                                         nobody pushes */
     STORE_ROOM_GROWN = 1 << 20,       /* so many more free bytes are room */
     STORE_RETENTION_MS = 10000,       /* between looks at the limits */
     STORE_CURSORS_RIDING_MAX = 32,    /* that go along with other changes */
@@ -223,6 +225,7 @@ struct local_topic {
     struct list tail_link;       /* has messages in memory */
     struct list urgent_link;     /* so many that they are to be flushed */
     struct list files_link;      /* has open files; least recently used first */
+    char name[];                 /* base.name */
 };
 
 /* A chore of the helper thread: folders and files of what is deleted. */
@@ -379,7 +382,9 @@ struct local_store {
     uint64_t space_checked_ms;
     uint64_t room_tried_ms;          /* last append let through, or failure */
     uint64_t room_wanted;            /* free bytes that end `no_room` */
-    struct io_timer space_timer;     /* runs while the disk is low */
+    struct io_timer space_timer;     /* looks at the free space */
+    bool space_slowly;               /* after STORE_SPACE_IDLE_MS */
+    bool space_told;                 /* that it is low, to who listens */
     struct io_timer retention_timer; /* runs while limits may apply */
 
     struct recovery recovery;

@@ -6,7 +6,8 @@
  * owed: the segments of what was accepted, dead letters, callbacks, delayed
  * messages that are due, and topics that are needed for these. The state is
  * looked at while appends come, at once after a write found no room, and by a
- * timer while it is low.
+ * timer: each second while it is low, else each ten, for who pushes nothing
+ * wants to know, too.
  *
  * Without a reserve, or when others were faster, a write finds no room. That
  * counts as low, too, until there is more room than then, or a write finds
@@ -34,6 +35,19 @@ static void tell(const struct local_store *store, bool low)
     store_tell(&store->base, &news);
 }
 
+/* Look again after a while, sooner when it is low. */
+static void space_arm(struct local_store *store)
+{
+    bool slowly = !store->stats.disk_low;
+    bool runs = io_timer_running(&store->space_timer);
+    if (store->closing || (runs && (slowly || !store->space_slowly))) {
+        return;
+    }
+    store->space_slowly = slowly;
+    io_timer_start(store->io, &store->space_timer,
+                   slowly ? STORE_SPACE_IDLE_MS : STORE_SPACE_CHECK_MS);
+}
+
 /* Say what follows from what is known. */
 static void space_judge(struct local_store *store)
 {
@@ -50,11 +64,12 @@ static void space_judge(struct local_store *store)
             DIAG_INFO("disk_recovered", "shard=%u free=%llu", store->shard,
                       (unsigned long long)free_size);
         }
+    }
+    if (low != store->space_told && store->base.told != NULL) {
+        store->space_told = low; /* at a start nobody listens yet */
         tell(store, low);
     }
-    if (low && !io_timer_running(&store->space_timer)) {
-        io_timer_start(store->io, &store->space_timer, STORE_SPACE_CHECK_MS);
-    }
+    space_arm(store);
 }
 
 static void space_look(struct local_store *store)

@@ -205,7 +205,7 @@ enum err store_topics_make(struct local_store *store,
         parent = store_topics_find_id(store, conf->parent);
         CHECK(parent != NULL && parent->base.parent == NULL);
     }
-    struct local_topic *topic = calloc(1, sizeof(*topic));
+    struct local_topic *topic = calloc(1, sizeof(*topic) + conf->name.size + 1);
     if (topic == NULL) {
         return ERR_NOMEM;
     }
@@ -217,8 +217,9 @@ enum err store_topics_make(struct local_store *store,
     topic->base.store = &store->base;
     topic->base.parent = (struct store_topic *)parent;
     topic->base.id = conf->id;
-    memcpy(topic->base.name, conf->name.data, conf->name.size);
-    topic->base.name_str = (struct str){topic->base.name, conf->name.size};
+    memcpy(topic->name, conf->name.data, conf->name.size);
+    topic->base.name = topic->name;
+    topic->base.name_str = (struct str){topic->name, conf->name.size};
     list_init(&topic->base.watches);
     list_init(&topic->blobs);
     list_init(&topic->views);

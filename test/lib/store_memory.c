@@ -43,6 +43,7 @@ struct memory_store {
 
 struct memory_topic {
     struct store_topic base;
+    char name[TOPIC_NAME_MAX + 1];
     struct list link;
     struct stored_record *records; /* owned; by sequence */
     uint64_t count;                /* durable ones, lost ones too */
@@ -335,8 +336,9 @@ static enum err memory_topic_open(struct store *base,
     }
     topic->base.store = base;
     clock_random(&topic->base.id, sizeof(topic->base.id));
-    memcpy(topic->base.name, name.data, name.size);
-    topic->base.name_str = (struct str){topic->base.name, name.size};
+    memcpy(topic->name, name.data, name.size);
+    topic->base.name = topic->name;
+    topic->base.name_str = (struct str){topic->name, name.size};
     list_init(&topic->base.watches);
     list_append(&store->topics, &topic->link);
     store->topic_count++;

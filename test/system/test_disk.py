@@ -311,6 +311,27 @@ def test_full_disk_refuses_pushes_and_delivers_all(on_small_disk, small_disk,
     assert opq.topic('x')['end'] == end
 
 
+def test_disk_is_looked_at_though_nobody_pushes(on_small_disk, small_disk):
+    """Others fill it while the server has nothing to do; and when it starts
+    so, it says so as well."""
+    opq = on_small_disk
+
+    def events():
+        return EventStream(opq, '/opq/events?types=disk.low,disk.ok&from=0')
+    with events() as stream:
+        others = fill(small_disk.path, 8 << 20)
+        assert json.loads(stream.next()['data'])['type'] == 'disk.low'
+    assert opq.get('/readyz').status == 503
+    assert opq.stop() == 0
+    opq.start(ready=False)
+    opq.listening.wait()
+    with events() as stream:
+        assert json.loads(stream.next()['data'])['type'] == 'disk.low'
+        others.unlink()
+        assert json.loads(stream.next()['data'])['type'] == 'disk.ok'
+    assert opq.get('/readyz').status == 200
+
+
 @pytest.mark.parametrize('moment', range(10))
 def test_disk_fills_at_any_moment(on_small_disk, small_disk, receivers,
                                   moment):

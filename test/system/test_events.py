@@ -6,10 +6,12 @@ SPDX-License-Identifier: MIT
 import json
 import re
 import signal
+import subprocess
 import time
 
 import pytest
-from harness import Answer, EventStream, run_cli, wait_until
+from harness import (BINARY, PATIENCE_S, Answer, EventStream, run_cli,
+                     wait_until)
 
 TYPES = ('endpoint.down', 'endpoint.recovered', 'message.dead', 'topic.slow',
          'disk.low', 'disk.ok', 'record.quarantined', 'server.started')
@@ -296,3 +298,40 @@ def test_command_prints_events(opq, receivers):
     wrong = opq.run('events', '--types', 'x')
     assert wrong.returncode == 1 and 'types must be' in wrong.stderr
     assert opq.run('events', '-n', '0').returncode == 64
+
+
+def test_command_goes_on_over_restarts(serve, receivers):
+    """A smooth one, then a kill and a start at the same port."""
+    opq = serve('--shards=1')
+    target = receivers(lambda request: 404)
+    with subprocess.Popen([BINARY, 'events', '--url', opq.url, '--from', '0',
+                           '--json'], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as command:
+        def read():
+            event = json.loads(command.stdout.readline())
+            return event['type'], event['subject']
+        assert read() == ('server.started', 'opq')
+        opq.signal(signal.SIGHUP)
+        assert read() == ('server.started', 'opq')
+        opq.push_json('t', target.url(), 'x', retries=0)
+        assert read() == ('message.dead', 't')
+        port = opq.port
+        opq.kill()
+        assert 'trying again' in command.stderr.readline()
+        opq.start(f'-port={port}')
+        assert read() == ('server.started', 'opq')
+        opq.push_json('u', target.url(), 'x', retries=0)
+        while read() != ('message.dead', 'u'):
+            pass  # that of `t` may come once more, after a kill
+        command.send_signal(signal.SIGINT)
+        assert command.wait(PATIENCE_S) == -signal.SIGINT
+        assert 'may be missing' in command.stderr.read()
+
+
+def test_command_ends_when_it_is_refused(serve):
+    opq = serve('--admin=no')
+    done = opq.run('events')
+    assert done.returncode == 1 and '404' in done.stderr
+    assert opq.stop() == 0
+    done = opq.run('events')
+    assert done.returncode == 2

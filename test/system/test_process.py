@@ -16,6 +16,7 @@ import pytest
 import sanitizer
 from harness import (BINARY, PATIENCE_S, ROOT, Server, measures_memory,
                      run_cli, wait_until)
+from load import Sink
 
 
 def check_config(*arguments, environment=None):
@@ -348,6 +349,24 @@ def test_process_sleeps_beside_idle_connections(serve):
 def resident_mib(opq):
     text = pathlib.Path(f'/proc/{opq.pid}/status').read_text()
     return int(re.search(r'\nVmRSS:\s+(\d+) kB', text).group(1)) / 1024
+
+
+@pytest.mark.parametrize('io', ['auto', 'epoll'])
+def test_stop_at_rest_closes_many_connections_to_targets(serve, io):
+    """The store has nothing to write, so the loop ends while they are being
+    closed: their ends must not be waited for by another thread."""
+    opq = serve(f'--io={io}', '--shards=1', '--checkpoint-interval=100ms')
+    sink = Sink()
+    for _ in range(3):
+        assert opq.request('POST', '/opq/batch', [
+            {'topic': f'c{number}', 'url': sink.url(), 'message': 'x'}
+            for number in range(1000)]).status == 201
+        wait_until(lambda: sink.count() % 1000 == 0 and sink.count() > 0)
+        wait_until(lambda: opq.get('/opq/info').json()['now'][
+            'journal_bytes'] == 0, 'rest')
+        assert opq.stop() == 0
+        opq.start()
+    sink.close()
 
 
 @measures_memory

@@ -10,9 +10,7 @@ SPDX-License-Identifier: MIT
 """
 
 import collections
-import contextlib
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -22,6 +20,7 @@ import time
 
 import harness
 import pytest
+from growth import files_of, kinds_of_files, memory_of
 from harness import (PATIENCE_S, SLOWNESS, Answer, RawConnection, Receiver,
                      wait_until)
 from load import Sink
@@ -72,19 +71,6 @@ def refused(opq):
     why = wait_until(look, 'a refusal')[0]
     assert opq.alive() and why.endswith('; going on'), why
     return why
-
-
-def files_of(opq):
-    found = []
-    for path in pathlib.Path(f'/proc/{opq.pid}/fd').iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed since
-            found.append(os.readlink(path))
-    return sorted(found)
-
-
-def memory_of(opq):
-    text = pathlib.Path(f'/proc/{opq.pid}/status').read_text()
-    return int(re.search(r'VmRSS:\s+(\d+)', text).group(1)) << 10
 
 
 def quiet_s(steady):
@@ -216,22 +202,17 @@ def test_nothing_grows(serve, sink, io):
         opq.push_json('one', sink.url(), 'x' * 10000)
         opq.wait_delivered('one', number + 1)
         if number < 5:
-            files |= counted(opq)  # a file of the journal may be in the making
+            # A file of the journal may be in the making.
+            files |= kinds_of_files(opq)
         if number == 4:
             memory = memory_of(opq)
-    wait_until(lambda: counted(opq) <= files, f'as many as {files}')
+    wait_until(lambda: kinds_of_files(opq) <= files, f'as many as {files}')
     print(f'{io}: {sum(files.values())} descriptors, {memory >> 10} KiB, '
           f'{memory_of(opq) >> 10} KiB after 45 more restarts')
     assert memory_of(opq) < memory + (4 << 20)
     assert sink.count() == 50
     for client in clients:
         client.close()
-
-
-def counted(opq):
-    """How many descriptors there are of a kind."""
-    return collections.Counter(re.sub(r'[0-9]+', '', name)
-                               for name in files_of(opq))
 
 
 # --- what cannot take over --------------------------------------------------
