@@ -10,6 +10,7 @@ RUN_TESTS = $(PYTHON) tools/run-tests
 ARGS =
 FUZZ_SECONDS = 60
 FUZZ_ONLY =
+SECONDS = 3600
 DESTDIR =
 
 .PHONY: help
@@ -27,6 +28,8 @@ help:
 	@echo 'make fuzz      each fuzz target for FUZZ_SECONDS (60);'
 	@echo '               FUZZ_ONLY=url for one of them'
 	@echo 'make torture   the long form of the crash tests (as root, an hour)'
+	@echo 'make soak      full load for SECONDS (3600): nothing grows, nothing'
+	@echo '               is lost'
 	@echo 'make test-package   packages, static binary and image, put into'
 	@echo '               clean systems that debootstrap makes (as root)'
 	@echo 'make exposure  what systemd grants the service, and its figure'
@@ -118,6 +121,12 @@ torture: build $(VERIFIER)
 	@for test in $(TORTURE_TESTS); do \
 	    OPQ_TORTURE=1 build/$$test || exit 1; done
 	@OPQ_TORTURE=1 $(RUN_TESTS) --build build system
+
+.PHONY: soak
+soak: build
+	@OPQ_BINARY=$(CURDIR)/build/opq OPQ_BUILD=$(CURDIR)/build \
+	    OPQ_SOAK_SECONDS=$(SECONDS) $(PYTHON) -m pytest -q -s \
+	    -p no:cacheprovider test/system/test_soak.py
 
 .PHONY: bench
 bench: build

@@ -118,6 +118,30 @@ def now_s():
     return time.monotonic()
 
 
+class Tally:
+    """Which numbers of each name have come, in memory that does not grow as
+    long as few are missing."""
+
+    def __init__(self):
+        self.next = {}   # by name: all below have come
+        self.ahead = {}  # and these above
+        self.count = 0
+
+    def add(self, name, number):
+        """False when it was there."""
+        at = self.next.setdefault(name, 0)
+        ahead = self.ahead.setdefault(name, set())
+        if number < at or number in ahead:
+            return False
+        ahead.add(number)
+        while at in ahead:
+            ahead.remove(at)
+            at += 1
+        self.next[name] = at
+        self.count += 1
+        return True
+
+
 class Commands:
     """Lines of standard input, without waiting for a whole one."""
 
@@ -222,18 +246,22 @@ class SinkLoop:
             if end < 0 or len(data) < size:
                 self.pending[number] = data
                 return
-            self.take(data[:end + 2], data[end + 4:size])
+            answer = self.take(data[:end + 2], data[end + 4:size])
             data = data[size:]
             try:
-                one.sendall(ANSWER)
+                one.sendall(answer)
+                if not answer:
+                    one.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return  # it has gone; its end is read next
 
     def take(self, head, body):
+        """Note a request, and give its answer; an empty one cuts it off."""
         self.came.append([self.epoch, field(head, b'Opq-Topic').decode(),
                           int(field(head, b'Opq-Seq')),
                           int(field(head, b'Opq-Attempt')),
                           body.split(b' ', 1)[0].decode(), now_s()])
+        return ANSWER
 
 
 class PushLoop:

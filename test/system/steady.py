@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 
-from load import Child, field
+from load import Child, Tally, field
 
 STEP_S = 0.05  # between two bytes of a slow sender
 SIZE = 150
@@ -31,7 +31,12 @@ class Steady(Child):
     def __init__(self, port, url, topics, **options):
         settings = {'port': port, 'url': url, 'topics': topics,
                     'name': 'steady', 'plain': 224, 'pipelined': 24,
-                    'depth': 8, 'slow': 8, 'gap_s': 0}
+                    'depth': 8, 'slow': 8, 'gap_s': 0,
+                    # By topic: fields in the place of that of the url; {n} is
+                    # one of 16 numbers.
+                    'fields': {},
+                    # Only count what was answered: see `ends` of stop().
+                    'tally': False}
         unknown = set(options) - set(settings)
         assert not unknown, unknown
         settings.update(options)
@@ -47,10 +52,20 @@ class Steady(Child):
         {count, p50_s, p999_s, longest_s}, by tenths of milliseconds"""
         return self.ask('mark')
 
+    def sample(self):
+        """What came since the last time: {count, p50_ms, p99_ms}."""
+        return self.ask('sample')
+
+    def hold(self, yes):
+        """Begin no push, or go on."""
+        self.ask('hold' if yes else 'go')
+
     def stop(self):
         """Send what is begun, wait for all answers. Gives {taken: [[topic,
         sequence, word]], wrong: [what else came], longest_s: of an answer,
-        longest_slow_s: of a slow sender's, after its last byte}"""
+        longest_slow_s: of a slow sender's, after its last byte}; with `tally`
+        ends: {topic: how many there are} instead of `taken`, with `gaps`:
+        [topics of which numbers are missing], delayed: {topic: how many}"""
         result = self.ask('stop')
         self.close()
         return result
@@ -74,7 +89,7 @@ class Sender:
 
     def fill(self):
         """Have as many requests under way as may be."""
-        if self.loop.stopping or self.unsent:
+        if self.loop.stopping or self.loop.holding or self.unsent:
             return
         data = b''
         while len(self.under_way) < self.depth:
@@ -116,10 +131,12 @@ class Sender:
         if head[9:12] != b'201' or field(head, b'Opq-Topic') != topic.encode():
             self.loop.wrong.append(f'{word}: {head!r}')
         else:
-            self.loop.taken.append([topic, int(field(head, b'Opq-Seq')), word])
+            self.loop.note(topic, word, head)
         if field(head, b'Connection') == b'close':
             self.loop.wrong.append(f'{word}: its connection is closed')
         kind = 'slow' if self.slow else 'plain'
+        if not self.slow:
+            self.loop.latencies.append(now - since)
         if self.unsent and self.slow:
             self.loop.wrong.append(f'{word}: answered before it was sent')
         self.loop.longest[kind] = max(self.loop.longest[kind], now - since)
@@ -139,7 +156,11 @@ class Loop:
         # How many answers took so many tenths of a millisecond, since the last
         # mark: a list would take long to be sorted, with answers waiting.
         self.spans = collections.Counter()
+        self.tally = Tally()
+        self.delayed = collections.Counter()
+        self.latencies = []
         self.stopping = False
+        self.holding = False
         self.senders = {}
         for kind, depth in (('plain', 1), ('pipelined', settings['depth']),
                             ('slow', 1)):
@@ -160,12 +181,46 @@ class Loop:
             body = body.ljust(SIZE, b'.')
         head = (f'POST /opq/push HTTP/1.1\r\nHost: opq\r\n'
                 f'Content-Type: application/octet-stream\r\n'
-                f'Opq-Topic: {topic}\r\nOpq-Url: {self.settings["url"]}\r\n')
+                f'Opq-Topic: {topic}\r\n{self.fields(topic)}')
         if self.number % 3 == 0:
             return head.encode() + (b'Transfer-Encoding: chunked\r\n\r\n'
                                     b'%x\r\n%b\r\n0\r\n\r\n' %
                                     (len(body), body))
         return f'{head}Content-Length: {len(body)}\r\n\r\n'.encode() + body
+
+    def fields(self, topic):
+        given = self.settings['fields'].get(topic)
+        if given is None:
+            return f'Opq-Url: {self.settings["url"]}\r\n'
+        return given.replace('{n}', str(self.number // 16 % 16))
+
+    def note(self, topic, word, head):
+        """A push was answered as it should be."""
+        if field(head, b'Opq-Due') is not None:
+            self.delayed[topic] += 1
+            return
+        sequence = int(field(head, b'Opq-Seq'))
+        if not self.settings['tally']:
+            self.taken.append([topic, sequence, word])
+        elif not self.tally.add(topic, sequence):
+            self.wrong.append(f'{word}: {topic} has {sequence} twice')
+
+    def sample(self):
+        sorted_ = sorted(self.latencies)
+        self.latencies = []
+        count = len(sorted_)
+        return {'count': count,
+                'p50_ms': 1000 * sorted_[count // 2] if count else 0,
+                'p99_ms': 1000 * sorted_[count * 99 // 100] if count else 0}
+
+    def result(self):
+        result = {'wrong': self.wrong, 'longest_s': self.longest['plain'],
+                  'longest_slow_s': self.longest['slow']}
+        if not self.settings['tally']:
+            return {'taken': self.taken, **result}
+        return {'ends': self.tally.next, 'delayed': self.delayed,
+                'gaps': [name for name, ahead in self.tally.ahead.items()
+                         if ahead], **result}
 
     def run(self):
         next_s = time.monotonic()
@@ -183,10 +238,7 @@ class Loop:
                     self.guard(one, self.step, one, now)
             if self.stopping and not any(
                     one.under_way for one in self.senders.values()):
-                print(json.dumps({
-                    'taken': self.taken, 'wrong': self.wrong,
-                    'longest_s': self.longest['plain'],
-                    'longest_slow_s': self.longest['slow']}), flush=True)
+                print(json.dumps(self.result()), flush=True)
                 self.stopping = False
                 return
 
@@ -234,9 +286,14 @@ class Loop:
     def command(self):
         line = os.read(0, 100)
         if line == b'count\n':
-            print(len(self.taken), flush=True)
+            print(len(self.taken) + self.tally.count, flush=True)
         elif line == b'mark\n':
             print(json.dumps(self.measured()), flush=True)
+        elif line == b'sample\n':
+            print(json.dumps(self.sample()), flush=True)
+        elif line in (b'hold\n', b'go\n'):
+            self.holding = line == b'hold\n'
+            print('true', flush=True)
         self.stopping = self.stopping or line == b'stop\n'
         return bool(line)
 
