@@ -63,6 +63,27 @@ void deliverer_delivery_dirty(struct delivery *delivery)
     }
 }
 
+void deliverer_delivery_did(struct delivery *delivery,
+                            uint64_t first,
+                            uint64_t end)
+{
+    if (delivery->acking) {
+        store_acked_add(delivery->place, first, end);
+    }
+    deliverer_delivery_dirty(delivery);
+}
+
+/* Note all that is done above the floor. */
+static void note_all(struct delivery *delivery)
+{
+    struct window_walk walk = {0};
+    struct store_range range;
+
+    while (window_walk(&delivery->window, &walk, &range)) {
+        store_acked_add(delivery->place, range.first, range.end);
+    }
+}
+
 void deliverer_delivery_note(struct delivery *delivery)
 {
     struct store_range ranges[CURSOR_RANGES_MAX];
@@ -70,8 +91,13 @@ void deliverer_delivery_note(struct delivery *delivery)
     struct store_cursor cursor;
 
     deliverer_delivery_follow(delivery);
-    window_cursor(&delivery->window, ranges, retries, &cursor);
+    bool whole = window_cursor(&delivery->window, ranges, retries, &cursor);
     store_cursor_store(delivery->place, &cursor);
+    if (!whole && !delivery->acking) {
+        note_all(delivery);
+    }
+    delivery->acking = !whole || (delivery->acking &&
+                                  cursor.range_count > CURSOR_RANGES_MAX / 2);
     if (topic_root(delivery->topic)->collapse_used) {
         accept_delivered(delivery->topic);
     }
@@ -127,11 +153,74 @@ static bool is_plain(const struct delivery *delivery)
            !topic_has_subscriptions(delivery->topic);
 }
 
+/* A row of ranges that grows. */
+struct range_row {
+    struct store_range *ranges; /* owned; NULL: none */
+    uint32_t count;
+    uint32_t room;
+};
+
+static enum err row_add(struct range_row *row, struct store_range range)
+{
+    if (row->count == row->room) {
+        uint32_t room = row->room == 0 ? CURSOR_RANGES_MAX : 2 * row->room;
+        struct store_range *ranges =
+            realloc(row->ranges, room * sizeof(*ranges));
+        if (ranges == NULL) {
+            return ERR_NOMEM;
+        }
+        row->ranges = ranges;
+        row->room = room;
+    }
+    row->ranges[row->count] = range;
+    row->count++;
+    return ERR_OK;
+}
+
+/* What is done above the cursor: its ranges, and what is noted besides.
+ * Errors: ERR_NOMEM */
+static enum err row_fill(struct range_row *row, struct store_topic *place)
+{
+    const struct store_cursor *cursor = &place->cursor;
+    struct store_range noted;
+    uint64_t from = cursor->next;
+    uint32_t index = 0;
+    enum err err = ERR_OK;
+
+    while (err == ERR_OK && store_acked_next(place, from, &noted)) {
+        for (; err == ERR_OK && index < cursor->range_count &&
+               cursor->ranges[index].first < noted.first;
+             index++) {
+            err = row_add(row, cursor->ranges[index]);
+        }
+        if (err == ERR_OK) {
+            err = row_add(row, noted);
+        }
+        from = noted.end;
+    }
+    for (; err == ERR_OK && index < cursor->range_count; index++) {
+        err = row_add(row, cursor->ranges[index]);
+    }
+    return err;
+}
+
+/* Make the window where the cursor is.
+ * Errors: ERR_NOMEM */
 static enum err window_begin(struct delivery *delivery)
 {
-    return window_init(&delivery->window, order_of(delivery),
-                       &delivery->place->cursor,
-                       deliverer_delivery_end(delivery), is_plain(delivery));
+    struct store_cursor cursor = delivery->place->cursor;
+    struct range_row row = {0};
+
+    enum err err = row_fill(&row, delivery->place);
+    if (err == ERR_OK) {
+        cursor.ranges = row.ranges;
+        cursor.range_count = row.count;
+        err = window_init(&delivery->window, order_of(delivery), &cursor,
+                          deliverer_delivery_end(delivery), is_plain(delivery));
+    }
+    delivery->acking = row.count > CURSOR_RANGES_MAX;
+    free(row.ranges);
+    return err;
 }
 
 static void drop_readers(struct delivery *delivery)

@@ -55,6 +55,12 @@ uint64_t deliverer_delivery_end(const struct delivery *delivery);
 /* The window went on: have the cursor noted at the end of the turn. */
 void deliverer_delivery_dirty(struct delivery *delivery);
 
+/* Messages of its window are done: the same, and if they are many with others
+ * between, each is noted for itself. */
+void deliverer_delivery_did(struct delivery *delivery,
+                            uint64_t first,
+                            uint64_t end);
+
 /* Note the cursor in the store. From the end of the hook. */
 void deliverer_delivery_note(struct delivery *delivery);
 

@@ -326,7 +326,8 @@ static enum err found(struct delivery *delivery, const struct record *record)
     if (collapse == ACCEPT_SUPERSEDED ||
         !deliverer_find_wants(delivery, record)) {
         window_pass(window, record->sequence + 1);
-        deliverer_delivery_dirty(delivery);
+        deliverer_delivery_did(delivery, record->sequence,
+                               record->sequence + 1);
         return ERR_OK;
     }
     if (deliverer_batch_add(delivery, record)) {
@@ -355,7 +356,8 @@ static enum err came_back(struct delivery *delivery,
     if (collapse == ACCEPT_SUPERSEDED ||
         !deliverer_find_wants(delivery, record)) {
         window_sweep_pass(window, key);
-        deliverer_delivery_dirty(delivery);
+        deliverer_delivery_did(delivery, record->sequence,
+                               record->sequence + 1);
         return ERR_OK;
     }
     if (!window_sweep_admits(window, key)) {

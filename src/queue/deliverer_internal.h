@@ -190,6 +190,8 @@ struct delivery {
     struct window window;
     struct cursor_mark noted; /* what the cursor was when last looked at */
     struct list dirty; /* in deliverer->dirty while the cursor is to be noted */
+    bool acking; /* what is done has more ranges than the cursor: each message
+                    is noted in the store, too */
     bool paused;       /* by an operator */
     bool stopped;      /* the server is draining */
     uint32_t slots;    /* that its parcels have */

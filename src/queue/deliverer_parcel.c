@@ -187,7 +187,7 @@ void deliverer_parcel_done(struct parcel *parcel)
     struct delivery *delivery = parcel->delivery;
 
     window_done(&delivery->window, &parcel->base);
-    deliverer_delivery_dirty(delivery);
+    deliverer_delivery_did(delivery, parcel->base.sequence, parcel->base.end);
     deliverer_delivery_wake(delivery);
     deliverer_parcel_free(parcel);
 }
