@@ -98,13 +98,15 @@ static uint64_t until_of(const struct delivery *delivery,
     if (state == DELIVERY_LIMITED && !backs_off) {
         (void)deliverer_limit_allows(delivery, &until_ms);
     }
-    if (state == DELIVERY_HELD && target->endpoint.held_until_ms > until_ms) {
+    if (state == DELIVERY_HELD && target != NULL &&
+        target->endpoint.held_until_ms > until_ms) {
         until_ms = target->endpoint.held_until_ms;
     }
-    if (state == DELIVERY_SETTLING && io_timer_running(&parcel->timer)) {
+    if (state == DELIVERY_SETTLING && parcel != NULL &&
+        io_timer_running(&parcel->timer)) {
         until_ms = parcel->due_ms;
     }
-    if (state == DELIVERY_OPEN) {
+    if (state == DELIVERY_OPEN && target != NULL) {
         until_ms = target->endpoint.breaker.until_ms;
     }
     return until_ms;

@@ -188,11 +188,11 @@ enum err pipeline_create(const struct pipeline_options *options,
     return ERR_OK;
 }
 
-/* Free the parts and let their sockets be closed, which takes a turn. Accepts
- * parts that are gone. From the loop's thread, if it ever ran: io_uring has
- * completions for that one only. */
-static void end_parts(struct pipeline *pipeline)
+void pipeline_destroy(struct pipeline *pipeline)
 {
+    if (pipeline == NULL) {
+        return;
+    }
     delayed_destroy(pipeline->delayed);
     deliverer_destroy(pipeline->deliverer);
     http_client_destroy(pipeline->client);
@@ -201,30 +201,14 @@ static void end_parts(struct pipeline *pipeline)
     scheduler_destroy(pipeline->scheduler);
     replays_destroy(pipeline->replays);
     notices_destroy(pipeline->notices);
+    buf_fini(&pipeline->events_target);
     accept_destroy(pipeline->accept);
-    pipeline->delayed = NULL;
-    pipeline->deliverer = NULL;
-    pipeline->client = NULL;
-    pipeline->server = NULL;
-    pipeline->listener = NULL;
-    pipeline->scheduler = NULL;
-    pipeline->replays = NULL;
-    pipeline->notices = NULL;
-    pipeline->accept = NULL;
+    access_set(&pipeline->access, NULL);
+    secrets_release(pipeline->secrets);
+    /* Closing a socket takes a turn. */
     while (io_busy(pipeline->io)) {
         io_run_turn(pipeline->io, -1);
     }
-}
-
-void pipeline_destroy(struct pipeline *pipeline)
-{
-    if (pipeline == NULL) {
-        return;
-    }
-    end_parts(pipeline);
-    buf_fini(&pipeline->events_target);
-    access_set(&pipeline->access, NULL);
-    secrets_release(pipeline->secrets);
     io_destroy(pipeline->io);
     free(pipeline);
 }
@@ -427,7 +411,6 @@ enum err pipeline_deliver(struct pipeline *pipeline)
 void pipeline_run(struct pipeline *pipeline)
 {
     io_run(pipeline->io);
-    end_parts(pipeline);
 }
 
 /* --- changes -------------------------------------------------------------- */

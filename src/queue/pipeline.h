@@ -99,8 +99,7 @@ pipeline_listen(struct pipeline *pipeline, int fd, bool secure);
 /* Begin delivering what is there, and running what is due. */
 MUST_CHECK enum err pipeline_deliver(struct pipeline *pipeline);
 
-/* Run the loop until it has stopped, and end all that has sockets: what is left
- * is for pipeline_destroy(). */
+/* Run the loop until it has stopped. */
 void pipeline_run(struct pipeline *pipeline);
 
 /* Drain and end: close listeners, answer what was asked, finish what is in

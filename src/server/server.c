@@ -17,7 +17,6 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/diag.h"
-#include "http/resolver.h"
 #include "http/tls.h"
 #include "queue/pipeline.h"
 #include "queue/secrets.h"
@@ -28,6 +27,7 @@
 #include "server/log_file.h"
 #include "server/reload.h"
 #include "server/restart.h"
+#include "server/server_check.h"
 #include "store/store_local.h"
 #include "sys/clock.h"
 #include "sys/dir.h"
@@ -722,73 +722,13 @@ static enum err open_log(const struct config *config)
     return log_file_open(path);
 }
 
-static enum err
-make_guard(const struct config *config, struct buf *errors, struct guard **out)
-{
-    return guard_create(str_from(config->allow_net), str_from(config->deny_net),
-                        strcmp(config->targets, "public") == 0, errors, out);
-}
-
-/* What the authorities' file holds, each shard reads for itself later on. */
-static enum err check_authorities(const struct config *config,
-                                  struct buf *errors)
-{
-    struct tls_context *context = NULL;
-
-    if (config->ca_file[0] == '\0') {
-        return ERR_OK;
-    }
-    enum err err = tls_context_create_client(config->ca_file, &context);
-    tls_context_destroy(context);
-    if (err == ERR_OK || err == ERR_NOMEM) {
-        return err;
-    }
-    buf_append_format(errors, "ca_file: %s has no certificates in PEM: %s\n",
-                      config->ca_file, err_text(err));
-    return ERR_INVALID;
-}
-
-static enum err check_dns_servers(const struct config *config,
-                                  struct buf *errors)
-{
-    if (config->dns_servers[0] == '\0') {
-        return ERR_OK;
-    }
-    enum err err = resolver_check_servers(config->dns_servers);
-    if (err == ERR_INVALID) {
-        buf_append_format(errors,
-                          "dns_servers: %s are no addresses such as "
-                          "192.0.2.1,192.0.2.2:5353\n",
-                          config->dns_servers);
-    }
-    return err;
-}
-
-enum err server_check(const struct config *config, struct buf *errors)
-{
-    struct guard *guard = NULL;
-
-    enum err err = make_guard(config, errors, &guard);
-    guard_destroy(guard);
-    enum err listen_err = listen_check(config, errors);
-    enum err authorities_err = check_authorities(config, errors);
-    enum err dns_err = check_dns_servers(config, errors);
-    enum err keys_err = keys_check(config, errors);
-    enum err events_err = announce_check(config->events_url, errors);
-    err = err == ERR_OK ? listen_err : err;
-    err = err == ERR_OK ? authorities_err : err;
-    err = err == ERR_OK ? dns_err : err;
-    err = err == ERR_OK ? events_err : err;
-    return err == ERR_OK ? keys_err : err;
-}
-
 /* All that can fail before there are threads. */
 static enum err prepare(struct server *server, struct buf *errors)
 {
     enum err err = server_check(server->config, errors);
 
     if (err == ERR_OK) {
-        err = make_guard(server->config, errors, &server->guard);
+        err = server_check_guard(server->config, errors, &server->guard);
     }
     if (err == ERR_OK) {
         err = keys_load_secrets(server->config, errors, &server->secrets);

@@ -55,9 +55,11 @@ static void fill(struct io *io, struct store_topic *topic, enum durability how)
     static struct store_wait waits[100];
     for (uint64_t first = 0; first < MESSAGES; first += 100) {
         for (uint32_t i = 0; i < 100; i++) {
+            enum err err = ERR_BUSY; /* while the journal's file is made */
             store_wait_init(&waits[i], how);
-            assert_int_equal(store_wait_append(topic, &waits[i], first + i, 10),
-                             ERR_OK);
+            LOOP_UNTIL(io, (err = store_wait_append(topic, &waits[i], first + i,
+                                                    10)) != ERR_BUSY);
+            assert_int_equal(err, ERR_OK);
         }
         assert_int_equal(store_wait_run(io, &waits[99]), ERR_OK);
     }
@@ -326,7 +328,7 @@ static void without_room_nothing_is_noted_and_all_goes_on(void **state)
         fault_reset();
         struct store_range run;
         bool noted = store_acked_next(topic, 0, &run);
-        assert_int_equal(noted, !fired);
+        assert_true(noted || fired); /* it may have been a helper's call */
         if (!fired) {
             break;
         }
