@@ -24,7 +24,7 @@ BATCH = 1000
 
 # Bytes of memory for a topic: with holes where its message was, and after a
 # start, when there are none.
-AFTER_WORK_MAX = 4300
+AFTER_WORK_MAX = 4800
 AFTER_START_MAX = 2900
 WAKEUPS_MAX = 2  # a second, of all threads
 START_S_MAX = 20 * SLOWNESS
