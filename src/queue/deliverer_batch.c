@@ -27,14 +27,6 @@ struct parcel_batch {
     struct outgoing_batch rendered;
 };
 
-/* The URL that a message goes to, as text. */
-static struct str url_of(const struct delivery *delivery,
-                         const struct message *message)
-{
-    return delivery->settings->url != NULL ? str_from(delivery->settings->url)
-                                           : message->url;
-}
-
 static bool asks_nothing(const struct message_options *options)
 {
     return options == NULL ||
@@ -59,7 +51,7 @@ enum err deliverer_batch_begin(struct parcel *parcel,
                                const struct record *record)
 {
     struct delivery *delivery = parcel->delivery;
-    struct str url = url_of(delivery, &record->message);
+    struct str url = deliverer_find_url_text(delivery, &record->message);
     struct parcel_batch *batch = calloc(1, sizeof(*batch));
 
     if (batch == NULL) {
@@ -92,7 +84,8 @@ bool deliverer_batch_add(struct delivery *delivery, const struct record *record)
         batch->bytes + record->size > OUTGOING_BATCH_SIZE_MAX ||
         !deliverer_batch_fits(delivery, record) ||
         !window_joins(&delivery->window, &parcel->base) ||
-        !str_equal(url_of(delivery, &record->message), str_from(batch->url))) {
+        !str_equal(deliverer_find_url_text(delivery, &record->message),
+                   str_from(batch->url))) {
         return false;
     }
     window_extend(&delivery->window, &parcel->base, record->sequence + 1);

@@ -43,15 +43,20 @@ static void say_skipped(const struct delivery *delivery,
               delivery->topic->title, first, end - 1, reason);
 }
 
+struct str deliverer_find_url_text(const struct delivery *delivery,
+                                   const struct message *message)
+{
+    return delivery->settings->url != NULL ? str_from(delivery->settings->url)
+                                           : message->url;
+}
+
 enum err deliverer_find_url(struct delivery *delivery,
                             const struct record *record,
                             struct url *out_url,
                             const char **out_reason)
 {
     struct url_memo *memo = &delivery->deliverer->urls;
-    struct str text = delivery->settings->url != NULL
-                          ? str_from(delivery->settings->url)
-                          : record->message.url;
+    struct str text = deliverer_find_url_text(delivery, &record->message);
 
     if (url_memo_find(memo, text, out_url)) {
         return ERR_OK;
@@ -479,7 +484,8 @@ static bool sweep_next(struct delivery *delivery)
         err = came_back(delivery, record);
     } else if (err == ERR_OK || err == ERR_RANGE || err == ERR_NOT_FOUND) {
         uint64_t end = err == ERR_OK ? record->sequence : sequence + 1;
-        say_skipped(delivery, sequence, end, "damaged on disk");
+        say_skipped(delivery, sequence, end,
+                    err == ERR_RANGE ? "no longer kept" : "damaged on disk");
         window_sweep_lose(window, end);
         deliverer_delivery_dirty(delivery);
         return true;

@@ -13,13 +13,19 @@
 #define OPQ_QUEUE_DELIVERER_FIND_H
 
 #include "base/err.h"
+#include "base/str.h"
 #include "http/url.h"
 #include "queue/accept.h"
 
 #include <stdbool.h>
 
 struct delivery;
+struct message;
 struct record;
+
+/* The URL that a message goes to, as text. */
+struct str deliverer_find_url_text(const struct delivery *delivery,
+                                   const struct message *message);
 
 /* Read the URL that a message goes to.
  * Borrows: record, as long as `*out_url` is used.

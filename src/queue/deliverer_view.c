@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "queue/deliverer_delivery.h"
+#include "queue/deliverer_find.h"
 #include "queue/deliverer_internal.h"
 #include "queue/deliverer_limit.h"
 #include "queue/deliverer_settle.h"
@@ -162,9 +163,7 @@ static void view_failure(const struct parcel *parcel,
 static const struct deliverer_target *target_of(const struct delivery *delivery,
                                                 const struct message *message)
 {
-    struct str text = delivery->settings->url != NULL
-                          ? str_from(delivery->settings->url)
-                          : message->url;
+    struct str text = deliverer_find_url_text(delivery, message);
     const struct deliverer_target *target = NULL;
     const char *reason = NULL;
     struct buf name = {0};
