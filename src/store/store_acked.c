@@ -44,6 +44,15 @@ void store_acked_close(struct local_topic *topic)
     }
 }
 
+/* Remove a file that nobody needs. */
+static void remove_file(const char *path)
+{
+    enum err err = file_remove(path);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        DIAG_WARN("remove_failed", "path=%s err=%s", path, err_name(err));
+    }
+}
+
 /* Let go of the file and remove it. One that stays is removed by a later start,
  * or written over. */
 static void discard(struct local_topic *topic)
@@ -53,12 +62,8 @@ static void discard(struct local_topic *topic)
         return;
     }
     store_acked_close(topic);
-    enum err err = path_of(topic, path);
-    if (err == ERR_OK) {
-        err = file_remove(path);
-    }
-    if (err != ERR_OK && err != ERR_NOT_FOUND) {
-        DIAG_WARN("remove_failed", "path=%s err=%s", path, err_name(err));
+    if (path_of(topic, path) == ERR_OK) { /* as it was when it was made */
+        remove_file(path);
     }
 }
 
@@ -124,15 +129,6 @@ uint64_t store_acked_end(const struct local_topic *topic)
 }
 
 /* --- recovery ------------------------------------------------------------- */
-
-/* Remove a file that nobody needs. */
-static void remove_file(const char *path)
-{
-    enum err err = file_remove(path);
-    if (err != ERR_OK && err != ERR_NOT_FOUND) {
-        DIAG_WARN("remove_failed", "path=%s err=%s", path, err_name(err));
-    }
-}
 
 /* Take up the file of a topic or view. */
 static enum err take_up(struct local_topic *topic, const char *path)
