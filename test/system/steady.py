@@ -49,12 +49,8 @@ class Steady(Child):
     def mark(self):
         """How long answers took since the last mark, but to slow senders, and
         what is longest begins anew:
-        {count, p50_s, p999_s, longest_s}, by tenths of milliseconds"""
+        {count, p50_s, p99_s, p999_s, longest_s}, by tenths of milliseconds"""
         return self.ask('mark')
-
-    def sample(self):
-        """What came since the last time: {count, p50_ms, p99_ms}."""
-        return self.ask('sample')
 
     def hold(self, yes):
         """Begin no push, or go on."""
@@ -135,8 +131,6 @@ class Sender:
         if field(head, b'Connection') == b'close':
             self.loop.wrong.append(f'{word}: its connection is closed')
         kind = 'slow' if self.slow else 'plain'
-        if not self.slow:
-            self.loop.latencies.append(now - since)
         if self.unsent and self.slow:
             self.loop.wrong.append(f'{word}: answered before it was sent')
         self.loop.longest[kind] = max(self.loop.longest[kind], now - since)
@@ -158,7 +152,6 @@ class Loop:
         self.spans = collections.Counter()
         self.tally = Tally()
         self.delayed = collections.Counter()
-        self.latencies = []
         self.stopping = False
         self.holding = False
         self.senders = {}
@@ -204,14 +197,6 @@ class Loop:
             self.taken.append([topic, sequence, word])
         elif not self.tally.add(topic, sequence):
             self.wrong.append(f'{word}: {topic} has {sequence} twice')
-
-    def sample(self):
-        sorted_ = sorted(self.latencies)
-        self.latencies = []
-        count = len(sorted_)
-        return {'count': count,
-                'p50_ms': 1000 * sorted_[count // 2] if count else 0,
-                'p99_ms': 1000 * sorted_[count * 99 // 100] if count else 0}
 
     def result(self):
         result = {'wrong': self.wrong, 'longest_s': self.longest['plain'],
@@ -281,7 +266,8 @@ class Loop:
                     return span / 10000
             return 0
         return {'count': count, 'p50_s': percentile(0.5),
-                'p999_s': percentile(0.999), 'longest_s': percentile(1)}
+                'p99_s': percentile(0.99), 'p999_s': percentile(0.999),
+                'longest_s': percentile(1)}
 
     def command(self):
         line = os.read(0, 100)
@@ -289,8 +275,6 @@ class Loop:
             print(len(self.taken) + self.tally.count, flush=True)
         elif line == b'mark\n':
             print(json.dumps(self.measured()), flush=True)
-        elif line == b'sample\n':
-            print(json.dumps(self.sample()), flush=True)
         elif line in (b'hold\n', b'go\n'):
             self.holding = line == b'hold\n'
             print('true', flush=True)

@@ -14,6 +14,7 @@ import time
 
 import pytest
 import sanitizer
+from growth import memory_of
 from harness import (BINARY, PATIENCE_S, ROOT, Server, measures_memory,
                      run_cli, wait_until)
 from load import Sink
@@ -347,8 +348,7 @@ def test_process_sleeps_beside_idle_connections(serve):
 
 
 def resident_mib(opq):
-    text = pathlib.Path(f'/proc/{opq.pid}/status').read_text()
-    return int(re.search(r'\nVmRSS:\s+(\d+) kB', text).group(1)) / 1024
+    return memory_of(opq) / (1 << 20)
 
 
 @pytest.mark.parametrize('io', ['auto', 'epoll'])
