@@ -33,6 +33,7 @@
 #include "sys/dir.h"
 #include "sys/exec.h"
 #include "sys/process.h"
+#include "sys/sandbox.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -787,6 +788,16 @@ static int become(struct server *server)
     return SERVER_EXIT_SOFTWARE;
 }
 
+/* Without one we are less safe, but not wrong. */
+static void enter_sandbox(const struct config *config)
+{
+    enum err err = config->sandbox ? sandbox_enter() : ERR_OK;
+
+    if (err != ERR_OK) {
+        DIAG_WARN("sandbox_missing", "err=%s", err_text(err));
+    }
+}
+
 int server_run(const struct config *config, struct restart_start *start)
 {
     struct server *server = calloc(1, sizeof(*server));
@@ -816,6 +827,7 @@ int server_run(const struct config *config, struct restart_start *start)
         DIAG_ERROR("log_open_failed", "syslog=%s err=%s", config->syslog,
                    err_text(err));
     }
+    enter_sandbox(config);
     DIAG_INFO("starting", "version=" OPQ_VERSION " pid=%u data=%s shards=%u",
               process_id(), config->data, server->count);
     err = prepare(server, &errors);

@@ -73,7 +73,8 @@ def test_every_setting_is_one_or_the_other(live, tmp_path):
              'allow_net': '10.0.0.0/8', 'deny_net': '10.0.0.0/8',
              'dns_servers': '127.0.0.1', 'port': '1', 'in_flight': '77',
              'events_url': 'http://127.0.0.1:9/',
-             'insecure_open': 'yes', 'admin': 'no', 'direct': 'no'}
+             'insecure_open': 'yes', 'admin': 'no', 'direct': 'no',
+             'sandbox': 'no'}
     given = {'tls_cert', 'tls_key', 'ca_file'}  # need files of their own
     flags = {'port', 'data', 'drain'}           # of the harness; they win
     for name, value in SETTINGS.items():
