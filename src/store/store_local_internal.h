@@ -817,6 +817,8 @@ void store_read_destroy(struct store_reader *base);
 MUST_CHECK enum err store_read_find_time(struct store_topic *base,
                                          uint64_t at_ms,
                                          uint64_t *out_sequence);
+/* Likewise. */
+void store_read_tell_lost(const struct store *base);
 
 /* --- store_space.c -------------------------------------------------------- */
 
