@@ -798,26 +798,20 @@ take(void *context, struct str name, struct str value, struct buf *detail)
 
 void api_replays_post(const struct api_request *request)
 {
-    struct buf detail = {0};
+    struct api_refusals refusals = {0};
     struct replay_call *task = create_call(request, post_run);
 
     if (task == NULL) {
         return;
     }
     task->from.kind = API_PLACE_OLDEST;
-    enum err err = api_settings_each(request->exchange, take, task, &detail);
-    if (err == ERR_OK && (task->given & GIVEN_TOPIC) == 0) {
-        buf_append_c(&detail, "topic is missing");
-        err = ERR_INVALID;
+    enum err err = api_settings_each(request->exchange, take, task, &refusals);
+    if ((task->given & GIVEN_TOPIC) == 0) {
+        buf_append_c(&refusals.detail, "topic is missing");
+        api_refusals_add(&refusals);
+        err = err == ERR_OK ? ERR_INVALID : err;
     }
-    buf_append_byte(&detail, '\0');
-    if (err == ERR_OK) {
+    if (api_settings_taken(&task->base, err, &refusals)) {
         api_call_send(&task->base);
-    } else {
-        bool no_memory = err == ERR_NOMEM || detail.failed;
-        answer_problem(request->exchange, no_memory ? 503 : 400,
-                       no_memory ? "out of memory" : detail.data, NULL);
-        api_call_drop(&task->base);
     }
-    buf_fini(&detail);
 }

@@ -7,6 +7,7 @@
 #include "admin/api_internal.h"
 #include "base/check.h"
 #include "http/form.h"
+#include "queue/answer.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ struct reading {
                       struct str value,
                       struct buf *detail);
     void *context; /* borrowed, as all below */
-    struct buf *detail;
+    struct api_refusals *refusals;
 };
 
 /* What settings are read into. */
@@ -32,6 +33,59 @@ struct noting {
     struct settings_change *change;   /* borrowed, as all below */
     struct api_settings_extra *extra; /* NULL: none */
 };
+
+/* --- refusals ------------------------------------------------------------- */
+
+void api_refusals_add(struct api_refusals *refusals)
+{
+    struct buf *detail = &refusals->detail;
+
+    if (refusals->count < API_REFUSALS_MAX) {
+        buf_append_c(&refusals->errors,
+                     refusals->count == 0 ? "\"errors\":[\"" : ",\"");
+        buf_append_json(&refusals->errors, buf_str(detail));
+        buf_append_byte(&refusals->errors, '"');
+    }
+    if (refusals->count == 0) {
+        buf_append_str(&refusals->first, buf_str(detail));
+    }
+    refusals->first.failed = refusals->first.failed || detail->failed;
+    refusals->count++;
+    buf_clear(detail);
+}
+
+static void refusals_fini(struct api_refusals *refusals)
+{
+    buf_fini(&refusals->detail);
+    buf_fini(&refusals->first);
+    buf_fini(&refusals->errors);
+}
+
+bool api_settings_taken(struct api_call *call,
+                        enum err err,
+                        struct api_refusals *refusals)
+{
+    struct buf *first = &refusals->first;
+    struct buf *errors = &refusals->errors;
+
+    if (err == ERR_OK) {
+        refusals_fini(refusals);
+        return true;
+    }
+    buf_append_byte(first, '\0');
+    buf_append_c(errors, "]");
+    buf_append_byte(errors, '\0');
+    if (err == ERR_NOMEM || first->failed || errors->failed) {
+        answer_problem(call->exchange, 503, "out of memory", NULL);
+    } else {
+        answer_problem(call->exchange, 400, first->data, errors->data);
+    }
+    api_call_drop(call);
+    refusals_fini(refusals);
+    return false;
+}
+
+/* --- reading -------------------------------------------------------------- */
 
 static enum err note_extra(struct api_settings_extra *extra,
                            struct str value,
@@ -61,10 +115,26 @@ static enum err note_setting(void *context,
                                detail);
 }
 
+/* Note one; when it is refused, that is noted, and reading goes on.
+ * Errors: ERR_NOMEM */
 static enum err
 note(const struct reading *reading, struct str name, struct str value)
 {
-    return reading->visit(reading->context, name, value, reading->detail);
+    enum err err = reading->visit(reading->context, name, value,
+                                  &reading->refusals->detail);
+
+    if (err == ERR_INVALID) {
+        api_refusals_add(reading->refusals);
+        return ERR_OK;
+    }
+    return err;
+}
+
+/* Note that a part of the request cannot be read. */
+static void refuse(const struct reading *reading, const char *why)
+{
+    buf_append_c(&reading->refusals->detail, why);
+    api_refusals_add(reading->refusals);
 }
 
 static enum err note_query(const struct reading *reading, struct str query)
@@ -73,8 +143,8 @@ static enum err note_query(const struct reading *reading, struct str query)
     enum err err = form_parse_urlencoded(&form, query);
 
     if (err != ERR_OK && err != ERR_NOMEM) {
-        buf_append_c(reading->detail, "the query is malformed");
-        err = ERR_INVALID;
+        refuse(reading, "the query is malformed");
+        err = ERR_OK;
     }
     for (uint32_t index = 0; err == ERR_OK && index < form.field_count;
          index++) {
@@ -123,9 +193,10 @@ static enum err note_member(const struct reading *reading,
                             const json_t *value)
 {
     if (json_is_null(value) || json_is_array(value)) {
-        buf_append_format(reading->detail, "%.64s must not be %s", name,
-                          json_is_null(value) ? "null" : "an array");
-        return ERR_INVALID;
+        buf_append_format(&reading->refusals->detail, "%.64s must not be %s",
+                          name, json_is_null(value) ? "null" : "an array");
+        api_refusals_add(reading->refusals);
+        return ERR_OK;
     }
     if (json_is_string(value)) {
         return note(
@@ -155,11 +226,13 @@ static enum err note_json(const struct reading *reading, struct str body)
     json_t *document =
         json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(document)) {
-        buf_append_format(
-            reading->detail, "the body must be a JSON object%s%.100s",
-            document == NULL ? ": " : "", document == NULL ? error.text : "");
+        buf_append_format(&reading->refusals->detail,
+                          "the body must be a JSON object%s%.100s",
+                          document == NULL ? ": " : "",
+                          document == NULL ? error.text : "");
+        api_refusals_add(reading->refusals);
         json_decref(document);
-        return ERR_INVALID;
+        return ERR_OK;
     }
     json_object_foreach(document, name, value)
     {
@@ -172,20 +245,20 @@ static enum err note_json(const struct reading *reading, struct str body)
 enum err api_settings_read(const struct http_exchange *exchange,
                            enum settings_scope scope,
                            struct settings_change *change,
-                           struct buf *detail)
+                           struct api_refusals *refusals)
 {
-    return api_settings_read_with(exchange, scope, change, NULL, detail);
+    return api_settings_read_with(exchange, scope, change, NULL, refusals);
 }
 
 enum err api_settings_read_with(const struct http_exchange *exchange,
                                 enum settings_scope scope,
                                 struct settings_change *change,
                                 struct api_settings_extra *extra,
-                                struct buf *detail)
+                                struct api_refusals *refusals)
 {
     struct noting noting = {scope, change, extra};
 
-    return api_settings_each(exchange, note_setting, &noting, detail);
+    return api_settings_each(exchange, note_setting, &noting, refusals);
 }
 
 enum err api_settings_each(const struct http_exchange *exchange,
@@ -194,12 +267,12 @@ enum err api_settings_each(const struct http_exchange *exchange,
                                              struct str value,
                                              struct buf *detail),
                            void *context,
-                           struct buf *detail)
+                           struct api_refusals *refusals)
 {
-    const struct reading reading = {visit, context, detail};
+    const struct reading reading = {visit, context, refusals};
 
     if (exchange->body.size > API_SETTINGS_SIZE_MAX) {
-        buf_append_c(detail, "the body is too large for settings");
+        refuse(&reading, "the body is too large for settings");
         return ERR_INVALID;
     }
     enum err err = note_headers(&reading, exchange->head);
@@ -209,7 +282,7 @@ enum err api_settings_each(const struct http_exchange *exchange,
     if (err == ERR_OK) {
         err = note_json(&reading, exchange->body);
     }
-    return err;
+    return err == ERR_OK && refusals->count > 0 ? ERR_INVALID : err;
 }
 
 /* --- warnings ------------------------------------------------------------- */

@@ -500,18 +500,18 @@ static void put_run(struct api_call *call, struct shard *there)
 /* Read what a PUT says. */
 static enum err read_put(const struct api_request *request,
                          struct subscription_call *task,
-                         struct buf *detail)
+                         struct api_refusals *refusals)
 {
     struct api_settings_extra start = {.name = "start"};
 
     enum err err =
         api_settings_read_with(request->exchange, SETTINGS_SUBSCRIPTION,
-                               &task->change, &start, detail);
-    if (err == ERR_OK && start.given) {
-        err = api_place_read(buf_str(&start.value), &task->place);
-        if (err != ERR_OK) {
-            buf_append_c(detail, "start must be " API_PLACE_WANTED);
-        }
+                               &task->change, &start, refusals);
+    if (start.given &&
+        api_place_read(buf_str(&start.value), &task->place) != ERR_OK) {
+        buf_append_c(&refusals->detail, "start must be " API_PLACE_WANTED);
+        api_refusals_add(refusals);
+        err = err == ERR_OK ? ERR_INVALID : err;
     }
     buf_fini(&start.value);
     return err;
@@ -519,26 +519,17 @@ static enum err read_put(const struct api_request *request,
 
 void api_subscriptions_put(const struct api_request *request)
 {
-    struct buf detail = {0};
+    struct api_refusals refusals = {0};
     struct subscription_call *task = create_call(request, put_run);
 
     if (task == NULL) {
         return;
     }
     task->create = true;
-    enum err err = read_put(request, task, &detail);
-    buf_append_byte(&detail, '\0');
-    if (err == ERR_OK) {
+    enum err err = read_put(request, task, &refusals);
+    if (api_settings_taken(&task->base, err, &refusals)) {
         api_call_send(&task->base);
-    } else {
-        if (err == ERR_NOMEM || detail.failed) {
-            answer_problem(request->exchange, 503, "out of memory", NULL);
-        } else {
-            answer_problem(request->exchange, 400, detail.data, NULL);
-        }
-        api_call_drop(&task->base);
     }
-    buf_fini(&detail);
 }
 
 static void send_pause(const struct api_request *request)

@@ -317,7 +317,7 @@ static void put_run(struct api_call *call, struct shard *there)
 
 void api_topic_put(const struct api_request *request)
 {
-    struct buf detail = {0};
+    struct api_refusals refusals = {0};
     struct topic_call *task = create_call(request, put_run);
 
     if (task == NULL) {
@@ -325,19 +325,10 @@ void api_topic_put(const struct api_request *request)
     }
     task->create = true;
     enum err err = api_settings_read(request->exchange, SETTINGS_TOPIC,
-                                     &task->change, &detail);
-    buf_append_byte(&detail, '\0');
-    if (err == ERR_OK) {
+                                     &task->change, &refusals);
+    if (api_settings_taken(&task->base, err, &refusals)) {
         api_call_tour(&task->base);
-    } else {
-        if (err == ERR_NOMEM || detail.failed) {
-            answer_problem(request->exchange, 503, "out of memory", NULL);
-        } else {
-            answer_problem(request->exchange, 400, detail.data, NULL);
-        }
-        api_call_drop(&task->base);
     }
-    buf_fini(&detail);
 }
 
 static void send_pause(const struct api_request *request)

@@ -332,12 +332,22 @@ static int complain_response(const struct cli_call *call)
     json_t *document = json_loadb(body->data, body->size, 0, NULL);
     const char *detail = cli_text(document, "detail");
     const char *title = cli_text(document, "title");
+    const json_t *errors = json_object_get(document, "errors");
+    size_t index = 0;
+    json_t *error = NULL;
 
-    int code =
-        cli_complain(call, CLI_EXIT_FAILED, "%d %s", call->response.status,
-                     detail[0] != '\0' ? detail : title);
+    (void)cli_complain(call, CLI_EXIT_FAILED, "%d %s", call->response.status,
+                       detail[0] != '\0' ? detail : title);
+    json_array_foreach((json_t *)errors, index, error)
+    {
+        const char *text = json_string_value(error);
+        if (text != NULL && strcmp(text, detail) != 0) {
+            (void)cli_complain(call, CLI_EXIT_FAILED, "%d %s",
+                               call->response.status, text);
+        }
+    }
     json_decref(document);
-    return code;
+    return CLI_EXIT_FAILED;
 }
 
 int cli_complain_answer(const struct cli_call *call, int code)

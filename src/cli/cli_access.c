@@ -197,21 +197,6 @@ static int print_reload(const struct cli_call *call)
     return cli_print(&text);
 }
 
-/* Say what is wrong with the settings, a line each. */
-static void print_errors(const struct cli_call *call)
-{
-    const struct buf *body = &call->response.body;
-    json_t *answer = json_loadb(body->data, body->size, 0, NULL);
-    size_t index = 0;
-    json_t *line = NULL;
-
-    json_array_foreach(json_object_get(answer, "errors"), index, line)
-    {
-        (void)fprintf(stderr, "%s\n", json_string_value(line));
-    }
-    json_decref(answer);
-}
-
 int cli_reload(int argument_count, char *const *arguments)
 {
     static const struct cli_option options[] = {{NULL, NULL, NULL, NULL}};
@@ -227,8 +212,6 @@ int cli_reload(int argument_count, char *const *arguments)
     code = cli_request(&call, &request);
     if (code == CLI_EXIT_OK) {
         code = call.json ? cli_print_response(&call) : print_reload(&call);
-    } else if (code == CLI_EXIT_FAILED) {
-        print_errors(&call);
     }
     cli_call_fini(&call);
     return code;

@@ -2,9 +2,9 @@
  *
  * The file is read and its names are looked at, the server's present state is
  * asked for, the difference is shown, and only then anything is changed: topics
- * first, then what belongs to them, then what goes. A value that the server
- * refuses ends it, said with its line; what was done before stays, and the next
- * run goes on from there.
+ * first, then what belongs to them, then what goes. A change that the server
+ * refuses ends it, each of its values that is refused said with its line; what
+ * was done before stays, and the next run goes on from there.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -430,20 +430,37 @@ static uint32_t line_of(const struct apply *apply,
     return change->line;
 }
 
-/* Say that the server refuses a change, with the place in the file. */
-static void complain_change(const struct apply *apply,
-                            const struct apply_change *change)
+/* Say one thing that the server refuses, with the place in the file. */
+static void complain_of(const struct apply *apply,
+                        const struct apply_change *change,
+                        const char *detail)
 {
-    const struct buf *body = &apply->call.response.body;
-    json_t *problem = json_loadb(body->data, body->size, 0, NULL);
-    const char *detail = cli_text(problem, "detail");
-
     if (change->line > 0) {
         (void)fprintf(stderr, "%s:%u: %s\n", apply->path,
                       line_of(apply, change, detail), detail);
     } else {
         (void)fprintf(stderr, "%s %s: %s\n", apply_file_kind_text(change->kind),
                       json_string_value(change->name), detail);
+    }
+}
+
+/* Say all that the server refuses of a change. */
+static void complain_change(const struct apply *apply,
+                            const struct apply_change *change)
+{
+    const struct buf *body = &apply->call.response.body;
+    json_t *problem = json_loadb(body->data, body->size, 0, NULL);
+    const json_t *errors = json_object_get(problem, "errors");
+    size_t index = 0;
+    json_t *error = NULL;
+
+    if (json_array_size(errors) == 0) {
+        complain_of(apply, change, cli_text(problem, "detail"));
+    }
+    json_array_foreach((json_t *)errors, index, error)
+    {
+        const char *text = json_string_value(error);
+        complain_of(apply, change, text != NULL ? text : "");
     }
     json_decref(problem);
 }

@@ -25,7 +25,7 @@
 enum {
     STDIN_FD = 0,
     STDOUT_FD = 1,
-    WAIT_MS = 2000, /* for an answer, so that keys are heard */
+    WAIT_MS = 2000, /* for an answer */
     INTERVAL_MS_MIN = 100,
     INTERVAL_MS_MAX = 3600 * 1000,
     WIDTH_OTHERWISE = 80, /* when the terminal does not tell */
@@ -300,18 +300,21 @@ static void read_signals(struct top *top)
 
 /* --- the loop ------------------------------------------------------------- */
 
-/* Wait for a key, a signal, or the time to ask again. */
-static void wait_for_news(struct top *top)
+/* Wait for a key, a signal, a time, or a descriptor (-1: none); tell whether
+ * that is ready. */
+static bool
+wait_for_news(struct top *top, uint64_t until_ms, int fd, short events)
 {
     struct pollfd waits[] = {
         {.fd = STDIN_FD, .events = POLLIN},
         {.fd = top->signal_fd, .events = POLLIN},
+        {.fd = fd, .events = events},
     };
     uint64_t now = now_ms();
-    int wait_ms = top->due_ms > now ? (int)(top->due_ms - now) : 0;
+    int wait_ms = until_ms > now ? (int)(until_ms - now) : 0;
 
-    if (poll(waits, 2, wait_ms) <= 0) {
-        return;
+    if (poll(waits, 3, wait_ms) <= 0) {
+        return false;
     }
     if (waits[0].revents != 0) {
         read_keys(top);
@@ -319,6 +322,26 @@ static void wait_for_news(struct top *top)
     if (waits[1].revents != 0) {
         read_signals(top);
     }
+    return waits[2].revents != 0;
+}
+
+/* Wait for the server, and hear keys meanwhile: see remote_set_waiter(). What
+ * they change is drawn with the figures. */
+static enum err
+wait_for_server(void *context, int fd, short events, uint32_t wait_ms)
+{
+    struct top *top = context;
+    uint64_t until_ms = now_ms() + wait_ms;
+
+    while (!top->over) {
+        if (wait_for_news(top, until_ms, fd, events)) {
+            return ERR_OK;
+        }
+        if (now_ms() >= until_ms) {
+            return ERR_TIMEOUT;
+        }
+    }
+    return ERR_CLOSED;
 }
 
 static int watch(struct top *top)
@@ -329,11 +352,12 @@ static int watch(struct top *top)
                             "this is no terminal: try --once");
     }
     top->call.silent = true;
+    remote_set_waiter(top->call.remote, wait_for_server, top);
     top->due_ms = now_ms() + top->interval_ms;
     enter();
     while (!top->over) {
         draw(top);
-        wait_for_news(top);
+        (void)wait_for_news(top, top->due_ms, -1, 0);
         if (now_ms() >= top->due_ms) {
             if (!top->view.paused && !top->over) {
                 top->view.lost = take_figures(top) != CLI_EXIT_OK;

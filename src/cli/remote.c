@@ -16,9 +16,11 @@
 #include "sys/net.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +38,7 @@ struct remote {
     int fd; /* owned; -1: not connected */
     bool local;
     bool secure;
-    uint32_t wait_ms;
+    struct remote_waiter waiter;
     const char *ca_file;         /* borrowed; NULL: the system's */
     struct tls_context *context; /* owned; made when it is needed */
     struct remote_tls *tls;      /* owned; NULL: not connected, or plain */
@@ -99,7 +101,7 @@ remote_open(const char *address, const char *ca_file, struct remote **out)
     }
     remote->fd = -1;
     remote->ca_file = ca_file;
-    remote->wait_ms = REMOTE_WAIT_S * 1000;
+    remote->waiter.wait_ms = REMOTE_WAIT_S * 1000;
     enum err err = set_address(remote, address);
     if (err != ERR_OK) {
         free(remote);
@@ -138,13 +140,47 @@ void remote_close(struct remote *remote)
 
 /* --- connecting ----------------------------------------------------------- */
 
+/* Connect while the waiter does other things. */
+static enum err connect_waiting(const struct remote *remote,
+                                int fd,
+                                const struct sockaddr *address,
+                                socklen_t address_size)
+{
+    int flags = fcntl(fd, F_GETFL);
+    int number = 0;
+    socklen_t number_size = sizeof(number);
+
+    (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    if (connect(fd, address, address_size) != 0) {
+        if (errno != EINPROGRESS) {
+            return err_from_errno(errno);
+        }
+        enum err err = remote_wait(&remote->waiter, fd, POLLOUT);
+        if (err != ERR_OK) {
+            return err;
+        }
+        (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &number_size);
+    }
+    (void)fcntl(fd, F_SETFL, flags);
+    return number == 0 ? ERR_OK : err_from_errno(number);
+}
+
+static enum err
+connect_blocking(int fd, const struct sockaddr *address, socklen_t address_size)
+{
+    if (connect(fd, address, address_size) == 0) {
+        return ERR_OK;
+    }
+    return errno == ENOENT ? ERR_REFUSED : err_from_errno(errno);
+}
+
 static enum err connect_to(struct remote *remote,
                            const struct sockaddr *address,
                            socklen_t address_size)
 {
     const struct timeval wait = {
-        .tv_sec = remote->wait_ms / 1000,
-        .tv_usec = (suseconds_t)(remote->wait_ms % 1000) * 1000,
+        .tv_sec = remote->waiter.wait_ms / 1000,
+        .tv_usec = (suseconds_t)(remote->waiter.wait_ms % 1000) * 1000,
     };
     int on = 1;
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -155,8 +191,10 @@ static enum err connect_to(struct remote *remote,
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(fd, address, address_size) != 0) {
-        enum err err = errno == ENOENT ? ERR_REFUSED : err_from_errno(errno);
+    enum err err = remote->waiter.wait != NULL
+                       ? connect_waiting(remote, fd, address, address_size)
+                       : connect_blocking(fd, address, address_size);
+    if (err != ERR_OK) {
         (void)close(fd);
         return err;
     }
@@ -193,7 +231,7 @@ static enum err start_tls(struct remote *remote)
                                  remote->detail);
     }
     if (err == ERR_OK) {
-        err = remote_tls_start(remote->context, remote->fd,
+        err = remote_tls_start(remote->context, remote->fd, &remote->waiter,
                                str_from(remote->host), &remote->tls,
                                remote->detail);
     }
@@ -254,6 +292,10 @@ static enum err send_all(struct remote *remote, struct str data)
         return note_tls(remote, remote_tls_send(remote->tls, data));
     }
     while (data.size > 0) {
+        enum err err = remote_wait(&remote->waiter, remote->fd, POLLOUT);
+        if (err != ERR_OK) {
+            return err;
+        }
         ssize_t size = send(remote->fd, data.data, data.size, MSG_NOSIGNAL);
         if (size < 0 && errno != EINTR) {
             return socket_err();
@@ -304,6 +346,10 @@ static enum err receive(struct remote *remote)
         return note_tls(remote, err);
     }
     for (;;) {
+        enum err err = remote_wait(&remote->waiter, remote->fd, POLLIN);
+        if (err != ERR_OK) {
+            return err;
+        }
         ssize_t size = recv(remote->fd, to, RECEIVE_SIZE, 0);
         if (size > 0) {
             remote->input.size += (size_t)size;
@@ -472,10 +518,19 @@ enum err remote_send(struct remote *remote,
 
 void remote_set_wait(struct remote *remote, uint32_t wait_ms)
 {
-    if (wait_ms != remote->wait_ms) {
+    if (wait_ms != remote->waiter.wait_ms) {
         disconnect(remote);
-        remote->wait_ms = wait_ms;
+        remote->waiter.wait_ms = wait_ms;
     }
+}
+
+void remote_set_waiter(
+    struct remote *remote,
+    enum err (*wait)(void *context, int fd, short events, uint32_t wait_ms),
+    void *context)
+{
+    remote->waiter.wait = wait;
+    remote->waiter.context = context;
 }
 
 const char *remote_detail(const struct remote *remote)

@@ -66,7 +66,7 @@ void remote_close(struct remote *remote);
  * Blocks: at most REMOTE_WAIT_S without progress.
  * Errors: ERR_REFUSED, ERR_DNS, ERR_RESET, ERR_CLOSED, ERR_TIMEOUT,
  *         ERR_PROTOCOL, ERR_TOO_LARGE, ERR_NOMEM, ERR_IO,
- *         ERR_TLS (remote_detail())
+ *         ERR_TLS (remote_detail()), those of a waiter
  */
 MUST_CHECK enum err remote_send(struct remote *remote,
                                 const struct remote_request *request,
@@ -74,6 +74,16 @@ MUST_CHECK enum err remote_send(struct remote *remote,
 
 /* Wait at most so long for anything to come, and to connect, from now on. */
 void remote_set_wait(struct remote *remote, uint32_t wait_ms);
+
+/* From now on, wait for the server by `wait` and do not block, so that the
+ * caller can do other things meanwhile; only the look-up of a name blocks. It
+ * returns when `fd` is ready for `events` (of poll()), or ERR_TIMEOUT after
+ * `wait_ms`, or any other error to end the request with that. NULL: block.
+ * Borrows: context. */
+void remote_set_waiter(
+    struct remote *remote,
+    enum err (*wait)(void *context, int fd, short events, uint32_t wait_ms),
+    void *context);
 
 /* Why remote_send() gave ERR_TLS; borrowed from the remote. */
 const char *remote_detail(const struct remote *remote);

@@ -10,6 +10,7 @@
 #include "http/tls.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -19,8 +20,9 @@ enum {
 };
 
 struct remote_tls {
-    int fd;          /* borrowed */
-    struct tls *tls; /* owned */
+    int fd;                             /* borrowed */
+    const struct remote_waiter *waiter; /* borrowed */
+    struct tls *tls;                    /* owned */
     struct str left; /* in `cipher`: received, not taken by the session */
     char cipher[CIPHER_SIZE];
 };
@@ -41,6 +43,13 @@ enum err remote_tls_context(const char *ca_file,
     return ERR_TLS;
 }
 
+enum err remote_wait(const struct remote_waiter *waiter, int fd, short events)
+{
+    return waiter->wait == NULL
+               ? ERR_OK
+               : waiter->wait(waiter->context, fd, events, waiter->wait_ms);
+}
+
 static enum err socket_err(void)
 {
     return errno == EAGAIN ? ERR_TIMEOUT : err_from_errno(errno);
@@ -52,6 +61,10 @@ static enum err flush(struct remote_tls *session)
     struct str output = tls_output(session->tls);
 
     while (output.size > 0) {
+        enum err err = remote_wait(session->waiter, session->fd, POLLOUT);
+        if (err != ERR_OK) {
+            return err;
+        }
         ssize_t size =
             send(session->fd, output.data, output.size, MSG_NOSIGNAL);
         if (size < 0 && errno != EINTR) {
@@ -74,6 +87,12 @@ static enum err feed(struct remote_tls *session, int flags)
     struct str *left = &session->left;
 
     while (left->size == 0) {
+        enum err err = (flags & MSG_DONTWAIT) == 0
+                           ? remote_wait(session->waiter, session->fd, POLLIN)
+                           : ERR_OK;
+        if (err != ERR_OK) {
+            return err;
+        }
         ssize_t size = recv(session->fd, session->cipher, CIPHER_SIZE, flags);
         if (size == 0) {
             return ERR_CLOSED;
@@ -107,6 +126,7 @@ static enum err shake(struct remote_tls *session)
 
 enum err remote_tls_start(struct tls_context *context,
                           int fd,
+                          const struct remote_waiter *waiter,
                           struct str host,
                           struct remote_tls **out,
                           char detail[REMOTE_DETAIL_SIZE])
@@ -117,6 +137,7 @@ enum err remote_tls_start(struct tls_context *context,
         return ERR_NOMEM;
     }
     session->fd = fd;
+    session->waiter = waiter;
     enum err err = tls_create_client(context, host, NULL, &session->tls);
     if (err == ERR_INVALID) {
         (void)snprintf(detail, REMOTE_DETAIL_SIZE,

@@ -18,6 +18,13 @@
 struct tls_context;
 struct remote_tls;
 
+/* How a socket is waited for, if not by blocking: see remote_set_waiter(). */
+struct remote_waiter {
+    enum err (*wait)(void *context, int fd, short events, uint32_t wait_ms);
+    void *context;    /* borrowed */
+    uint32_t wait_ms; /* at most */
+};
+
 enum {
     REMOTE_DETAIL_SIZE = 512, /* of a text that says what failed, with NUL */
 };
@@ -32,16 +39,22 @@ MUST_CHECK enum err remote_tls_context(const char *ca_file,
                                        struct tls_context **out,
                                        char detail[REMOTE_DETAIL_SIZE]);
 
+/* Wait for a socket; without wait() the call behind this one blocks.
+ * Errors: those of wait() */
+MUST_CHECK enum err
+remote_wait(const struct remote_waiter *waiter, int fd, short events);
+
 /* Make a session on a connected socket, and do the handshake.
  *
  * Gives:   `*out`, for remote_tls_end().
- * Borrows: fd, until then.
- * Blocks:  for the server, as long as the socket's timeouts say.
+ * Borrows: fd, waiter, until then.
+ * Blocks:  for the server, as long as the socket's timeouts or the waiter say.
  * Errors:  ERR_TLS (`detail`), ERR_TIMEOUT, ERR_RESET, ERR_CLOSED, ERR_NOMEM,
- *          ERR_IO
+ *          ERR_IO, those of the waiter
  */
 MUST_CHECK enum err remote_tls_start(struct tls_context *context,
                                      int fd,
+                                     const struct remote_waiter *waiter,
                                      struct str host,
                                      struct remote_tls **out,
                                      char detail[REMOTE_DETAIL_SIZE]);

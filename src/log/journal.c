@@ -265,6 +265,7 @@ static enum err commit_place(struct journal *journal)
     commit->offset = journal->offset;
     journal->offset += commit->size;
     if (journal->offset > journal->options.file_size / 2) {
+        journal_slot_prepare_next(journal); /* if it could not be yet */
         journal_slot_hurry(journal);
     }
     return ERR_OK;

@@ -42,6 +42,9 @@ enum {
     JOURNAL_ENTRY_HEAD_SIZE = 32,
     JOURNAL_BATCH_ALIGN = 4096,
     JOURNAL_FILES_MAX = 4096, /* so that what a new file begins with is small */
+    /* Made whether there is room or not: one to write to, and one for when that
+     * is full, while a checkpoint frees it. */
+    JOURNAL_FILES_OWED = 2,
 };
 
 /* A place between two batches. */
@@ -58,6 +61,10 @@ struct journal_options {
     /* Bytes; at most half of file_size. Rounded down to a multiple of 4,096:
      * what a commit writes is padded. */
     uint64_t batch_size_max;
+    /* Tells whether there is room for another file of so many bytes: asked
+     * before there are more than JOURNAL_FILES_OWED. NULL: there is. */
+    bool (*room)(void *context, uint64_t size);
+    void *room_context;          /* borrowed */
     bool direct;                 /* try O_DIRECT */
     uint32_t sync_inline_max_us; /* a slower mean makes commits asynchronous;
                                     0: all durable ones are */

@@ -57,8 +57,9 @@ struct journal_prepare {
     struct journal *journal; /* borrowed; NULL: closed meanwhile */
     int slot;                /* index of the slot */
     bool running;            /* between start and done, the loop's */
-    bool failed;             /* the last one */
+    bool failed;             /* the last one, or there was none to make */
     bool full;               /* the last one, for want of room */
+    bool room;               /* when last looked: see journal_options */
     uint64_t retry_at_ns;    /* not before, when it failed */
 
     char directory[DIR_PATH_MAX];
@@ -173,7 +174,7 @@ MUST_CHECK enum err journal_slot_path(const struct journal *journal,
  * Errors: ERR_NOMEM */
 MUST_CHECK enum err journal_slot_init(struct journal *journal);
 
-/* Make a file ready here and now.
+/* Make a file ready here and now, if journal_slot_available() says so.
  * Blocks: on filling the beginning of a new file.
  * Errors: ERR_FULL, ERR_IO, ERR_BUSY (none is free, or descriptors) */
 MUST_CHECK enum err journal_slot_ready_now(struct journal *journal);
@@ -185,8 +186,8 @@ void journal_slot_prepare_next(struct journal *journal);
 /* A file is needed soon: fill no more of it than must be. */
 void journal_slot_hurry(struct journal *journal);
 
-/* Tell whether there is a free slot, or one to make. */
-bool journal_slot_available(const struct journal *journal);
+/* Tell whether there is a free slot, or one to make, looking for room. */
+bool journal_slot_available(struct journal *journal);
 
 /* Close the files of a slot. */
 void journal_slot_close(struct journal_slot *slot);

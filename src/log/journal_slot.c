@@ -10,6 +10,9 @@
  * and a journal that is written to faster than files can be filled goes on.
  * Never does the helper write to a file that takes batches.
  *
+ * Without room (journal_options) there are two files and no more are made, and
+ * of these no more is filled than must be; each checkpoint frees one.
+ *
  * What fails: a file that cannot be filled is removed again, and tried again a
  * second later; the journal refuses puts when it needs it before.
  *
@@ -275,6 +278,14 @@ static void prepare_free(struct journal_prepare *prepare)
     free(prepare);
 }
 
+/* There is nothing to make ready, until a release or for a while. */
+static void prepare_none(struct journal_prepare *prepare)
+{
+    prepare->failed = true;
+    prepare->full = false;
+    prepare->retry_at_ns = clock_monotonic_ns() + JOURNAL_PREPARE_RETRY_NS;
+}
+
 /* The slot is ready, or as it was. */
 static void prepare_ended(struct journal *journal)
 {
@@ -320,6 +331,7 @@ enum err journal_slot_init(struct journal *journal)
     prepare->work.run = prepare_run;
     prepare->work.done = prepare_done;
     prepare->size = journal->options.file_size;
+    prepare->room = true;
     prepare->fd = -1;
     prepare->direct_fd = -1;
     if (pthread_mutex_init(&prepare->lock, NULL) != 0) {
@@ -338,10 +350,23 @@ enum err journal_slot_init(struct journal *journal)
     return ERR_OK;
 }
 
+/* See whether there is room for a file, as far as somebody knows. */
+static void see_room(struct journal *journal)
+{
+    const struct journal_options *options = &journal->options;
+    journal->prepare->room =
+        options->room == NULL ||
+        options->room(options->room_context, options->file_size);
+}
+
 /* A slot to make ready: one that is there, or else one to make. The search
  * goes on behind the last one, so that a bad file is not all that is tried. */
 static int pick(const struct journal *journal)
 {
+    uint32_t max = journal->options.files_max;
+    if (!journal->prepare->room && max > JOURNAL_FILES_OWED) {
+        max = JOURNAL_FILES_OWED;
+    }
     uint32_t there = 0;
     int absent = JOURNAL_NONE;
     int last = journal->prepare->slot;
@@ -357,11 +382,12 @@ static int pick(const struct journal *journal)
             there++;
         }
     }
-    return there < journal->options.files_max ? absent : JOURNAL_NONE;
+    return there < max ? absent : JOURNAL_NONE;
 }
 
-bool journal_slot_available(const struct journal *journal)
+bool journal_slot_available(struct journal *journal)
 {
+    see_room(journal);
     return pick(journal) != JOURNAL_NONE;
 }
 
@@ -383,7 +409,7 @@ static bool prepare_begin(struct journal *journal)
     prepare->ran = false;
     prepare->fd = -1;
     prepare->direct_fd = -1;
-    atomic_store(&prepare->hurry, false);
+    atomic_store(&prepare->hurry, !prepare->room); /* no more than must be */
     slot->state = SLOT_PREPARING;
     return true;
 }
@@ -414,10 +440,13 @@ void journal_slot_prepare_next(struct journal *journal)
     if (prepare->failed && clock_monotonic_ns() < prepare->retry_at_ns) {
         return;
     }
-    if (prepare_begin(journal)) {
-        prepare->running = true;
-        io_work_start(journal->io, &prepare->work);
+    see_room(journal);
+    if (!prepare_begin(journal)) {
+        prepare_none(prepare);
+        return;
     }
+    prepare->running = true;
+    io_work_start(journal->io, &prepare->work);
 }
 
 void journal_slot_hurry(struct journal *journal)

@@ -70,6 +70,12 @@ struct topic_log_stats {
     bool state_stale;
 };
 
+/* Sequences that are known to be lost. */
+struct topic_lost {
+    uint64_t first;
+    uint64_t end; /* one past the last */
+};
+
 /* Open the log of a topic. The folder need not be there: then it is empty, and
  * made by the first flush. Applies section 9, step 2.
  *
@@ -90,6 +96,12 @@ void topic_log_close(struct topic_log *log);
 
 /* Figures; borrowed, living as long as the log. */
 const struct topic_log_stats *topic_log_stats(const struct topic_log *log);
+
+/* The ranges of sequences that were found to be lost since it was opened, the
+ * highest of them if there are many: ascending, none touching another.
+ * Borrowed until the next call that may find more. */
+const struct topic_lost *topic_log_lost(const struct topic_log *log,
+                                        uint32_t *out_count);
 
 /* Append an encoded record, copied. Its sequence is the end, or above it when
  * recovery knows that those between are lost (they count as quarantined).

@@ -82,6 +82,13 @@ void topic_log_note_lost(struct topic_log *log, uint64_t first, uint64_t end)
               log->directory, first, end, added);
 }
 
+const struct topic_lost *topic_log_lost(const struct topic_log *log,
+                                        uint32_t *out_count)
+{
+    *out_count = log->lost_count;
+    return log->lost;
+}
+
 /* Tell whether one of the sequences from `first` up to `end` is lost. */
 static bool
 lost_between(const struct topic_log *log, uint64_t first, uint64_t end)

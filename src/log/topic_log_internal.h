@@ -26,11 +26,6 @@ enum {
     TOPIC_LOST_MAX = 64,
 };
 
-struct topic_lost {
-    uint64_t first;
-    uint64_t end;
-};
-
 /* Files behind the end that `cmd` names, until replay decides. */
 struct topic_rest {
     bool behind_last;  /* bytes behind the last segment's size */

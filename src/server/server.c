@@ -55,6 +55,7 @@ struct worker {
 struct server {
     const struct config *config;
     struct restart_start *start;
+    bool smooth;              /* it goes on for another process */
     char path[EXEC_PATH_MAX]; /* of the program; "" when it is not known */
     struct listen_inherited inherited;
     atomic_uint adopted;           /* clients of the former process */
@@ -121,7 +122,7 @@ static struct store_local_options store_options(struct server *server)
     options.disk_reserve = config->disk_reserve;
     options.topics_max = (uint32_t)config->topics_max;
     options.files_open_max = (uint32_t)config->files_open;
-    options.hurried = server->start->handover.fd > 0;
+    options.hurried = server->smooth;
     options.checkpoint_interval_ms = (uint32_t)config->checkpoint_interval;
     options.cursor_interval_ms = (uint32_t)config->cursor_interval;
     options.sync_inline_max_us = (uint32_t)config->sync_inline_max * 1000;
@@ -394,7 +395,7 @@ static void worker_main(void *context)
     process_gate_pass(server->gate);
     if (!atomic_load(&server->failed)) {
         announce_start(pipeline_shard(worker->pipeline), OPQ_VERSION,
-                       server->start->handover.fd > 0);
+                       server->smooth);
         pipeline_run(worker->pipeline);
         atomic_fetch_add(&server->ended, 1);
         process_gate_pass(server->gate); /* others may post to us until then */
@@ -637,7 +638,7 @@ static void say_ready(struct server *server)
 {
     struct handover *left = &server->start->handover;
 
-    if (left->fd > 0) {
+    if (server->smooth) {
         DIAG_INFO("restarted", "clients=%u pause_ms=%llu",
                   atomic_load(&server->adopted),
                   (unsigned long long)restart_pause_ms(left));
@@ -809,6 +810,7 @@ int server_run(const struct config *config, struct restart_start *start)
     }
     server->config = config;
     server->start = start;
+    server->smooth = start->handover.fd > 0;
     if (!restart_program(&start->handover, server->path) &&
         exec_own_path(start->arguments[0], server->path) != ERR_OK) {
         server->path[0] = '\0'; /* restarts will say so */

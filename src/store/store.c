@@ -54,6 +54,17 @@ bool store_close_prepared(const struct store *store)
            store->ops->close_prepared(store);
 }
 
+void store_listen(struct store *store,
+                  void (*told)(void *context, const struct store_news *news),
+                  void *context)
+{
+    store->told = told;
+    store->told_context = context;
+    if (store->ops->tell_lost != NULL) {
+        store->ops->tell_lost(store);
+    }
+}
+
 const struct store_stats *store_stats(const struct store *store)
 {
     return store->ops->stats(store);

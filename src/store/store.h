@@ -174,6 +174,7 @@ struct store_ops {
     void (*close)(struct store *store, void (*closed)(void *), void *context);
     void (*prepare_close)(struct store *store);
     bool (*close_prepared)(const struct store *store);
+    void (*tell_lost)(const struct store *store); /* NULL: never any */
     const struct store_stats *(*stats)(const struct store *store);
     enum err (*topic_open)(struct store *store,
                            struct str name,
@@ -312,16 +313,12 @@ static inline void store_expect(struct store *store,
 }
 
 /* Let the store say what people should know, from any of its functions or from
- * its hooks. The callback must not call the store. Without this, the log has
- * it. Borrows: context. */
-static inline void store_listen(struct store *store,
-                                void (*told)(void *context,
-                                             const struct store_news *news),
-                                void *context)
-{
-    store->told = told;
-    store->told_context = context;
-}
+ * its hooks; at once, what was found to be lost since it was opened. The
+ * callback must not call the store. Without this, the log has it.
+ * Borrows: context. */
+void store_listen(struct store *store,
+                  void (*told)(void *context, const struct store_news *news),
+                  void *context);
 
 /* For implementations: say something, if anybody listens. */
 static inline void store_tell(const struct store *store,

@@ -319,6 +319,7 @@ static const struct store_ops local_ops = {
     .close = local_close,
     .prepare_close = local_prepare_close,
     .close_prepared = local_close_prepared,
+    .tell_lost = store_read_tell_lost,
     .stats = local_stats,
     .topic_open = store_topics_open,
     .topic_each = store_topics_each,

@@ -817,11 +817,16 @@ void store_read_destroy(struct store_reader *base);
 MUST_CHECK enum err store_read_find_time(struct store_topic *base,
                                          uint64_t at_ms,
                                          uint64_t *out_sequence);
+/* Likewise. */
+void store_read_tell_lost(const struct store *base);
 
 /* --- store_space.c -------------------------------------------------------- */
 
 /* Tell whether so many bytes more leave the reserve alone, looking now. */
 bool store_space_has(struct local_store *store, uint64_t size);
+
+/* The same as a callback of the journal's; `context` is the store. */
+bool store_space_journal(void *context, uint64_t size);
 
 /* Look at the free space, at most once a second. */
 void store_space_check(struct local_store *store);

@@ -327,6 +327,17 @@ static enum err find(struct local_reader *reader, uint64_t sequence)
     return err;
 }
 
+static void
+tell_lost(const struct local_topic *topic, uint64_t first, uint64_t count)
+{
+    const struct store_news news = {.kind = STORE_NEWS_DAMAGED,
+                                    .subject = topic->base.name,
+                                    .what = "record",
+                                    .sequence = first,
+                                    .count = count};
+    store_tell(&topic->store->base, &news);
+}
+
 /* The record at `next` is damaged: go on behind it. */
 static enum err skip(struct local_reader *reader, uint64_t sequence)
 {
@@ -340,12 +351,7 @@ static enum err skip(struct local_reader *reader, uint64_t sequence)
         DIAG_ERROR("record_damaged", "topic=%s sequence=%llu count=%llu",
                    topic->base.name, (unsigned long long)damaged,
                    (unsigned long long)lost);
-        const struct store_news news = {.kind = STORE_NEWS_DAMAGED,
-                                        .subject = topic->base.name,
-                                        .what = "record",
-                                        .sequence = damaged,
-                                        .count = lost};
-        store_tell(&topic->store->base, &news);
+        tell_lost(topic, damaged, lost);
         store_topics_mark(topic);
         store_views_moved(topic);
         store_append_kick(topic->store);
@@ -435,4 +441,19 @@ enum err store_read_find_time(struct store_topic *base,
     }
     *out_sequence = sequence > base->bounds.end ? base->bounds.end : sequence;
     return ERR_OK;
+}
+
+void store_read_tell_lost(const struct store *base)
+{
+    const struct local_store *store = store_of((struct store *)base);
+    for (struct list *node = store->topics.next; node != &store->topics;
+         node = node->next) {
+        const struct local_topic *topic =
+            CONTAINER_OF(node, struct local_topic, link);
+        uint32_t count = 0;
+        const struct topic_lost *lost = topic_log_lost(topic->log, &count);
+        for (uint32_t i = 0; i < count; i++) {
+            tell_lost(topic, lost[i].first, lost[i].end - lost[i].first);
+        }
+    }
 }

@@ -809,6 +809,8 @@ static enum err journal_recover(struct local_store *store)
         .file_size = set->journal_file_size,
         .files_max = (uint32_t)(set->journal_size / set->journal_file_size),
         .batch_size_max = set->batch_size_max,
+        .room = store_space_journal,
+        .room_context = store,
         .direct = set->direct,
         .sync_inline_max_us = set->sync_inline_max_us,
     };

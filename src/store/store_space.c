@@ -136,6 +136,11 @@ bool store_space_has(struct local_store *store, uint64_t size)
            store->stats.disk_free - store->options->disk_reserve >= size;
 }
 
+bool store_space_journal(void *context, uint64_t size)
+{
+    return store_space_has(context, size);
+}
+
 void store_space_expired(struct io_timer *timer)
 {
     space_look(CONTAINER_OF(timer, struct local_store, space_timer));

@@ -210,6 +210,16 @@ def test_what_the_server_refuses_is_said_by_line(opq, apply):
     assert 'opq.conf:1: headers' in done.stderr, done
 
 
+def test_each_refused_value_is_said_by_its_line(opq, apply):
+    done = apply('[topic a]\nretries = many\norder = key\n'
+                 'timeout = soon\nconcurrency = lots\n')
+    assert done.returncode == 1
+    assert [line.partition(' must')[0].partition('opq.conf')[2]
+            for line in done.stderr.splitlines()] == [
+        ':2: retries', ':4: timeout', ':5: concurrency'], done.stderr
+    assert opq.get('/opq/topics/a').status == 404
+
+
 def test_command_lines(opq, apply, receivers):
     assert opq.run('apply').returncode == 64
     assert apply('', '--export').returncode == 64

@@ -311,6 +311,32 @@ def test_full_disk_refuses_pushes_and_delivers_all(on_small_disk, small_disk,
     assert opq.topic('x')['end'] == end
 
 
+def journal_files(opq):
+    return list((opq.data / 'journal').rglob('*.jnl'))
+
+
+def test_reserve_is_not_spent_on_the_journal(on_small_disk, small_disk,
+                                             receivers):
+    """What is owed takes more of the journal than it has files for."""
+    opq = on_small_disk
+    go = threading.Event()
+    bad = receivers(lambda request: Answer(404, gate=go))
+    good = receivers()
+    for number in range(60):
+        opq.push_json('t', good.url(), 'x' * 35000)
+        opq.wait_delivered('t', number + 1)
+    count = 40
+    for number in range(count):
+        opq.push_json(f'd{number % 10}', bad.url(), 'x' * 35000, retries=0)
+    assert len(journal_files(opq)) == 2
+    fill(small_disk.path, 14 << 20)
+    wait_until(lambda: refused(opq, good.url()), 'a push refused')
+    go.set()
+    wait_until(lambda: all(opq.topic(f'd{number}')['dead'] == count // 10
+                           for number in range(10)), 'all dead letters')
+    assert len(journal_files(opq)) == 2
+
+
 def test_disk_is_looked_at_though_nobody_pushes(on_small_disk, small_disk):
     """Others fill it while the server has nothing to do; and when it starts
     so, it says so as well."""

@@ -298,6 +298,46 @@ def test_damaged_message_is_set_aside_and_the_others_are_not(filled, receiver,
     assert after.headers['opq-prev-seq'] == '17'
 
 
+def quarantined(opq):
+    """The first event of the topic `t` that says so, to a stream and to the
+    command."""
+    query = '?types=record.quarantined&topic=t&from=0'
+    with EventStream(opq, f'/opq/events{query}') as events:
+        told = json.loads(events.next()['data'])
+    said = opq.run('events', '--from', '0', '-n', '1', '--json', '--types',
+                   'record.quarantined', '--topic', 't')
+    assert json.loads(said.stdout) == told
+    return told['data']
+
+
+def test_damage_that_recovery_finds_is_told_before_anybody_reads(
+        filled, receivers):
+    """Without `cmd` the segments are read when the data is opened."""
+    (filled.topic_folder / 'cmd').unlink()
+    path = filled.topic_folder / '0.msg'
+    flip(path, read_segment(path)[17].at + RECORD.size + 900)
+    hook = receivers()
+    filled.start(f'--events-url={hook.url()}')
+    assert quarantined(filled) == {'seq': 17, 'count': 1, 'what': 'record'}
+    hook.wait(2)
+    sent = [json.loads(one.body) for one in hook.requests]
+    assert [one['data'] for one in sent
+            if one['type'] == 'record.quarantined'] == [quarantined(filled)]
+    assert stored(filled) == {
+        number: body for number, body in ALL.items() if number != 17}
+
+
+def test_messages_that_were_given_and_are_gone_are_told(filled):
+    """The cursor knows of more than there is."""
+    (filled.topic_folder / 'cmd').unlink()
+    path = filled.topic_folder / '0.msg'
+    os.truncate(path, read_segment(path)[30].at)
+    filled.start()
+    assert quarantined(filled) == {'seq': 30, 'count': COUNT - 30,
+                                   'what': 'record'}
+    assert filled.topic('t')['end'] == COUNT
+
+
 def test_damage_among_small_messages_costs_at_most_an_index_entry(
         serve, receiver, tmp_path):
     opq = serve('--drain=2s', '--shards=1')

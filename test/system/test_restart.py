@@ -10,6 +10,7 @@ SPDX-License-Identifier: MIT
 """
 
 import collections
+import json
 import os
 import re
 import shutil
@@ -21,8 +22,8 @@ import time
 import harness
 import pytest
 from growth import files_of, kinds_of_files, memory_of
-from harness import (PATIENCE_S, SLOWNESS, Answer, RawConnection, Receiver,
-                     wait_until)
+from harness import (PATIENCE_S, SLOWNESS, Answer, EventStream, RawConnection,
+                     Receiver, wait_until)
 from load import Sink
 from steady import Steady
 
@@ -71,6 +72,16 @@ def refused(opq):
     why = wait_until(look, 'a refusal')[0]
     assert opq.alive() and why.endswith('; going on'), why
     return why
+
+
+def test_start_that_goes_on_for_another_process_says_so(serve):
+    opq = serve('--shards=2')
+    for _ in range(8):
+        restart(opq)
+        with EventStream(opq, '/opq/events?from=0') as events:
+            started = json.loads(events.next()['data'])
+        assert started['type'] == 'server.started'
+        assert started['data']['smooth'] is True
 
 
 def quiet_s(steady):

@@ -125,6 +125,45 @@ def test_refusal_says_what_is_wanted(opq, table):
     assert opq.get('/opq/topics/r').status == 404
 
 
+def test_all_that_is_wrong_is_said_at_once(opq, receiver):
+    path = '/opq/topics/w'
+    answer = opq.request('PUT', f'{path}?colour=blue&retries=many', {
+        'order': 'key', 'timeout': 'soon', 'rate': None, 'url': 'http://a/',
+        'odd\nname "x"': 1}, {'Opq-Retries': '5', 'Opq-Time-Out': '1s'})
+    errors = answer.json()['errors']
+    assert told(answer) == errors[0]
+    assert [error.partition(' must')[0] for error in errors] == [
+        'unknown setting: time_out; did you mean timeout?',
+        'unknown setting: colour',
+        'retries is given twice', 'timeout', 'rate',
+        'url is a setting of subscriptions, not of topics',
+        'unknown setting: odd\nname "x"']
+    assert opq.get(path).status == 404
+    # Of one there is an array as well, and of very many a part.
+    answer = opq.request('PUT', path, {'order': 'x'})
+    assert answer.json()['errors'] == [told(answer)]
+    answer = opq.request('PUT', path, {f'x{n}': n for n in range(300)})
+    assert len(answer.json()['errors']) == 64
+    answer = opq.request('PUT', f'{path}?retries=%x&order=key', '{')
+    assert [error[:12] for error in answer.json()['errors']] == [
+        'the query is', 'the body mus']
+    # Subscriptions and replays take settings in the same way.
+    answer = opq.request('PUT', f'{path}/subscriptions/s', {
+        'start': 'somewhere', 'filter': '=', 'timeout': 'soon'})
+    assert [error.partition(' must')[0] for error in answer.json()['errors']
+            ] == ['filter', 'timeout', 'start']
+    answer = opq.request('POST', '/opq/replays', {
+        'from': 'x', 'retries': 'forever', 'colour': 1, 'only': 'some'})
+    assert [error.partition(' must')[0] for error in answer.json()['errors']
+            ] == ['from', 'retries', 'unknown parameter: colour', 'only',
+                  'topic is missing']
+    done = opq.run('set', 'w', 'retries=many', 'order=odd')
+    assert done.returncode == 1
+    assert [line.partition(' must')[0]
+            for line in done.stderr.splitlines()] == [
+        'opq set: 400 retries', 'opq set: 400 order']
+
+
 def test_unknown_setting_is_answered_with_the_nearest(opq):
     path = '/opq/topics/u'
     detail = told(opq.request('PUT', path, {'retain_agee': '1d'}))

@@ -10,13 +10,16 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import termios
+import threading
 import time
 
 import pytest
-from harness import BINARY, PATIENCE_S, wait_until
+from certificates import Authority
+from harness import BINARY, PATIENCE_S, Answer, wait_until
 
 ENTER = '\033[?1049h'
 LEAVE = '\033[?1049l'
@@ -211,6 +214,58 @@ def test_server_may_go_and_come_back(opq, receiver, top):
     shown.wait_line(r'^topics 1 ')
     shown.press('q')
     assert shown.end() == 0
+
+
+def hanging(opq, receivers, hangs, tls=None):
+    """A server that is `opq`, until it hangs."""
+    def script(request):
+        if hangs.is_set():
+            return Answer(hang=True)
+        return Answer(body=opq.get(request.path).body)
+    return receivers(script, tls=tls)
+
+
+@pytest.mark.parametrize('secure', [False, True])
+def test_keys_are_heard_while_the_server_hangs(opq, receivers, secure,
+                                               tmp_path):
+    authority = Authority(tmp_path / 'ca') if secure else None
+    hangs = threading.Event()
+    server = hanging(opq, receivers, hangs, secure and authority.server(
+        'here', 'IP:127.0.0.1'))
+    shown = Terminal('top', '--url', server.url(''), '--interval=100ms',
+                     *(['--ca-file', str(authority.file)] if secure else []))
+    shown.wait_line(r'^topics 0 ')
+    hangs.set()
+    asked = len(server.requests)
+    server.wait(asked + 2)  # the second at the latest gets no answer
+    begun = time.monotonic()
+    shown.press('q')
+    assert shown.end() == 0
+    assert time.monotonic() - begun < 1
+
+
+def test_keys_are_heard_while_nobody_accepts(opq):
+    """Its queue is full: a connection comes to no end."""
+    with socket.create_server(('127.0.0.1', 0), backlog=0) as listener:
+        url = f'http://127.0.0.1:{listener.getsockname()[1]}'
+        shown = Terminal('top', '--url', url, '--interval=100ms')
+        for _ in range(3):
+            with listener.accept()[0] as one:
+                path = one.recv(65536).split()[1].decode()
+                one.sendall(Answer(body=opq.get(path).body,
+                                   close=True).encode())
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        shown.wait_line(r'NO ANSWER')
+        time.sleep(0.5)  # it connects again
+        begun = time.monotonic()
+        shown.press('q')
+        assert shown.end() == 0
+        assert time.monotonic() - begun < 1
+        for one in waiting:
+            one.close()
 
 
 def test_plain_print_without_a_terminal(opq, receiver):

@@ -180,9 +180,19 @@ static void stale_bytes_of_recycled_files_never_count(void **state)
     end();
 }
 
-static void more_files_than_wanted_are_removed_once_free(void **state)
+static unsigned count_files(void)
 {
     char path[JOURNAL_FIXTURE_PATH_MAX];
+    unsigned files = 0;
+    for (unsigned slot = 0; slot < 8; slot++) {
+        journal_fixture_path(&fixture, slot, path);
+        files += access(path, F_OK) == 0;
+    }
+    return files;
+}
+
+static void more_files_than_wanted_are_removed_once_free(void **state)
+{
     begin_open(state);
     journal_fixture_append(&fixture, 0, 45, 1); /* all four files */
     journal_fixture_close(&fixture);
@@ -195,12 +205,91 @@ static void more_files_than_wanted_are_removed_once_free(void **state)
     journal_fixture_append(&fixture, 45, 50, 1);
     reopen();
     journal_fixture_expect(&fixture, 45, 50);
-    unsigned files = 0;
-    for (unsigned slot = 0; slot < 8; slot++) {
-        journal_fixture_path(&fixture, slot, path);
-        files += access(path, F_OK) == 0;
+    assert_int_equal(count_files(), 2);
+    end();
+}
+
+static bool roomy;
+
+static bool ask_room(void *context, uint64_t size)
+{
+    assert_ptr_equal(context, &roomy);
+    assert_int_equal(size, fixture.options.file_size);
+    return roomy;
+}
+
+/* Append until no file is free; returns the number behind the last. */
+static uint64_t append_until_busy(uint64_t number)
+{
+    enum err err = ERR_OK;
+    bool busy = false; /* before the put: a file may have come since */
+    while (err == ERR_OK || busy) {
+        busy = journal_busy(fixture.journal);
+        err = journal_fixture_put(&fixture, number, 0);
+        if (err == ERR_OK) {
+            assert_int_equal(journal_fixture_commit(&fixture, true), ERR_OK);
+            number++;
+        } else {
+            io_run_turn(fixture.io, 100);
+        }
     }
-    assert_int_equal(files, 2);
+    assert_int_equal(err, ERR_BUSY);
+    return number;
+}
+
+static void without_room_there_are_two_files_and_no_more(void **state)
+{
+    begin(state);
+    roomy = false;
+    fixture.options.room = ask_room;
+    fixture.options.room_context = &roomy;
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    uint64_t number = append_until_busy(0);
+    assert_int_equal(count_files(), 2);
+    assert_true(journal_crowded(fixture.journal));
+    reopen(); /* both are in use, and still there is no third */
+    journal_fixture_expect(&fixture, 0, number);
+    assert_int_equal(journal_fixture_put(&fixture, number, 0), ERR_BUSY);
+    assert_int_equal(count_files(), 2);
+    for (int round = 0; round < 3; round++) {
+        fixture.from = journal_place(fixture.journal);
+        journal_release(fixture.journal, fixture.from);
+        number = append_until_busy(number);
+        assert_int_equal(count_files(), 2);
+    }
+    roomy = true;
+    fixture.from = journal_place(fixture.journal);
+    journal_release(fixture.journal, fixture.from);
+    (void)append_until_busy(number);
+    assert_int_equal(count_files(), 4);
+    end();
+}
+
+/* It looks again by itself, before the current file is full. */
+static void room_that_comes_back_is_used_in_time(void **state)
+{
+    begin(state);
+    roomy = false;
+    fixture.options.room = ask_room;
+    fixture.options.room_context = &roomy;
+    assert_int_equal(journal_fixture_open(&fixture), ERR_OK);
+    uint64_t first = journal_place(fixture.journal).generation;
+    uint64_t number = 0;
+    while (journal_place(fixture.journal).generation == first) {
+        journal_fixture_append(&fixture, number, number + 1, 1);
+        number++;
+        LOOP_UNTIL(fixture.io, !journal_busy(fixture.journal));
+    }
+    assert_false(journal_has_file(fixture.journal));
+    roomy = true;
+    fixture.journal->prepare->retry_at_ns = 0; /* a second is over */
+    while (!journal_has_file(fixture.journal)) {
+        assert_int_equal(journal_place(fixture.journal).generation, first + 1);
+        journal_fixture_append(&fixture, number, number + 1, 1);
+        number++;
+        LOOP_UNTIL(fixture.io, !journal_busy(fixture.journal));
+    }
+    assert_int_equal(count_files(), 3);
     end();
 }
 
@@ -497,6 +586,8 @@ int main(void)
         LOOP_TEST(a_full_journal_goes_on_after_a_release),
         LOOP_TEST(stale_bytes_of_recycled_files_never_count),
         LOOP_TEST(more_files_than_wanted_are_removed_once_free),
+        LOOP_TEST(without_room_there_are_two_files_and_no_more),
+        LOOP_TEST(room_that_comes_back_is_used_in_time),
         LOOP_TEST(files_of_another_size_are_used),
         LOOP_TEST(puts_gather_while_a_commit_runs),
         LOOP_TEST(slow_syncs_make_commits_asynchronous),
