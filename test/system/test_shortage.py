@@ -1,5 +1,6 @@
-"""Too little memory: the server refuses what it has no room for, goes on with
-all else, loses nothing that it took, and is as before when there is room again.
+"""Too little memory, too few descriptors: the server refuses what it has no
+room for, goes on with all else, loses nothing that it took, and is as before
+when there is room again.
 
 OPQ_TORTURE=1 makes the short memory long.
 
@@ -16,7 +17,7 @@ import threading
 import time
 
 import pytest
-from harness import measures_memory, wait_until
+from harness import Answer, measures_memory, wait_until
 
 TORTURE = os.environ.get('OPQ_TORTURE', '') not in ('', '0')
 KIB = 1 << 10
@@ -148,3 +149,138 @@ def test_memory_is_short(serve, receiver, io):
     check(opq, receiver, loads)
     assert opq.get('/readyz').status == 200
     assert opq.stop() == 0, opq.explain()
+
+
+# --- descriptors --------------------------------------------------------------
+
+FILES = 200
+
+
+def with_few_files(serve, io, *more):
+    return serve(f'--io={io}', '--shards=2', '--retry-first=20ms',
+                 '--retry-max=100ms', '--journal-size=16m', '--drain=2s',
+                 '--journal-file-size=4m', '--batch-size-max=2m',
+                 '--checkpoint-interval=300ms', *more,
+                 command=['/bin/sh', '-c', f'ulimit -n {FILES}; exec "$@"',
+                          'sh'])
+
+
+def processor_s(opq):
+    """Processor time that it has used."""
+    text = pathlib.Path(f'/proc/{opq.pid}/stat').read_text()
+    fields = text.rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def files_of(opq):
+    return len(os.listdir(f'/proc/{opq.pid}/fd'))
+
+
+def push_to_new_topics(opq, connection, url, names):
+    """Each message is large, so that journal and segments need files."""
+    body = 'x' * 200_000
+    for name in names:
+        connection.send(f'POST /opq/push?topic={name}&url={url} HTTP/1.1\r\n'
+                        'Host: x\r\nContent-Type: text/plain\r\n'
+                        f'Content-Length: {len(body)}\r\n\r\n{body}')
+        answer = connection.read_response()
+        assert answer.status == 201, answer
+
+
+def test_clients_take_all_descriptors(serve, receiver, io):
+    """They get as many as leaves the others some: journal, segments and
+    deliveries go on; those past that are told so, or cut; nobody spins."""
+    opq = with_few_files(serve, io)
+    with opq.connect() as early, contextlib.ExitStack() as stack:
+        push_to_new_topics(opq, early, receiver.url(), ['early'])
+        crowd = [stack.enter_context(opq.connect())
+                 for _ in range(2 * FILES)]
+        push_to_new_topics(opq, early, receiver.url(),
+                           [f'during{number}' for number in range(60)])
+        for number in range(60):
+            topic = f'during{number}'
+            wait_until(lambda: receiver.sequences(topic) == [0],
+                       'deliveries')
+        told = 0
+        for one in crowd:
+            one.socket.settimeout(0.01)
+            with contextlib.suppress(EOFError, OSError):
+                assert one.read_response().status == 503
+                told += 1
+        assert files_of(opq) < FILES
+        before_s = processor_s(opq)
+        time.sleep(1)
+        used_s = processor_s(opq) - before_s
+        print(f'{told} were told, {files_of(opq)} descriptors, '
+              f'{used_s:.2f} s of processor time in a second')
+        assert used_s < 0.3 and told > 0
+        lines = opq.log().splitlines()
+        assert not [line for line in lines if ' error ' in line], lines
+        assert sum(' connections_refused ' in line for line in lines) in (1, 2)
+    wait_until(lambda: files_of(opq) < FILES / 2, 'their end')
+    assert opq.push_json('after', receiver.url())
+    opq.wait_delivered('after', 1)
+    opq.kill()
+    opq.start()
+    names = ['early', 'after', *(f'during{number}' for number in range(60))]
+    assert {opq.topic(name)['end'] for name in names} == {1}
+
+
+def test_targets_take_all_descriptors(serve, receivers, io):
+    """They get their share, and what finds none waits; producers are served."""
+    gate = threading.Event()
+    receiver = receivers(lambda request: Answer(gate=gate), host='')
+    opq = with_few_files(serve, io)
+    count = FILES
+    names = [f't{number}' for number in range(count)]
+    for number, name in enumerate(names):
+        assert opq.request('PUT', f'/opq/topics/{name}',
+                           RETRIES).status == 201
+        url = receiver.url().replace('127.0.0.1', f'127.1.0.{number + 1}')
+        assert opq.push(name, url, 'x' * 10_000).status == 201
+    seen = 0
+
+    def stopped():
+        nonlocal seen
+        before, seen = seen, len(receiver.requests)
+        time.sleep(0.3)
+        return seen == before
+    wait_until(stopped, 'an end of connections')
+    assert 10 < len(receiver.requests) < count / 2
+    before_s = processor_s(opq)
+    time.sleep(1)
+    assert processor_s(opq) - before_s < 0.5
+    gate.set()
+    for name in names:
+        opq.wait_delivered(name, 1)
+        assert opq.topic(name)['dead'] == 0
+    assert {request.attempt for request in receiver.requests} == {1}
+    assert len(receiver.requests) == count
+
+
+def test_an_attempt_that_found_no_descriptor_is_none(serve, receiver, io):
+    """However often it is made: nothing is dead of what the server lacks."""
+    opq = with_few_files(serve, io)
+    names = [f't{number}' for number in range(10)]
+    with opq.connect() as connection:
+        for name in names:
+            assert opq.request('PUT', f'/opq/topics/{name}',
+                               RETRIES).status == 201
+        connection.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert connection.read_response().status == 200
+        resource.prlimit(opq.pid, resource.RLIMIT_NOFILE, (3, FILES))
+        for name in names:
+            connection.send(
+                f'POST /opq/push?topic={name}&url={receiver.url()} HTTP/1.1'
+                '\r\nHost: x\r\nContent-Length: 1\r\n'
+                'Content-Type: text/plain\r\n\r\nx')
+            assert connection.read_response().status == 201
+        wait_until(lambda: opq.log().count(' delivery_short ') >= 5,
+                   'attempts')
+        assert not receiver.requests
+        resource.prlimit(opq.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
+    for name in names:
+        opq.wait_delivered(name, 1)
+        assert opq.topic(name)['dead'] == 0
+    assert {request.attempt for request in receiver.requests} == {1}
+    assert ' message_dead ' not in opq.log()
