@@ -181,6 +181,28 @@ void http_server_destroy(struct http_server *server)
 
 /* --- listening ----------------------------------------------------------- */
 
+/* How many past the cap are told so at a time. */
+static uint64_t told_max(uint64_t open_max)
+{
+    uint64_t share = open_max / SERVER_REFUSED_PART + 1;
+
+    return share < SERVER_REFUSED_MAX ? share : SERVER_REFUSED_MAX;
+}
+
+/* Say that clients are refused, but not for each of them. */
+static void say_refused(struct http_server *server)
+{
+    uint64_t now_ms = io_now_ms(server->io);
+
+    if (server->refused_said_ms == 0 ||
+        now_ms - server->refused_said_ms >= SERVER_SAID_MS) {
+        server->refused_said_ms = now_ms;
+        DIAG_WARN("connections_refused", "open=%llu connections_max=%u",
+                  (unsigned long long)server->stats.connections_open,
+                  server->options.connections_max);
+    }
+}
+
 static void accepted(struct io_listener *io_listener, enum err err, int fd)
 {
     struct server_listener *listener =
@@ -192,7 +214,10 @@ static void accepted(struct io_listener *io_listener, enum err err, int fd)
     }
     uint64_t open = server->stats.connections_open;
     uint64_t open_max = server->options.connections_max;
-    if (open >= open_max + SERVER_REFUSED_MAX ||
+    if (open >= open_max) {
+        say_refused(server);
+    }
+    if (open >= open_max + told_max(open_max) ||
         (listener->secure && open >= open_max)) {
         server->stats.connections_refused++;
         file_close(fd);

@@ -47,6 +47,8 @@ enum {
     SERVER_SPARE_CONNECTIONS_MAX = 256,  /* connections kept */
     SERVER_REFUSED_MAX = 64,             /* connections past the cap that are
                                             told at a time; others are cut */
+    SERVER_REFUSED_PART = 8,             /* and such a part of the cap */
+    SERVER_SAID_MS = 60 * 1000,          /* between words on those refused */
     SERVER_SEND_SIZE_MAX = 256 * 1024,   /* bytes of one send, which is what
                                             its deadline is for */
     SERVER_OUTPUT_SIZE_MAX = 256 * 1024, /* bytes unsent, past which no more
@@ -146,7 +148,8 @@ struct http_server {
     struct list resumes;
     struct list awaited; /* answered, nothing came since; oldest first */
     uint32_t awaited_count;
-    struct list orphans; /* exchanges whose client has gone */
+    uint64_t refused_said_ms; /* 0: never yet */
+    struct list orphans;      /* exchanges whose client has gone */
     /* Pools. */
     struct list spare_connections;
     uint32_t spare_connection_count;

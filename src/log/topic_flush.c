@@ -75,7 +75,7 @@ enum err topic_flush_begin(struct topic_log *log,
     if (cursor != NULL) {
         take_state(log, flush, checkpoint, cursor);
     }
-    log->tail = (struct topic_tail){0};
+    log->tail = (struct topic_tail){.reserve = flush->row.reserve};
     topic_writer_init(&log->writer, log->directory); /* it is lent */
     log->flush = flush;
     *out = flush;

@@ -39,6 +39,7 @@ static struct topic_log *create(const struct topic_log_options *options)
     log->checkpoint = options->checkpoint;
     log->view = options->view;
     log->skip_last = UINT64_MAX;
+    log->tail.reserve = options->reserve;
     list_init(&log->segments);
     list_init(&log->dropped);
     list_init(&log->parked);

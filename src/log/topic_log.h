@@ -47,8 +47,10 @@ struct topic_log_options {
                             folder is not there or still a deleted topic's */
     /* A segment ends before a record that would take it past these; a larger
      * record gets a segment of its own. 1 to TOPIC_SEGMENT_..._MAX. */
-    uint64_t segment_size_max;  /* bytes */
-    uint64_t segment_count_max; /* messages */
+    uint64_t segment_size_max;    /* bytes */
+    uint64_t segment_count_max;   /* messages */
+    struct tail_reserve *reserve; /* borrowed, as long as it is open: memory
+                                     for records when there is no other; NULL */
     bool direct; /* write past the page cache where that is possible */
     bool view;   /* no messages, only a cursor: of the folder only `dlv` is
                     read and written. Of what follows it knows figures, which

@@ -42,8 +42,14 @@ static struct topic_chunk *chunk_create(const struct topic_tail *tail,
         size = sizeof(struct topic_chunk) + record_size;
     }
     struct topic_chunk *chunk = malloc(size);
+    bool reserved = chunk == NULL && tail->reserve != NULL;
+    if (reserved) {
+        size = sizeof(*chunk) + record_size;
+        chunk = tail_reserve_take(tail->reserve, size);
+    }
     if (chunk != NULL) {
-        *chunk = (struct topic_chunk){.capacity = size - sizeof(*chunk)};
+        *chunk = (struct topic_chunk){.capacity = size - sizeof(*chunk),
+                                      .reserved = reserved};
     }
     return chunk;
 }
@@ -159,7 +165,11 @@ static void drop_head(struct topic_tail *tail)
     if (tail->head == NULL) {
         tail->last = NULL;
     }
-    free(chunk);
+    if (chunk->reserved) {
+        tail_reserve_give(tail->reserve);
+    } else {
+        free(chunk);
+    }
 }
 
 void topic_tail_drop(struct topic_tail *tail, uint64_t before)
@@ -179,7 +189,7 @@ void topic_tail_prepend(struct topic_tail *to, struct topic_tail *from)
     to->head = from->head;
     to->hint = NULL;
     to->memory_bytes += from->memory_bytes;
-    *from = (struct topic_tail){0};
+    *from = (struct topic_tail){.reserve = from->reserve};
 }
 
 void topic_tail_fini(struct topic_tail *tail)

@@ -3,7 +3,8 @@
  * A row of chunks, never moved once made, so that the loop reads them while a
  * flush writes them. The first chunk is small and each one is twice the one
  * before, up to 64 KiB: an idle topic with one message holds 4 KiB, a busy one
- * allocates seldom. A record larger than that gets a chunk of its own.
+ * allocates seldom. A record larger than that gets a chunk of its own, as does
+ * any when there is no memory, from what is set aside (tail_reserve.h).
  *
  * Threads: the loop's changes the row; a flush, which has a row of its own,
  * reads chunks only.
@@ -16,6 +17,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "log/segment.h"
+#include "log/tail_reserve.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,19 +34,21 @@ struct topic_chunk {
     size_t last_at;           /* where the last record begins */
     size_t size;              /* bytes in use */
     size_t capacity;          /* bytes there are */
+    bool reserved;            /* it is of the tail's reserve */
     _Alignas(8) char bytes[];
 };
 
 struct topic_tail {
-    struct topic_chunk *head; /* owned; NULL: empty */
-    struct topic_chunk *last; /* borrowed from the row */
-    struct topic_chunk *hint; /* borrowed: where the loop looked last */
-    uint64_t memory_bytes;    /* allocated */
+    struct topic_chunk *head;     /* owned; NULL: empty */
+    struct topic_chunk *last;     /* borrowed from the row */
+    struct topic_chunk *hint;     /* borrowed: where the loop looked last */
+    uint64_t memory_bytes;        /* allocated */
+    struct tail_reserve *reserve; /* borrowed; NULL: none */
 };
 
 /* Append a copy of a record, whose head was read to `record`. A sequence that
  * is not the one after the last begins a new chunk.
- * Errors: ERR_NOMEM */
+ * Errors: ERR_NOMEM  not even in the reserve */
 MUST_CHECK enum err topic_tail_append(struct topic_tail *tail,
                                       struct str bytes,
                                       const struct segment_record *record);

@@ -223,10 +223,39 @@ static void pause_all(struct parcel *parcel, const struct ending *ending)
     topic_changed(subscription);
 }
 
+/* Tell whether we had no memory, descriptor or port to make the attempt: there
+ * was none then. */
+static bool is_short(enum err err)
+{
+    return err == ERR_NOMEM || err == ERR_BUSY;
+}
+
+/* Try again in a while, however often: nothing is dead because of us. */
+static void run_short(struct parcel *parcel, const struct ending *ending)
+{
+    struct deliverer *deliverer = parcel->delivery->deliverer;
+    uint64_t times = deliverer->stats.failed_by_err[ending->err];
+
+    failure_remember(parcel, ending);
+    if (deliverer_worth_a_line((uint32_t)times)) {
+        DIAG_WARN("delivery_short",
+                  "topic=%s seq=%" PRIu64 " times=%" PRIu64
+                  " target=%s detail=%s",
+                  topic_name(parcel), parcel->base.sequence, times,
+                  target_name(parcel), err_text(ending->err));
+    }
+    deliverer_parcel_delay(
+        parcel, retry_delay_ms(&deliverer->policy, 1, &deliverer->random));
+}
+
 static void failed(struct parcel *parcel, const struct ending *ending)
 {
     uint32_t *attempts = &parcel->base.attempts;
 
+    if (is_short(ending->err)) {
+        run_short(parcel, ending);
+        return;
+    }
     *attempts += *attempts < UINT32_MAX ? 1 : 0;
     failure_remember(parcel, ending);
     deliverer_delivery_dirty(parcel->delivery);

@@ -21,6 +21,7 @@
 #include "queue/pipeline.h"
 #include "queue/secrets.h"
 #include "server/announce.h"
+#include "server/descriptors.h"
 #include "server/guard.h"
 #include "server/keys.h"
 #include "server/listen.h"
@@ -56,6 +57,7 @@ struct server {
     const struct config *config;
     struct restart_start *start;
     bool smooth;              /* it goes on for another process */
+    uint64_t files_max;       /* descriptors that the system grants */
     char path[EXEC_PATH_MAX]; /* of the program; "" when it is not known */
     struct listen_inherited inherited;
     atomic_uint adopted;           /* clients of the former process */
@@ -105,6 +107,16 @@ recovery_progress(void *context, uint64_t done_bytes, uint64_t all_bytes)
               (unsigned long long)(all_bytes >> 20));
 }
 
+/* What a shard may have of the descriptors. */
+static struct descriptors share_of(const struct server *server,
+                                   const struct config *config)
+{
+    struct descriptors share;
+
+    (void)descriptors_share(config, server->files_max, server->count, &share);
+    return share;
+}
+
 static struct store_local_options store_options(struct server *server)
 {
     const struct config *config = server->config;
@@ -121,7 +133,7 @@ static struct store_local_options store_options(struct server *server)
     options.segment_count_max = config->segment_count;
     options.disk_reserve = config->disk_reserve;
     options.topics_max = (uint32_t)config->topics_max;
-    options.files_open_max = (uint32_t)config->files_open;
+    options.files_open_max = share_of(server, config).files_open;
     options.hurried = server->smooth;
     options.checkpoint_interval_ms = (uint32_t)config->checkpoint_interval;
     options.cursor_interval_ms = (uint32_t)config->cursor_interval;
@@ -198,7 +210,8 @@ static uint32_t uploads_max(const struct config *config)
     return count == 0 ? 1 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
 }
 
-static struct http_server_options http_options(const struct config *config)
+static struct http_server_options http_options(const struct server *server,
+                                               const struct config *config)
 {
     return (struct http_server_options){
         .limits = {.head_size_max = (size_t)config->head_size_max,
@@ -207,7 +220,7 @@ static struct http_server_options http_options(const struct config *config)
         .body_memory_max = config->body_memory,
         .body_buffer = body_buffer(config),
         .body_gather_max = body_gather_max(config),
-        .connections_max = (uint32_t)config->connections_max,
+        .connections_max = share_of(server, config).connections_max,
         .head_timeout_ms = (uint32_t)config->head_timeout,
         .body_timeout_ms = (uint32_t)config->body_timeout,
         .body_rate_min = (uint32_t)config->body_rate_min,
@@ -227,7 +240,7 @@ static struct http_client_options client_options(const struct server *server,
         .connect_timeout_ms = (uint32_t)config->connect_timeout,
         .idle_timeout_ms = (uint32_t)config->target_idle_timeout,
         .endpoint_connections_max = (uint32_t)config->endpoint_connections,
-        .connections_max = (uint32_t)config->target_connections,
+        .connections_max = share_of(server, config).target_connections,
         .keep_size_max = (size_t)16 * 1024,
         .drop_size_max = (size_t)1024 * 1024,
         .ca_file = config->ca_file[0] != '\0' ? config->ca_file : NULL,
@@ -265,7 +278,7 @@ static struct pipeline_options pipeline_options(struct server *server,
         .io = {.backend = backend(config),
                .sockets_max =
                    sockets < UINT32_MAX ? (uint32_t)sockets : UINT32_MAX},
-        .http = http_options(config),
+        .http = http_options(server, config),
         .client = client_options(server, config),
         .deliverer = deliverer_options(config),
         .listener = {.recorder = {.durability = durability(config),
@@ -291,7 +304,7 @@ static void change_of(void *context,
                       struct pipeline_change *out)
 {
     *out = (struct pipeline_change){
-        .http = http_options(config),
+        .http = http_options(context, config),
         .client = client_options(context, config),
         .deliverer = deliverer_options(config),
         .pending_max = (uint32_t)config->pending_max,
@@ -617,6 +630,21 @@ static void leave(struct server *server, struct buf *records)
     }
 }
 
+/* Tell of settings that the system has too few descriptors for. */
+static void say_shares(const struct server *server)
+{
+    struct descriptors share;
+
+    if (!descriptors_share(server->config, server->files_max, server->count,
+                           &share)) {
+        DIAG_INFO("descriptors_shared",
+                  "limit=%llu a_shard: connections_max=%u "
+                  "target_connections=%u files_open=%u",
+                  (unsigned long long)server->files_max, share.connections_max,
+                  share.target_connections, share.files_open);
+    }
+}
+
 static int exit_of(enum err err)
 {
     switch (err) {
@@ -823,7 +851,7 @@ int server_run(const struct config *config, struct restart_start *start)
     server->group.context = server;
     process_block_signals();
     process_on_lost_mapping(mapping_lost);
-    (void)process_raise_files();
+    server->files_max = process_raise_files();
     enum err err = open_log(config);
     if (err != ERR_OK) {
         DIAG_ERROR("log_open_failed", "syslog=%s err=%s", config->syslog,
@@ -832,6 +860,7 @@ int server_run(const struct config *config, struct restart_start *start)
     enter_sandbox(config);
     DIAG_INFO("starting", "version=" OPQ_VERSION " pid=%u data=%s shards=%u",
               process_id(), config->data, server->count);
+    say_shares(server);
     err = prepare(server, &errors);
     if (err == ERR_OK) {
         code = run_shards(server, &errors);

@@ -15,8 +15,8 @@
  *   - A commit: its changes, and all that were gathered behind it, are rolled
  *     back, the newest first, and their ops fail. So sequence numbers have no
  *     gaps, and nothing that was built on a failed change survives.
- *   - Memory for a tail, after the record is durable: the store breaks, and
- *     recovery has it.
+ *   - Memory for a tail, after the record is durable: it is set aside
+ *     (log/tail_reserve.h), and messages are refused until it is free again.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -281,7 +281,8 @@ static enum err admit_append(struct local_store *store, bool owed)
     if (store_space_refuses(store, owed)) {
         return ERR_FULL;
     }
-    if (store->stats.memory_bytes >= store->options->memory_size_max) {
+    if (store->stats.memory_bytes >= store->options->memory_size_max ||
+        tail_reserve_used(&store->tail_reserve)) {
         store_flush_next(store);
         return store->no_room ? ERR_FULL : ERR_BUSY;
     }

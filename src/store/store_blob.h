@@ -59,7 +59,7 @@ void store_blob_trim(struct local_topic *topic, uint64_t before);
 void store_blob_gone(struct local_topic *topic);
 
 /* Forget what is to be placed, and nothing else. */
-void store_blob_forget(struct list *blobs);
+void store_blob_forget(struct local_store *store, struct list *blobs);
 
 /* Settle a topic's bodies after replay. Errors: ERR_NOMEM */
 MUST_CHECK enum err store_blob_settle(struct local_topic *topic);

@@ -27,17 +27,30 @@ static enum err topic_path(const struct local_topic *topic,
     return dir_join(path, topic->store->topics_directory, topic->base.name);
 }
 
+static void place_free(struct local_store *store, struct blob_place *place)
+{
+    if (place->reserved) {
+        tail_reserve_give(&store->tail_reserve);
+    } else {
+        free(place);
+    }
+}
+
 /* --- placing -------------------------------------------------------------- */
 
 enum err
 store_blob_note(struct local_topic *topic, uint64_t sequence, uint64_t id)
 {
-    struct blob_place *place = calloc(1, sizeof(*place));
+    struct blob_place *place = malloc(sizeof(*place));
+    bool reserved = place == NULL;
+    if (reserved) {
+        place = tail_reserve_take(&topic->store->tail_reserve, sizeof(*place));
+    }
     if (place == NULL) {
         return ERR_NOMEM;
     }
-    place->sequence = sequence;
-    place->id = id;
+    *place = (struct blob_place){
+        .sequence = sequence, .id = id, .reserved = reserved};
     list_append(&topic->blobs, &place->link);
     return ERR_OK;
 }
@@ -60,11 +73,11 @@ enum err store_blob_place(const struct local_topic *topic,
     return err == ERR_TOO_LARGE ? ERR_IO : err;
 }
 
-void store_blob_forget(struct list *blobs)
+void store_blob_forget(struct local_store *store, struct list *blobs)
 {
     for (struct list *node = list_take_first(blobs); node != NULL;
          node = list_take_first(blobs)) {
-        free(place_of(node));
+        place_free(store, place_of(node));
     }
 }
 
@@ -78,7 +91,7 @@ void store_blob_placed(struct local_topic *topic,
     /* Even a run that failed may have brought some. */
     topic->has_blobs = true;
     if (err == ERR_OK) {
-        store_blob_forget(blobs);
+        store_blob_forget(topic->store, blobs);
         return;
     }
     struct list later;
@@ -138,7 +151,7 @@ take_below(struct local_topic *topic, uint64_t before, struct buf *files)
         if (place->sequence < before) {
             add_path(files, topic->store, place->id);
             list_remove(&place->link);
-            free(place);
+            place_free(topic->store, place);
         }
     }
 }
@@ -209,7 +222,7 @@ void store_blob_gone(struct local_topic *topic)
         remove_files(topic->store, &files);
     }
     /* While recovering, those that no topic names go with the leftovers. */
-    store_blob_forget(&topic->blobs);
+    store_blob_forget(topic->store, &topic->blobs);
 }
 
 /* --- recovery ------------------------------------------------------------- */
@@ -309,7 +322,7 @@ enum err store_blob_settle(struct local_topic *topic)
             note_named(store->data, place->id);
         } else { /* it goes with the leftovers */
             list_remove(&place->link);
-            free(place);
+            place_free(topic->store, place);
         }
     }
     if (topic_path(topic, path) != ERR_OK ||

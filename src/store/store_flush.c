@@ -323,7 +323,8 @@ fail:
 /* Tell whether memory is short, so that even small tails must go. */
 static bool pressed(const struct local_store *store)
 {
-    return store->stats.memory_bytes >= store->options->memory_size_max / 2;
+    return store->stats.memory_bytes >= store->options->memory_size_max / 2 ||
+           tail_reserve_used(&store->tail_reserve);
 }
 
 /* Gather topics from a list into the job. */

@@ -136,7 +136,13 @@ enum err store_local_internal_create(struct store_local_data *data,
     store->job.store = store;
     store_gather_init(&store->gather);
     lists_init(store);
-    enum err err = store_topics_init(store);
+    /* Two batches, one being committed, with what tails add to records. */
+    enum err err = tail_reserve_init(&store->tail_reserve,
+                                     (size_t)data->options->batch_size_max *
+                                         STORE_RESERVE_BATCHES);
+    if (err == ERR_OK) {
+        err = store_topics_init(store);
+    }
     if (err == ERR_OK) {
         err = paths_init(store);
     }
@@ -157,6 +163,7 @@ void store_local_internal_destroy(struct local_store *store)
     if (store->by_name != NULL) {
         store_topics_fini(store);
     }
+    tail_reserve_fini(&store->tail_reserve);
     journal_close(store->journal);
     cursor_page_close(store->page);
     range_page_close(store->range_page);

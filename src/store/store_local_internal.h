@@ -42,6 +42,7 @@
 #include "log/journal.h"
 #include "log/meta.h"
 #include "log/range_page.h"
+#include "log/tail_reserve.h"
 #include "log/topic_conf.h"
 #include "log/topic_log.h"
 #include "store/store.h"
@@ -76,6 +77,7 @@ enum {
     STORE_ROOM_GROWN = 1 << 20,       /* so many more free bytes are room */
     STORE_RETENTION_MS = 10000,       /* between looks at the limits */
     STORE_CURSORS_RIDING_MAX = 32,    /* that go along with other changes */
+    STORE_RESERVE_BATCHES = 4,        /* that memory is set aside for */
     STORE_CHANGES_MIN = 1024,         /* slots of a batch at the start */
     STORE_BLOCK_SIZE_MIN = 16 << 10,  /* first read-ahead of a reader */
     STORE_BLOCK_SIZE_MAX = 256 << 10, /* of one that reads in order */
@@ -106,6 +108,7 @@ struct blob_place {
     struct list link;
     uint64_t sequence;
     uint64_t id;
+    bool reserved; /* it is of the store's `tail_reserve` */
 };
 
 /* What brings a topic back to before a change; owned by the change. */
@@ -362,6 +365,7 @@ struct local_store {
     struct list cursors_dirty;
     struct io_timer cursor_timer;
 
+    struct tail_reserve tail_reserve;
     struct list dirty;
     struct list tails;
     struct list urgent;

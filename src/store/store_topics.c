@@ -146,6 +146,7 @@ static enum err log_open(struct local_topic *topic)
         .fresh = topic->folder == FOLDER_NONE,
         .segment_size_max = store->options->segment_size_max,
         .segment_count_max = store->options->segment_count_max,
+        .reserve = &store->tail_reserve,
         .direct = store->options->direct,
         .view = topic->base.parent != NULL,
     };
@@ -186,7 +187,7 @@ static void topic_free(struct local_topic *topic)
 {
     topic_log_close(topic->log);
     store_acked_close(topic);
-    store_blob_forget(&topic->blobs);
+    store_blob_forget(topic->store, &topic->blobs);
     free((char *)topic->base.settings.data);
     free(topic->ranges);
     free(topic->retries);
