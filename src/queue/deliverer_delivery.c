@@ -388,7 +388,7 @@ static bool begin_next(struct delivery *delivery)
     struct window *window = &delivery->window;
 
     if (window->prioritised && window->ready_count < DELIVERER_AHEAD_MAX &&
-        deliverer_find_ahead(delivery)) {
+        deliverer_find_more(delivery)) {
         return true;
     }
     if (delivery->slots >= deliverer_delivery_concurrency(delivery) ||

@@ -426,7 +426,8 @@ static bool pass_others(struct delivery *delivery)
     return deliverer_find_may(delivery);
 }
 
-bool deliverer_find_ahead(struct delivery *delivery)
+/* Look at the next message of the scan. Returns whether to go on. */
+static bool find_ahead(struct delivery *delivery)
 {
     struct record *record = &delivery->deliverer->record;
 
@@ -504,7 +505,7 @@ static bool look_further(struct delivery *delivery)
     bool may_set_aside = settings->url == NULL && settings->batch_count == 0;
 
     return (may_set_aside || delivery->waiting < DELIVERER_WAITING_MAX) &&
-           deliverer_find_ahead(delivery);
+           find_ahead(delivery);
 }
 
 bool deliverer_find_more(struct delivery *delivery)

@@ -48,10 +48,8 @@ enum accept_collapse deliverer_find_collapse(const struct delivery *delivery,
  * with the batch that is being gathered. */
 bool deliverer_find_may(const struct delivery *delivery);
 
-/* Look at the next message of the scan. Returns whether to go on. */
-bool deliverer_find_ahead(struct delivery *delivery);
-
-/* The same, when there is a slot for it, or at one that was set aside. */
+/* Look at the next message of the scan, or at one that was set aside, in turn.
+ * Returns whether to go on. */
 bool deliverer_find_more(struct delivery *delivery);
 
 /* The delivery ends: let go of the target of the message found last. */

@@ -169,3 +169,18 @@ def test_a_slow_flow_with_thousands_waiting_stops_no_other(opq, receiver):
     create(opq, 'flows', flow_rate='0')
     opq.wait_delivered('flows', DEAD + 500, 60)
     assert each_once(receiver, 'flows')
+
+
+def test_what_is_aside_comes_back_beside_what_is_ready(opq, receiver):
+    """With priorities much is ready at each moment: that holds nothing up."""
+    create(opq, 'keyed', order='key', concurrency=2, paused=True)
+    push_all(opq, 'keyed', [
+        (receiver.url('/first'), {'key': 'one', 'priority': 9})
+        for _ in range(200)])
+    push_all(opq, 'keyed', [
+        (receiver.url('/last'), {}) for _ in range(3000)])
+    create(opq, 'keyed', paused=False)
+    opq.wait_delivered('keyed', 3200, 60)
+    paths = [request.path for request in receiver.requests]
+    assert paths[:1000].count('/first') == 200
+    assert in_order_of_path(receiver.requests, '/first')
