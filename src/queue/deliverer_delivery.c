@@ -463,7 +463,9 @@ static enum err set_filter(struct delivery *delivery)
 static void apply_settings(struct delivery *delivery)
 {
     enum err err = set_filter(delivery);
+    const char *url = delivery->settings->url;
 
+    delivery->aim = url != NULL ? str_hash(str_from(url)) : 0;
     if (err == ERR_OK) {
         err = deliverer_limit_set(delivery);
     }

@@ -99,6 +99,28 @@ static enum err target_use(struct delivery *delivery,
     return ERR_OK;
 }
 
+enum err deliverer_find_aim(struct parcel *parcel)
+{
+    struct delivery *delivery = parcel->delivery;
+    struct deliverer_target *target = NULL;
+    struct url url;
+    const char *reason = NULL;
+
+    if (parcel->aim == delivery->aim || delivery->settings->url == NULL) {
+        return ERR_OK;
+    }
+    if (url_parse(str_from(delivery->settings->url), &url, &reason) == ERR_OK) {
+        enum err err = target_use(delivery, &url, &target);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    deliverer_target_release(parcel->target);
+    parcel->target = target;
+    parcel->aim = delivery->aim;
+    return ERR_OK;
+}
+
 /* What is needed to go on is not there: look again later. */
 static void stumble(struct delivery *delivery, enum err err)
 {
@@ -244,6 +266,7 @@ static enum err make_parcel(struct delivery *delivery,
     }
     *out_message = (struct parcel_message){.record = record};
     parcel->pushed_at_ms = record->message.pushed_at_ms;
+    parcel->aim = delivery->aim;
     enum err err = parcel_options(parcel, record->message.options);
     if (err == ERR_OK && deliverer_find_url(delivery, record, &out_message->url,
                                             &reason) == ERR_OK) {

@@ -21,6 +21,7 @@
 
 struct delivery;
 struct message;
+struct parcel;
 struct record;
 
 /* The URL that a message goes to, as text. */
@@ -34,6 +35,11 @@ MUST_CHECK enum err deliverer_find_url(struct delivery *delivery,
                                        const struct record *record,
                                        struct url *out_url,
                                        const char **out_reason);
+
+/* A parcel that is in no line is to be sent: have its target be that of the URL
+ * that the settings say, which may be another since it was found.
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err deliverer_find_aim(struct parcel *parcel);
 
 /* Tell whether a message is for this delivery. */
 bool deliverer_find_wants(const struct delivery *delivery,

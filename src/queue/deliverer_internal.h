@@ -98,6 +98,7 @@ struct parcel {
     bool expiring; /* the timer is of its time to live, while it is WAITING */
     bool stray;    /* in flight, though its window knows it no more */
     struct deliverer_target *target; /* one use of it; NULL: its URL is bad */
+    uint64_t aim;                    /* delivery->aim, when that was found */
     struct endpoint_waiter waiter;   /* its place in the endpoint's line */
     struct list wants;               /* in delivery->granted, or while it is
                                         CROWDED in its line */
@@ -208,6 +209,7 @@ struct delivery {
     bool scans_first;              /* next time; the sweep, else */
     struct deliverer_target *last; /* one use of it: of the parcel found last;
                                       NULL: none yet */
+    uint64_t aim; /* hash of the URL that the settings say; 0: they say none */
     struct parcel *gathering; /* borrowed; a batch that more may go with; NULL:
                                  none */
     struct filter *filter;    /* owned; NULL: all messages */
