@@ -121,18 +121,17 @@ enum err deliverer_find_aim(struct parcel *parcel)
     return ERR_OK;
 }
 
-/* What is needed to go on is not there: look again later. */
-static void stumble(struct delivery *delivery, enum err err)
+/* What is needed to go on with a message is not there: look again later. */
+static void stumble(struct delivery *delivery, uint64_t sequence, enum err err)
 {
     struct deliverer *deliverer = delivery->deliverer;
     uint32_t times = delivery->unreadable + 1;
 
     delivery->unreadable = times;
-    if ((times & (times - 1)) == 0) {
+    if (deliverer_worth_a_line(times)) {
         DIAG_WARN("delivery_unreadable",
                   "topic=%s seq=%" PRIu64 " times=%u err=%s",
-                  delivery->topic->title, delivery->window.scan, times,
-                  err_text(err));
+                  delivery->topic->title, sequence, times, err_text(err));
     }
     io_timer_start(
         io_of(delivery), &delivery->timer,
@@ -415,7 +414,7 @@ static void overtaken(struct delivery *delivery)
     uint64_t oldest = delivery->place->bounds.oldest;
 
     if (oldest <= window->scan) { /* the store contradicts itself */
-        stumble(delivery, ERR_RANGE);
+        stumble(delivery, window->scan, ERR_RANGE);
         return;
     }
     say_skipped(delivery, window->scan, oldest, "no longer kept");
@@ -477,7 +476,7 @@ static bool find_ahead(struct delivery *delivery)
         err = found(delivery, record);
     }
     if (err != ERR_OK && err != ERR_AGAIN) {
-        stumble(delivery, err);
+        stumble(delivery, delivery->window.scan, err);
     }
     return err == ERR_OK;
 }
@@ -515,7 +514,7 @@ static bool sweep_next(struct delivery *delivery)
         return true;
     }
     if (err != ERR_OK && err != ERR_AGAIN) {
-        stumble(delivery, err);
+        stumble(delivery, sequence, err);
     }
     return err == ERR_OK;
 }
