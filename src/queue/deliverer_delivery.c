@@ -50,6 +50,7 @@ static void mark(struct delivery *delivery)
 
     delivery->noted = (struct cursor_mark){
         .next = cursor->next,
+        .moves = delivery->place->moves,
         .attempts = cursor->attempts,
         .range_count = cursor->range_count,
         .retry_count = cursor->retry_count,
@@ -287,7 +288,8 @@ void deliverer_delivery_follow(struct delivery *delivery)
     struct window *window = &delivery->window;
 
     if (deliverer_delivery_moved(delivery)) {
-        if (place->bounds.oldest > window_floor(window)) {
+        if (place->moves == delivery->noted.moves &&
+            place->bounds.oldest > window_floor(window)) {
             trim(delivery);
         } else {
             restart(delivery);

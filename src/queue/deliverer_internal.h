@@ -177,6 +177,7 @@ struct deliverer {
 /* Enough of a cursor to see that somebody moved it. */
 struct cursor_mark {
     uint64_t next;
+    uint64_t moves;
     uint32_t attempts;
     uint32_t range_count;
     uint32_t retry_count;

@@ -271,6 +271,8 @@ struct store_topic {
     struct str name_str;        /* the same */
     struct store_bounds bounds; /* as of the last commit */
     struct store_cursor cursor; /* as last stored or moved */
+    uint64_t moves; /* of the cursor, by store_cursor_move(), and back when that
+                       failed; since the start */
     struct store_retention retention;
     struct str settings; /* owned by the store */
     bool hold;           /* of a view: see store_view_hold() */

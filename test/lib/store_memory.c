@@ -488,6 +488,7 @@ memory_cursor_move(struct store_topic *base, uint64_t next, struct store_op *op)
         return;
     }
     base->cursor = (struct store_cursor){.next = next};
+    base->moves++;
     topic_of_base(base)->acked_count = 0;
 }
 

@@ -228,6 +228,33 @@ static void what_is_aside_goes_with_its_window(void **state)
     scene_finish();
 }
 
+/* One that is moved while messages are dropped goes where it was moved to. */
+static void what_was_purged_hides_no_move(void **state)
+{
+    enum { MANY = 100 };
+    static struct store_op purge;
+    static struct store_op move;
+    scene_begin(state);
+    scene_start();
+    struct target *silent = scene_make_target(scene_hold, NULL);
+    struct topic *topic = make_topic(1);
+
+    scene_push_to(topic, target_port(silent), MANY);
+    LOOP_UNTIL(scene.io, target_count(silent) == 1);
+    purge.done = move.done = moved;
+    store_purge(topic->store, 20, &purge);
+    store_cursor_move(topic->store, MANY - 10, &move);
+    topic_changed(topic);
+    LOOP_TURNS(scene.io, 5);
+    assert_int_equal(window_floor(&topic->delivery->window), MANY - 10);
+    target_set_script(silent, NULL, NULL);
+    target_release(silent, NULL);
+    LOOP_UNTIL(scene.io, scene_next_of(topic) == MANY);
+    assert_int_equal(target_count(silent), 11);
+    target_stop(silent);
+    scene_finish();
+}
+
 static void crowd_ends_with_its_delivery(void **state)
 {
     scene_begin(state);
@@ -333,6 +360,7 @@ static const struct loop_test tests[] = {
     LOOP_TEST(those_that_wait_for_long_are_set_aside),
     LOOP_TEST(message_aside_that_cannot_be_read_is_told),
     LOOP_TEST(what_is_aside_goes_with_its_window),
+    LOOP_TEST(what_was_purged_hides_no_move),
     LOOP_TEST(crowd_ends_with_its_delivery),
     LOOP_TEST(bound_holds_whatever_happens),
 };
