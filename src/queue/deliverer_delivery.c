@@ -32,6 +32,10 @@
 
 #include <stdlib.h>
 
+enum {
+    NOTE_AGAIN_MS = 1000, /* what is done and could not be noted */
+};
+
 static struct io *io_of(const struct delivery *delivery)
 {
     return delivery->deliverer->options.io;
@@ -64,12 +68,20 @@ void deliverer_delivery_dirty(struct delivery *delivery)
     }
 }
 
+/* Not all could be noted: it is tried again, in a while. */
+static void owe(struct delivery *delivery)
+{
+    delivery->owing = true;
+    delivery->owed_ms = io_now_ms(io_of(delivery)) + NOTE_AGAIN_MS;
+}
+
 void deliverer_delivery_did(struct delivery *delivery,
                             uint64_t first,
                             uint64_t end)
 {
-    if (delivery->acking) {
-        store_acked_add(delivery->place, first, end);
+    if (delivery->acking && !store_acked_add(delivery->place, first, end) &&
+        !delivery->owing) {
+        owe(delivery);
     }
     deliverer_delivery_dirty(delivery);
 }
@@ -80,9 +92,22 @@ static void note_all(struct delivery *delivery)
     struct window_walk walk = {0};
     struct store_range range;
 
-    while (window_walk(&delivery->window, &walk, &range)) {
-        store_acked_add(delivery->place, range.first, range.end);
+    delivery->owing = false;
+    while (!delivery->owing && window_walk(&delivery->window, &walk, &range)) {
+        if (!store_acked_add(delivery->place, range.first, range.end)) {
+            owe(delivery);
+        }
     }
+}
+
+/* Tell whether all is to be noted: the first time that there is more than the
+ * cursor has, and when some could not be. */
+static bool notes_all(const struct delivery *delivery)
+{
+    return !delivery->acking ||
+           (delivery->owing &&
+            (delivery->stopped ||
+             io_now_ms(io_of(delivery)) >= delivery->owed_ms));
 }
 
 void deliverer_delivery_note(struct delivery *delivery)
@@ -94,7 +119,9 @@ void deliverer_delivery_note(struct delivery *delivery)
     deliverer_delivery_follow(delivery);
     bool whole = window_cursor(&delivery->window, ranges, retries, &cursor);
     store_cursor_store(delivery->place, &cursor);
-    if (!whole && !delivery->acking) {
+    if (whole) {
+        delivery->owing = false;
+    } else if (notes_all(delivery)) {
         note_all(delivery);
     }
     delivery->acking = !whole || (delivery->acking &&
@@ -614,7 +641,7 @@ static void free_strays(struct delivery *delivery)
 
 void deliverer_delivery_destroy(struct delivery *delivery)
 {
-    if (list_linked(&delivery->dirty)) {
+    if (list_linked(&delivery->dirty) || delivery->owing) {
         deliverer_delivery_note(delivery);
     }
     store_watch_remove(&delivery->watch);

@@ -192,10 +192,12 @@ struct delivery {
     struct window window;
     struct cursor_mark noted; /* what the cursor was when last looked at */
     struct list dirty; /* in deliverer->dirty while the cursor is to be noted */
-    bool acking;  /* what is done has more ranges than the cursor: each message
-                     is noted in the store, too */
-    bool paused;  /* by an operator */
-    bool stopped; /* the server is draining */
+    bool acking; /* what is done has more ranges than the cursor: each message
+                    is noted in the store, too */
+    bool owing;  /* some of that was not, and is to be */
+    uint64_t owed_ms;              /* monotonic: not before that */
+    bool paused;                   /* by an operator */
+    bool stopped;                  /* the server is draining */
     uint32_t slots;                /* that its parcels have */
     uint32_t waiting;              /* parcels that wait in lines */
     uint32_t strays;               /* parcels in flight from before a move */
