@@ -356,7 +356,37 @@ void deliverer_delivery_wake(struct delivery *delivery)
 static bool may_begin(const struct delivery *delivery)
 {
     return !delivery->paused && !delivery->stopped &&
-           !delivery->deliverer->halted && delivery->strays == 0;
+           !delivery->deliverer->halted && delivery->strays == 0 &&
+           delivery->window.order == order_of(delivery);
+}
+
+/* Tell whether a parcel is in flight, or what is known of its end on its way to
+ * the store. */
+static bool is_busy(const struct parcel *parcel)
+{
+    return parcel->doing == PARCEL_SENDING ||
+           (parcel->doing == PARCEL_SETTLING &&
+            !io_timer_running(&parcel->timer));
+}
+
+/* When another order is to be kept, begin anew, once nothing is in flight: so
+ * none of that is sent again. */
+static void follow_order(struct delivery *delivery)
+{
+    const struct window *window = &delivery->window;
+
+    if (window->order == order_of(delivery)) {
+        return;
+    }
+    for (const struct list *link = window->parcels.next;
+         link != &window->parcels; link = link->next) {
+        if (is_busy(CONTAINER_OF(link, const struct parcel, base.link))) {
+            return;
+        }
+    }
+    deliverer_delivery_note(delivery);
+    restart(delivery);
+    mark(delivery);
 }
 
 void deliverer_delivery_read(struct delivery *delivery)
@@ -456,6 +486,7 @@ void deliverer_delivery_work(struct delivery *delivery)
 {
     list_remove(&delivery->ready);
     deliverer_delivery_follow(delivery);
+    follow_order(delivery);
     deliverer_delivery_read(delivery);
     uint32_t left = DELIVERER_WORK_MAX;
     while (may_begin(delivery) && left > 0 && begin_next(delivery)) {
@@ -540,9 +571,6 @@ void deliverer_delivery_change(struct delivery *delivery)
 {
     apply_settings(delivery);
     deliverer_delivery_follow(delivery);
-    if (delivery->window.order != order_of(delivery)) {
-        restart(delivery);
-    }
     rest_all(delivery);
     deliverer_delivery_wake(delivery);
 }
