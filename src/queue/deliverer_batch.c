@@ -22,7 +22,7 @@
 struct parcel_batch {
     uint32_t count; /* messages found for it */
     uint64_t bytes; /* of their records */
-    char *url;      /* owned: where it goes */
+    char *url;      /* owned: where it went when it was found */
     uint64_t next;  /* to be read, while it is rendered */
     struct outgoing_batch rendered;
 };
@@ -147,6 +147,7 @@ static enum err divide(struct parcel *parcel, uint64_t at)
     }
     rest->target = parcel->target;
     rest->target->users++;
+    rest->aim = parcel->aim;
     rest->single = parcel->single;
     window_split(&delivery->window, &parcel->base, at, &rest->base);
     return ERR_OK;
@@ -245,7 +246,9 @@ static void finish(struct parcel *parcel)
         deliverer_parcel_done(parcel);
         return;
     }
-    enum err err = url_parse(str_from(batch->url), &url, &reason);
+    const char *said = parcel->delivery->settings->url; /* now */
+    enum err err =
+        url_parse(str_from(said != NULL ? said : batch->url), &url, &reason);
     if (err != ERR_OK) {
         deliverer_outcome_refuse(parcel, ERR_PROTOCOL, reason);
         return;

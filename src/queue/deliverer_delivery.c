@@ -32,6 +32,10 @@
 
 #include <stdlib.h>
 
+enum {
+    NOTE_AGAIN_MS = 1000, /* what is done and could not be noted */
+};
+
 static struct io *io_of(const struct delivery *delivery)
 {
     return delivery->deliverer->options.io;
@@ -50,6 +54,7 @@ static void mark(struct delivery *delivery)
 
     delivery->noted = (struct cursor_mark){
         .next = cursor->next,
+        .moves = delivery->place->moves,
         .attempts = cursor->attempts,
         .range_count = cursor->range_count,
         .retry_count = cursor->retry_count,
@@ -63,12 +68,20 @@ void deliverer_delivery_dirty(struct delivery *delivery)
     }
 }
 
+/* Not all could be noted: it is tried again, in a while. */
+static void owe(struct delivery *delivery)
+{
+    delivery->owing = true;
+    delivery->owed_ms = io_now_ms(io_of(delivery)) + NOTE_AGAIN_MS;
+}
+
 void deliverer_delivery_did(struct delivery *delivery,
                             uint64_t first,
                             uint64_t end)
 {
-    if (delivery->acking) {
-        store_acked_add(delivery->place, first, end);
+    if (delivery->acking && !store_acked_add(delivery->place, first, end) &&
+        !delivery->owing) {
+        owe(delivery);
     }
     deliverer_delivery_dirty(delivery);
 }
@@ -79,9 +92,22 @@ static void note_all(struct delivery *delivery)
     struct window_walk walk = {0};
     struct store_range range;
 
-    while (window_walk(&delivery->window, &walk, &range)) {
-        store_acked_add(delivery->place, range.first, range.end);
+    delivery->owing = false;
+    while (!delivery->owing && window_walk(&delivery->window, &walk, &range)) {
+        if (!store_acked_add(delivery->place, range.first, range.end)) {
+            owe(delivery);
+        }
     }
+}
+
+/* Tell whether all is to be noted: the first time that there is more than the
+ * cursor has, and when some could not be. */
+static bool notes_all(const struct delivery *delivery)
+{
+    return !delivery->acking ||
+           (delivery->owing &&
+            (delivery->stopped ||
+             io_now_ms(io_of(delivery)) >= delivery->owed_ms));
 }
 
 void deliverer_delivery_note(struct delivery *delivery)
@@ -93,7 +119,9 @@ void deliverer_delivery_note(struct delivery *delivery)
     deliverer_delivery_follow(delivery);
     bool whole = window_cursor(&delivery->window, ranges, retries, &cursor);
     store_cursor_store(delivery->place, &cursor);
-    if (!whole && !delivery->acking) {
+    if (whole) {
+        delivery->owing = false;
+    } else if (notes_all(delivery)) {
         note_all(delivery);
     }
     delivery->acking = !whole || (delivery->acking &&
@@ -287,7 +315,8 @@ void deliverer_delivery_follow(struct delivery *delivery)
     struct window *window = &delivery->window;
 
     if (deliverer_delivery_moved(delivery)) {
-        if (place->bounds.oldest > window_floor(window)) {
+        if (place->moves == delivery->noted.moves &&
+            place->bounds.oldest > window_floor(window)) {
             trim(delivery);
         } else {
             restart(delivery);
@@ -327,7 +356,37 @@ void deliverer_delivery_wake(struct delivery *delivery)
 static bool may_begin(const struct delivery *delivery)
 {
     return !delivery->paused && !delivery->stopped &&
-           !delivery->deliverer->halted && delivery->strays == 0;
+           !delivery->deliverer->halted && delivery->strays == 0 &&
+           delivery->window.order == order_of(delivery);
+}
+
+/* Tell whether a parcel is in flight, or what is known of its end on its way to
+ * the store. */
+static bool is_busy(const struct parcel *parcel)
+{
+    return parcel->doing == PARCEL_SENDING ||
+           (parcel->doing == PARCEL_SETTLING &&
+            !io_timer_running(&parcel->timer));
+}
+
+/* When another order is to be kept, begin anew, once nothing is in flight: so
+ * none of that is sent again. */
+static void follow_order(struct delivery *delivery)
+{
+    const struct window *window = &delivery->window;
+
+    if (window->order == order_of(delivery)) {
+        return;
+    }
+    for (const struct list *link = window->parcels.next;
+         link != &window->parcels; link = link->next) {
+        if (is_busy(CONTAINER_OF(link, const struct parcel, base.link))) {
+            return;
+        }
+    }
+    deliverer_delivery_note(delivery);
+    restart(delivery);
+    mark(delivery);
 }
 
 void deliverer_delivery_read(struct delivery *delivery)
@@ -388,7 +447,7 @@ static bool begin_next(struct delivery *delivery)
     struct window *window = &delivery->window;
 
     if (window->prioritised && window->ready_count < DELIVERER_AHEAD_MAX &&
-        deliverer_find_ahead(delivery)) {
+        deliverer_find_more(delivery)) {
         return true;
     }
     if (delivery->slots >= deliverer_delivery_concurrency(delivery) ||
@@ -427,6 +486,7 @@ void deliverer_delivery_work(struct delivery *delivery)
 {
     list_remove(&delivery->ready);
     deliverer_delivery_follow(delivery);
+    follow_order(delivery);
     deliverer_delivery_read(delivery);
     uint32_t left = DELIVERER_WORK_MAX;
     while (may_begin(delivery) && left > 0 && begin_next(delivery)) {
@@ -463,7 +523,9 @@ static enum err set_filter(struct delivery *delivery)
 static void apply_settings(struct delivery *delivery)
 {
     enum err err = set_filter(delivery);
+    const char *url = delivery->settings->url;
 
+    delivery->aim = url != NULL ? str_hash(str_from(url)) : 0;
     if (err == ERR_OK) {
         err = deliverer_limit_set(delivery);
     }
@@ -509,9 +571,6 @@ void deliverer_delivery_change(struct delivery *delivery)
 {
     apply_settings(delivery);
     deliverer_delivery_follow(delivery);
-    if (delivery->window.order != order_of(delivery)) {
-        restart(delivery);
-    }
     rest_all(delivery);
     deliverer_delivery_wake(delivery);
 }
@@ -610,7 +669,7 @@ static void free_strays(struct delivery *delivery)
 
 void deliverer_delivery_destroy(struct delivery *delivery)
 {
-    if (list_linked(&delivery->dirty)) {
+    if (list_linked(&delivery->dirty) || delivery->owing) {
         deliverer_delivery_note(delivery);
     }
     store_watch_remove(&delivery->watch);

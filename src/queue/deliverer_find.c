@@ -99,18 +99,39 @@ static enum err target_use(struct delivery *delivery,
     return ERR_OK;
 }
 
-/* What is needed to go on is not there: look again later. */
-static void stumble(struct delivery *delivery, enum err err)
+enum err deliverer_find_aim(struct parcel *parcel)
+{
+    struct delivery *delivery = parcel->delivery;
+    struct deliverer_target *target = NULL;
+    struct url url;
+    const char *reason = NULL;
+
+    if (parcel->aim == delivery->aim || delivery->settings->url == NULL) {
+        return ERR_OK;
+    }
+    if (url_parse(str_from(delivery->settings->url), &url, &reason) == ERR_OK) {
+        enum err err = target_use(delivery, &url, &target);
+        if (err != ERR_OK) {
+            return err;
+        }
+    }
+    deliverer_target_release(parcel->target);
+    parcel->target = target;
+    parcel->aim = delivery->aim;
+    return ERR_OK;
+}
+
+/* What is needed to go on with a message is not there: look again later. */
+static void stumble(struct delivery *delivery, uint64_t sequence, enum err err)
 {
     struct deliverer *deliverer = delivery->deliverer;
     uint32_t times = delivery->unreadable + 1;
 
     delivery->unreadable = times;
-    if ((times & (times - 1)) == 0) {
+    if (deliverer_worth_a_line(times)) {
         DIAG_WARN("delivery_unreadable",
                   "topic=%s seq=%" PRIu64 " times=%u err=%s",
-                  delivery->topic->title, delivery->window.scan, times,
-                  err_text(err));
+                  delivery->topic->title, sequence, times, err_text(err));
     }
     io_timer_start(
         io_of(delivery), &delivery->timer,
@@ -244,6 +265,7 @@ static enum err make_parcel(struct delivery *delivery,
     }
     *out_message = (struct parcel_message){.record = record};
     parcel->pushed_at_ms = record->message.pushed_at_ms;
+    parcel->aim = delivery->aim;
     enum err err = parcel_options(parcel, record->message.options);
     if (err == ERR_OK && deliverer_find_url(delivery, record, &out_message->url,
                                             &reason) == ERR_OK) {
@@ -392,7 +414,7 @@ static void overtaken(struct delivery *delivery)
     uint64_t oldest = delivery->place->bounds.oldest;
 
     if (oldest <= window->scan) { /* the store contradicts itself */
-        stumble(delivery, ERR_RANGE);
+        stumble(delivery, window->scan, ERR_RANGE);
         return;
     }
     say_skipped(delivery, window->scan, oldest, "no longer kept");
@@ -426,7 +448,8 @@ static bool pass_others(struct delivery *delivery)
     return deliverer_find_may(delivery);
 }
 
-bool deliverer_find_ahead(struct delivery *delivery)
+/* Look at the next message of the scan. Returns whether to go on. */
+static bool find_ahead(struct delivery *delivery)
 {
     struct record *record = &delivery->deliverer->record;
 
@@ -453,7 +476,7 @@ bool deliverer_find_ahead(struct delivery *delivery)
         err = found(delivery, record);
     }
     if (err != ERR_OK && err != ERR_AGAIN) {
-        stumble(delivery, err);
+        stumble(delivery, delivery->window.scan, err);
     }
     return err == ERR_OK;
 }
@@ -491,7 +514,7 @@ static bool sweep_next(struct delivery *delivery)
         return true;
     }
     if (err != ERR_OK && err != ERR_AGAIN) {
-        stumble(delivery, err);
+        stumble(delivery, sequence, err);
     }
     return err == ERR_OK;
 }
@@ -504,7 +527,7 @@ static bool look_further(struct delivery *delivery)
     bool may_set_aside = settings->url == NULL && settings->batch_count == 0;
 
     return (may_set_aside || delivery->waiting < DELIVERER_WAITING_MAX) &&
-           deliverer_find_ahead(delivery);
+           find_ahead(delivery);
 }
 
 bool deliverer_find_more(struct delivery *delivery)

@@ -21,6 +21,7 @@
 
 struct delivery;
 struct message;
+struct parcel;
 struct record;
 
 /* The URL that a message goes to, as text. */
@@ -35,6 +36,11 @@ MUST_CHECK enum err deliverer_find_url(struct delivery *delivery,
                                        struct url *out_url,
                                        const char **out_reason);
 
+/* A parcel that is in no line is to be sent: have its target be that of the URL
+ * that the settings say, which may be another since it was found.
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum err deliverer_find_aim(struct parcel *parcel);
+
 /* Tell whether a message is for this delivery. */
 bool deliverer_find_wants(const struct delivery *delivery,
                           const struct record *record);
@@ -48,10 +54,8 @@ enum accept_collapse deliverer_find_collapse(const struct delivery *delivery,
  * with the batch that is being gathered. */
 bool deliverer_find_may(const struct delivery *delivery);
 
-/* Look at the next message of the scan. Returns whether to go on. */
-bool deliverer_find_ahead(struct delivery *delivery);
-
-/* The same, when there is a slot for it, or at one that was set aside. */
+/* Look at the next message of the scan, or at one that was set aside, in turn.
+ * Returns whether to go on. */
 bool deliverer_find_more(struct delivery *delivery);
 
 /* The delivery ends: let go of the target of the message found last. */

@@ -98,6 +98,7 @@ struct parcel {
     bool expiring; /* the timer is of its time to live, while it is WAITING */
     bool stray;    /* in flight, though its window knows it no more */
     struct deliverer_target *target; /* one use of it; NULL: its URL is bad */
+    uint64_t aim;                    /* delivery->aim, when that was found */
     struct endpoint_waiter waiter;   /* its place in the endpoint's line */
     struct list wants;               /* in delivery->granted, or while it is
                                         CROWDED in its line */
@@ -176,6 +177,7 @@ struct deliverer {
 /* Enough of a cursor to see that somebody moved it. */
 struct cursor_mark {
     uint64_t next;
+    uint64_t moves;
     uint32_t attempts;
     uint32_t range_count;
     uint32_t retry_count;
@@ -190,10 +192,12 @@ struct delivery {
     struct window window;
     struct cursor_mark noted; /* what the cursor was when last looked at */
     struct list dirty; /* in deliverer->dirty while the cursor is to be noted */
-    bool acking;  /* what is done has more ranges than the cursor: each message
-                     is noted in the store, too */
-    bool paused;  /* by an operator */
-    bool stopped; /* the server is draining */
+    bool acking; /* what is done has more ranges than the cursor: each message
+                    is noted in the store, too */
+    bool owing;  /* some of that was not, and is to be */
+    uint64_t owed_ms;              /* monotonic: not before that */
+    bool paused;                   /* by an operator */
+    bool stopped;                  /* the server is draining */
     uint32_t slots;                /* that its parcels have */
     uint32_t waiting;              /* parcels that wait in lines */
     uint32_t strays;               /* parcels in flight from before a move */
@@ -208,6 +212,7 @@ struct delivery {
     bool scans_first;              /* next time; the sweep, else */
     struct deliverer_target *last; /* one use of it: of the parcel found last;
                                       NULL: none yet */
+    uint64_t aim; /* hash of the URL that the settings say; 0: they say none */
     struct parcel *gathering; /* borrowed; a batch that more may go with; NULL:
                                  none */
     struct filter *filter;    /* owned; NULL: all messages */

@@ -12,7 +12,8 @@
 struct line {
     struct hash_node node;           /* in delivery->lines */
     struct deliverer_target *target; /* one use of it; NULL: it is a flow's */
-    uint32_t count;      /* requests at the endpoint, and those in its line */
+    uint32_t count;      /* requests at the endpoint, those in its line, and
+                            parcels that a place is kept for */
     uint32_t waiting;    /* parcels that wait for it */
     struct list crowded; /* of struct parcel, by `wants`; some of those */
     struct window_group aside;
@@ -147,9 +148,8 @@ enum err deliverer_line_enter(struct parcel *parcel)
     uint32_t count_max = delivery->settings->endpoint_concurrency;
     struct line *line = NULL;
 
-    CHECK(parcel->counted == NULL);
-    if (count_max == 0) {
-        return ERR_OK;
+    if (parcel->counted != NULL || count_max == 0) {
+        return ERR_OK; /* a place was kept for it, or none is needed */
     }
     enum err err = find_or_make(delivery, parcel->target, 0, &line);
     if (err != ERR_OK) {
@@ -166,7 +166,8 @@ enum err deliverer_line_enter(struct parcel *parcel)
     return ERR_AGAIN;
 }
 
-/* A place is free. */
+/* A place is free: it is kept for the one that waits for the longest time,
+ * which gives it on when it ends without being sent. */
 static void wake_first(struct delivery *delivery, struct line *line)
 {
     if (list_empty(&line->crowded)) {
@@ -177,9 +178,11 @@ static void wake_first(struct delivery *delivery, struct line *line)
     CHECK(parcel->doing == PARCEL_CROWDED);
     list_remove(&parcel->wants);
     parcel->doing = PARCEL_RESTING;
+    parcel->counted = line;
+    line->count++;
+    deliverer_line_go(parcel);
     window_ready(&delivery->window, &parcel->base, true);
     deliverer_delivery_wake(delivery);
-    deliverer_line_go(parcel); /* it may free the line */
 }
 
 void deliverer_line_leave(struct parcel *parcel)

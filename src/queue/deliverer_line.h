@@ -3,7 +3,8 @@
  *
  *     start -> enter -> (counted) line, slot, request -> leave
  *                  `-> CROWDED: waits, in no line and for no slot, until one of
- *                      the same endpoint leaves; then it is ready again
+ *                      the same endpoint leaves; then it is ready again, and
+ *                      has that place
  *
  * A line counts the requests of the delivery at its endpoint, for the setting
  * endpoint_concurrency. Who stands in the endpoint's line counts, too: else a
@@ -37,7 +38,8 @@ enum {
     DELIVERER_WAITING_MAX = 1024,
 };
 
-/* Count a parcel that is TAKEN and has a target.
+/* Count a parcel that is TAKEN and has a target, unless it is counted since a
+ * place was kept for it.
  *
  * Errors: ERR_AGAIN  there are as many as may be: it is CROWDED
  *         ERR_NOMEM

@@ -365,8 +365,9 @@ void deliverer_parcel_send_again(struct parcel *parcel,
     if (deliverer_outcome_expire(parcel)) { /* while it waited */
         return;
     }
-    if (deliverer_find_collapse(parcel->delivery, record) ==
-        ACCEPT_SUPERSEDED) {
+    if (!deliverer_find_wants(parcel->delivery, record) || /* any more */
+        deliverer_find_collapse(parcel->delivery, record) ==
+            ACCEPT_SUPERSEDED) {
         deliverer_parcel_done(parcel);
         return;
     }
@@ -523,6 +524,11 @@ void deliverer_parcel_start(struct parcel *parcel,
     if (deliverer_outcome_expire(parcel)) {
         return;
     }
+    enum err err = deliverer_find_aim(parcel);
+    if (err != ERR_OK) {
+        deliverer_parcel_stumble(parcel, err);
+        return;
+    }
     if (parcel->target == NULL) {
         deliverer_outcome_refuse(parcel, ERR_PROTOCOL,
                                  "its URL cannot be used");
@@ -531,7 +537,7 @@ void deliverer_parcel_start(struct parcel *parcel,
     if (waits_for_time(parcel)) {
         return;
     }
-    enum err err = deliverer_line_enter(parcel);
+    err = deliverer_line_enter(parcel);
     if (err == ERR_NOMEM) {
         deliverer_parcel_stumble(parcel, err);
     }

@@ -136,7 +136,7 @@ bool window_wants(const struct window *window)
     return window->scan < window->end &&
            window->parcel_count < WINDOW_PARCELS_MAX &&
            window->aside.run_count < SPARSE_SET_RUNS_MAX &&
-           window->lanes.count < WINDOW_LANES_MAX;
+           !window_lanes_full(window);
 }
 
 bool window_is_done(const struct window *window)

@@ -25,7 +25,7 @@ static bool has_lane(const struct window *window, struct str key)
 static enum err
 make(struct window *window, uint64_t hash, struct window_lane **out)
 {
-    if (window->lanes.count >= WINDOW_LANES_MAX) {
+    if (window_lanes_full(window)) {
         return ERR_FULL;
     }
     struct window_lane *lane = calloc(1, sizeof(*lane));

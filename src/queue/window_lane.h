@@ -10,10 +10,16 @@
 
 #include "queue/window.h"
 
+/* Tell whether there are as many lanes that have something as may be. */
+static inline bool window_lanes_full(const struct window *window)
+{
+    return window->lanes.count - window->lanes_idle_count >= WINDOW_LANES_MAX;
+}
+
 /* Find or make the lane of a message; `*out` NULL: it is in none.
  *
  * Errors: ERR_NOMEM
- *         ERR_FULL   there are WINDOW_LANES_MAX */
+ *         ERR_FULL   there are WINDOW_LANES_MAX that have something */
 MUST_CHECK enum err
 window_lane_of(struct window *window, struct str key, struct window_lane **out);
 

@@ -174,11 +174,10 @@ void store_cursor_move(struct store_topic *topic,
     topic->store->ops->cursor_move(topic, next, op);
 }
 
-void store_acked_add(struct store_topic *topic, uint64_t first, uint64_t end)
+bool store_acked_add(struct store_topic *topic, uint64_t first, uint64_t end)
 {
-    if (topic->store->ops->acked_add != NULL) {
-        topic->store->ops->acked_add(topic, first, end);
-    }
+    return topic->store->ops->acked_add == NULL ||
+           topic->store->ops->acked_add(topic, first, end);
 }
 
 bool store_acked_next(struct store_topic *topic,

@@ -214,7 +214,7 @@ struct store_ops {
     void (*cursor_move)(struct store_topic *topic,
                         uint64_t next,
                         struct store_op *op);
-    void (*acked_add)(struct store_topic *topic, uint64_t first, uint64_t end);
+    bool (*acked_add)(struct store_topic *topic, uint64_t first, uint64_t end);
     bool (*acked_next)(struct store_topic *topic,
                        uint64_t from,
                        struct store_range *out);
@@ -272,6 +272,8 @@ struct store_topic {
     struct str name_str;        /* the same */
     struct store_bounds bounds; /* as of the last commit */
     struct store_cursor cursor; /* as last stored or moved */
+    uint64_t moves; /* of the cursor, by store_cursor_move(), and back when that
+                       failed; since the start */
     struct store_retention retention;
     struct str settings; /* owned by the store */
     bool hold;           /* of a view: see store_view_hold() */
@@ -501,8 +503,9 @@ void store_cursor_move(struct store_topic *topic,
  * is no room for, is not noted, and so delivered again after a crash.
  *
  * Costs a store to memory for each 64 messages; now and then a file is made, or
- * takes 4 KiB more of the disk. */
-void store_acked_add(struct store_topic *topic, uint64_t first, uint64_t end);
+ * takes 4 KiB more of the disk. False: some that were not noted may be when
+ * they are given again, for the move will be over, or there may be room. */
+bool store_acked_add(struct store_topic *topic, uint64_t first, uint64_t end);
 
 /* The next run of such messages that has one at or above `from`, as far as it
  * is at or above it; false: there is none. What the cursor's ranges say is not

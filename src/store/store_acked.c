@@ -7,7 +7,8 @@
  * never be; what was before stays, since that may be what a crash leaves. A
  * purge that is pending changes no epoch, and what is done stays so.
  *
- * What fails costs nothing but that a message may be delivered again.
+ * What fails costs nothing but that a message may be delivered again; who notes
+ * is told, and gives it once more.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -196,24 +197,27 @@ enum err store_acked_recover(struct local_store *store)
 
 /* --- operations ----------------------------------------------------------- */
 
-void store_acked_note(struct store_topic *base, uint64_t first, uint64_t end)
+bool store_acked_note(struct store_topic *base, uint64_t first, uint64_t end)
 {
     struct local_topic *topic = store_topic_of(base);
     uint64_t floor = base->cursor.next;
     first = first > floor ? first : floor;
     end = end < base->bounds.end ? end : base->bounds.end;
-    if (first >= end || topic->deleted || topic->gone || is_moving(topic)) {
-        return;
+    if (first >= end || topic->deleted || topic->gone) {
+        return true;
+    }
+    if (is_moving(topic)) {
+        return false;
     }
     if (file_of(topic) == NULL) {
         discard(topic);
         if (file_make(topic) != ERR_OK) {
-            return;
+            return false;
         }
     }
     enum err err = acked_file_add(topic->acked, floor, first, end);
-    (void)err;                /* see above */
     store_topics_mark(topic); /* a checkpoint gives the file back */
+    return err == ERR_OK || err == ERR_RANGE;
 }
 
 /* Leave out of a run what the cursor's ranges say. False: nothing is left, and

@@ -416,6 +416,7 @@ void store_cursor_move_to(struct store_topic *base,
     }
     topic_cursor_write(&cursor, body);
     (void)note_move(topic, CHANGE_MOVE, undo, op);
+    base->moves++;
     store_cursor_load(topic, &cursor);
 }
 
@@ -474,6 +475,7 @@ void store_cursor_unmoved(struct change *change)
     store_append_undo_take(&topic->moves, undo);
     store_cursor_set(topic, &undo->cursor);
     topic->epoch = undo->epoch;
+    topic->base.moves += change->kind == CHANGE_MOVE ? 1 : 0;
     if (change->kind == CHANGE_PURGE) {
         /* Retention may have gone past it meanwhile. */
         uint64_t oldest = topic_log_stats(topic->log)->oldest;

@@ -488,10 +488,11 @@ memory_cursor_move(struct store_topic *base, uint64_t next, struct store_op *op)
         return;
     }
     base->cursor = (struct store_cursor){.next = next};
+    base->moves++;
     topic_of_base(base)->acked_count = 0;
 }
 
-static void
+static bool
 memory_acked_add(struct store_topic *base, uint64_t first, uint64_t end)
 {
     struct memory_topic *topic = topic_of_base(base);
@@ -502,6 +503,7 @@ memory_acked_add(struct store_topic *base, uint64_t first, uint64_t end)
     CHECK(topic->acked != NULL);
     topic->acked[topic->acked_count] = (struct store_range){first, end};
     topic->acked_count++;
+    return true;
 }
 
 /* Tell whether a message above the cursor was noted, and no range has it. */

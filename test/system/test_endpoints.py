@@ -429,3 +429,23 @@ def test_endpoint_concurrency_of_a_subscription(serve, receivers):
     assert paths == ['/one', '/two', '/two']
     gate.set()
     receiver.wait(20)
+
+
+def test_a_place_that_is_not_used_goes_to_the_next(opq, receiver):
+    gate = threading.Event()
+    receiver.script = lambda request: Answer(200, gate=gate)
+    answer = opq.request('PUT', '/opq/topics/t', {
+        'order': 'none', 'endpoint_concurrency': 1})
+    assert answer.status == 201
+    opq.push_json('t', receiver.url())
+    receiver.wait(1)
+    for _ in range(3):
+        opq.push_json('t', receiver.url(), ttl='200ms')
+    opq.push_json('t', receiver.url())
+    over = time.monotonic() + 0.25
+    wait_until(lambda: time.monotonic() > over)  # while they wait for a place
+    gate.set()
+    receiver.wait(2)
+    opq.wait_delivered('t', 5)
+    assert receiver.sequences('t') == [0, 4]
+    assert opq.topic('t')['dead'] == 3

@@ -238,3 +238,20 @@ def test_stop_and_start_repeats_nothing_that_was_delivered(
     opq.wait_delivered('restarted', 40)
     again = collections.Counter(receiver.sequences('restarted')) - counts
     assert set(again) == bad
+
+
+@pytest.mark.parametrize('before, after', [
+    ('none', 'key'), ('key', 'topic'), ('topic', 'none')])
+def test_another_order_sends_nothing_again(opq, receiver, before, after):
+    gate = threading.Event()
+    receiver.script = lambda request: Answer(200, gate=gate)
+    create(opq, 't', order=before, concurrency=5)
+    for number in range(40):
+        opq.push_json('t', receiver.url(), key=f'k{number % 7}')
+    receiver.wait(1 if before == 'topic' else 5)
+    create(opq, 't', order=after)
+    gate.set()
+    opq.wait_delivered('t', 40)
+    assert sorted(receiver.sequences('t')) == list(range(40))
+    if after == 'topic':
+        assert receiver.sequences('t')[5:] == list(range(5, 40))

@@ -4,7 +4,9 @@ SPDX-License-Identifier: MIT
 """
 
 import collections
+import resource
 import threading
+import time
 
 import pytest
 from harness import wait_until
@@ -111,6 +113,33 @@ def test_nothing_delivered_comes_again_after(opq, receiver, how):
     assert in_order_of_path(receiver.requests, '/dead')
 
 
+@pytest.mark.parametrize('how', ['stop', 'kill'])
+def test_what_found_no_room_on_disk_is_kept_later(serve, receiver, how):
+    opq = serve('--retry-first=20ms', '--drain=2s',
+                command=['env', '--ignore-signal=XFSZ'])
+    _, hard = resource.prlimit(opq.pid, resource.RLIMIT_FSIZE)
+    dead = receiver.script = Dead()
+    create(opq, 'keyed', order='key', retry_schedule='50ms', paused=True)
+    push_all(opq, 'keyed', [
+        (receiver.url('/dead'), {'key': 'dead'}) if number % 2 else
+        (receiver.url('/good'), {'key': f'k{number % 7}'})
+        for number in range(2000)])
+    create(opq, 'keyed', paused=False)
+    resource.prlimit(opq.pid, resource.RLIMIT_FSIZE, (0, hard))
+    wait_until(lambda: len(set(dead.delivered)) == 1000, 60)
+    resource.prlimit(opq.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    if how == 'stop':
+        opq.stop()
+    else:
+        over = time.monotonic() + 2  # it is tried again each second
+        wait_until(lambda: time.monotonic() > over)
+        opq.kill()
+    opq.start()
+    opq.push_json('keyed', receiver.url('/good'), 'new', key='other')
+    wait_until(lambda: 2000 in dead.delivered)
+    assert len(dead.delivered) == len(set(dead.delivered)) == 1001
+
+
 def test_a_dead_target_with_thousands_waiting_stops_no_other(
         opq, receiver, receivers):
     dead = Dead()
@@ -169,3 +198,18 @@ def test_a_slow_flow_with_thousands_waiting_stops_no_other(opq, receiver):
     create(opq, 'flows', flow_rate='0')
     opq.wait_delivered('flows', DEAD + 500, 60)
     assert each_once(receiver, 'flows')
+
+
+def test_what_is_aside_comes_back_beside_what_is_ready(opq, receiver):
+    """With priorities much is ready at each moment: that holds nothing up."""
+    create(opq, 'keyed', order='key', concurrency=2, paused=True)
+    push_all(opq, 'keyed', [
+        (receiver.url('/first'), {'key': 'one', 'priority': 9})
+        for _ in range(200)])
+    push_all(opq, 'keyed', [
+        (receiver.url('/last'), {}) for _ in range(3000)])
+    create(opq, 'keyed', paused=False)
+    opq.wait_delivered('keyed', 3200, 60)
+    paths = [request.path for request in receiver.requests]
+    assert paths[:1000].count('/first') == 200
+    assert in_order_of_path(receiver.requests, '/first')

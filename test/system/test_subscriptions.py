@@ -615,3 +615,44 @@ def test_a_url_that_is_not_allowed_is_refused(serve):
     changed = server.request('PUT', path, {'url': 'http://10.0.0.1/x'})
     assert changed.status == 400, changed
     assert server.request('POST', path + '/pause').status == 200
+
+
+@pytest.mark.parametrize('settings', [
+    {'order': 'topic'},
+    {'order': 'none', 'concurrency': 4},
+    {'order': 'none', 'endpoint_concurrency': 1},
+    {'order': 'none', 'concurrency': 4, 'batch': '5,1ms'}])
+def test_another_url_is_that_of_what_waits_as_well(opq, receivers, settings):
+    """Also of what is at the old one at that moment, when that fails."""
+    gate = threading.Event()
+    old = receivers(lambda request: Answer(503, gate=gate))
+    new = receivers()
+    subscribe(opq, 't', 's', 201, url=old.url('/old'), **settings)
+    for number in range(30):
+        push(opq, 't', f'{number}\n')
+    old.wait(1)
+    wait_until(lambda: show(opq, 't', 's')['state'] == 'sending')
+    subscribe(opq, 't', 's', 200, url=new.url('/new'))
+    gate.set()
+    wait_done(opq, 't', 's', 30)
+    assert {request.path for request in old.requests} == {'/old'}
+    assert {request.path for request in new.requests} == {'/new'}
+    assert len(old.requests) <= 5
+
+
+@pytest.mark.parametrize('settings', [
+    {'order': 'topic'}, {'order': 'key'}, {'order': 'none'},
+    {'order': 'none', 'batch': '1,1ms'}])
+def test_another_filter_is_that_of_what_waits_as_well(opq, receiver, settings):
+    receiver.script = lambda request: 503
+    subscribe(opq, 't', 's', 201, url=receiver.url(), **settings)
+    for number in range(30):
+        push(opq, 't', '', key='k', label=str(number % 2))
+    receiver.wait(2)
+    subscribe(opq, 't', 's', 200, filter='label = "1"', paused=True)
+    wait_until(lambda: show(opq, 't', 's')['in_flight'] == 0)
+    receiver.clear()
+    receiver.script = lambda request: None
+    subscribe(opq, 't', 's', 200, paused=False)
+    wait_done(opq, 't', 's', 30)
+    assert sorted(receiver.sequences('t')) == list(range(1, 30, 2))

@@ -4,16 +4,19 @@
  */
 #include "queue/deliverer.h"
 
+#include "base/diag.h"
 #include "lib/loop.h"
 #include "lib/scene.h"
 #include "queue/deliverer_internal.h"
 #include "queue/deliverer_line.h"
 #include "queue/retry.h"
+#include "sys/clock.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -163,6 +166,42 @@ static void those_that_wait_for_long_are_set_aside(void **state)
     scene_finish();
 }
 
+static char last_line[512];
+
+static void keep_line(void *context, const char *line, size_t size)
+{
+    (void)context;
+    (void)snprintf(last_line, sizeof(last_line), "%.*s", (int)size, line);
+}
+
+/* What is said of a message aside that cannot be read names that one. */
+static void message_aside_that_cannot_be_read_is_told(void **state)
+{
+    enum { MANY = 300 };
+    struct diag_sink sink = {.write = keep_line, .now_ms = clock_wall_ms};
+    scene_begin(state);
+    scene_start();
+    struct target *silent = scene_make_target(scene_hold, NULL);
+    struct topic *topic = make_topic(1);
+
+    scene_push_to(topic, target_port(silent), MANY);
+    LOOP_UNTIL(scene.io, topic->delivery->window.scan == MANY);
+    LOOP_UNTIL(scene.io, target_count(silent) == 1);
+    store_memory_fail_reads(scene.store, ERR_IO, 1);
+    last_line[0] = '\0';
+    diag_set_sink(&sink);
+    topic_changed(topic); /* so all aside are looked at */
+    LOOP_UNTIL(scene.io, last_line[0] != '\0');
+    diag_set_sink(NULL);
+    assert_non_null(
+        strstr(last_line, " delivery_unreadable topic=t0 seq=257 "));
+    target_set_script(silent, NULL, NULL);
+    target_release(silent, NULL);
+    LOOP_UNTIL(scene.io, scene_next_of(topic) == MANY);
+    target_stop(silent);
+    scene_finish();
+}
+
 /* A cursor that is moved takes what is aside along. */
 static void what_is_aside_goes_with_its_window(void **state)
 {
@@ -181,6 +220,33 @@ static void what_is_aside_goes_with_its_window(void **state)
     topic_changed(topic);
     LOOP_TURNS(scene.io, 5);
     assert_int_equal(window->aside.count, 0);
+    target_set_script(silent, NULL, NULL);
+    target_release(silent, NULL);
+    LOOP_UNTIL(scene.io, scene_next_of(topic) == MANY);
+    assert_int_equal(target_count(silent), 11);
+    target_stop(silent);
+    scene_finish();
+}
+
+/* One that is moved while messages are dropped goes where it was moved to. */
+static void what_was_purged_hides_no_move(void **state)
+{
+    enum { MANY = 100 };
+    static struct store_op purge;
+    static struct store_op move;
+    scene_begin(state);
+    scene_start();
+    struct target *silent = scene_make_target(scene_hold, NULL);
+    struct topic *topic = make_topic(1);
+
+    scene_push_to(topic, target_port(silent), MANY);
+    LOOP_UNTIL(scene.io, target_count(silent) == 1);
+    purge.done = move.done = moved;
+    store_purge(topic->store, 20, &purge);
+    store_cursor_move(topic->store, MANY - 10, &move);
+    topic_changed(topic);
+    LOOP_TURNS(scene.io, 5);
+    assert_int_equal(window_floor(&topic->delivery->window), MANY - 10);
     target_set_script(silent, NULL, NULL);
     target_release(silent, NULL);
     LOOP_UNTIL(scene.io, scene_next_of(topic) == MANY);
@@ -292,7 +358,9 @@ static const struct loop_test tests[] = {
     LOOP_TEST(another_bound_counts_at_once),
     LOOP_TEST(place_is_free_during_back_off),
     LOOP_TEST(those_that_wait_for_long_are_set_aside),
+    LOOP_TEST(message_aside_that_cannot_be_read_is_told),
     LOOP_TEST(what_is_aside_goes_with_its_window),
+    LOOP_TEST(what_was_purged_hides_no_move),
     LOOP_TEST(crowd_ends_with_its_delivery),
     LOOP_TEST(bound_holds_whatever_happens),
 };

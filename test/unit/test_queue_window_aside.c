@@ -461,6 +461,54 @@ static void what_is_gone_blocks_nobody(void **state)
     }
 }
 
+/* The message at the scan, with a key of its own, is set aside. */
+static void set_one_aside(struct window *window, struct window_group *group)
+{
+    char key[24];
+
+    (void)snprintf(key, sizeof(key), "%llu", (unsigned long long)window->scan);
+    assert_true(window_wants(window));
+    assert_int_equal(
+        window_set_aside(window, window->scan, str_from(key), group), ERR_OK);
+}
+
+/* Lanes that are only remembered take no place from those that wait. */
+static void idle_lanes_leave_room_for_others(void **state)
+{
+    (void)state;
+    enum { LEFT = 100 };
+    struct window_group group = {0};
+    struct store_cursor cursor = {0};
+    struct window window;
+
+    assert_int_equal(window_init(&window, SETTINGS_ORDER_KEY, &cursor,
+                                 2 * WINDOW_LANES_MAX, true),
+                     ERR_OK);
+    while (window.scan < WINDOW_LANES_MAX - LEFT) {
+        set_one_aside(&window, &group);
+    }
+    for (int i = 0; i < 2 * WINDOW_LANES_IDLE_MAX; i++) {
+        struct window_parcel parcel = {0};
+        char key[24];
+        (void)snprintf(key, sizeof(key), "idle %d", i);
+        assert_true(window_wants(&window));
+        assert_int_equal(
+            window_found(&window, &parcel, window.scan, str_from(key), 0),
+            ERR_OK);
+        window_take(&window, &parcel);
+        window_done(&window, &parcel);
+    }
+    for (int i = 0; i < LEFT; i++) {
+        set_one_aside(&window, &group);
+    }
+    assert_false(window_wants(&window));
+    assert_int_equal(
+        window_set_aside(&window, window.scan, STR("one more"), &group),
+        ERR_FULL);
+    window_group_forget(&group);
+    window_fini(&window);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +518,7 @@ int main(void)
         cmocka_unit_test(a_dead_target_holds_up_nobody),
         cmocka_unit_test(a_dead_key_holds_up_nobody),
         cmocka_unit_test(what_is_gone_blocks_nobody),
+        cmocka_unit_test(idle_lanes_leave_room_for_others),
     };
 
     return cmocka_run_group_tests_name("queue_window_aside", tests, NULL, NULL);

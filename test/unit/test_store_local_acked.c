@@ -216,7 +216,8 @@ static void a_move_that_fails_leaves_them(void **state)
     struct store_wait wait;
     store_wait_init(&wait, DURABILITY_DISK);
     store_cursor_move(topic, 10, &wait.op);
-    store_acked_add(topic, 300, 400); /* of an epoch that will not be */
+    /* Of an epoch that will not be. */
+    assert_false(store_acked_add(topic, 300, 400));
     expect_none(topic);
     assert_int_equal(store_wait_run(io, &wait), ERR_IO);
     fault_remove();
@@ -323,12 +324,13 @@ static void without_room_nothing_is_noted_and_all_goes_on(void **state)
     for (uint64_t at = 1;; at++) {
         fault_set(&(struct fault_plan){
             .kinds = FAULT_ANY, .at = at, .error_number = ENOSPC});
-        store_acked_add(topic, 100, 200);
+        bool all = store_acked_add(topic, 100, 200);
         bool fired = fault_fired();
         fault_reset();
         struct store_range run;
         bool noted = store_acked_next(topic, 0, &run);
         assert_true(noted || fired); /* it may have been a helper's call */
+        assert_int_equal(all, noted);
         if (!fired) {
             break;
         }
