@@ -65,18 +65,20 @@ void yard_open(void)
         .shard = &yard.shard,
         .wall_ms = wall,
         .index_max = yard.index_max,
+        .trim_bytes = yard.trim_bytes,
     };
     assert_int_equal(delayed_create(&options, &yard.delayed), ERR_OK);
     yard.shard.delayed = yard.delayed;
     delayed_start(yard.delayed);
 }
 
-void yard_begin(void **state, uint32_t index_max)
+void yard_begin(void **state, uint32_t index_max, uint64_t trim_bytes)
 {
     memset(&yard, 0, sizeof(yard));
     yard.io = loop_of(state);
     yard.wall_ms = YARD_NOON_MS;
     yard.index_max = index_max;
+    yard.trim_bytes = trim_bytes;
     store_place_create(&yard.place);
     yard_open();
 }

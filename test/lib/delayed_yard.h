@@ -31,6 +31,7 @@ struct yard {
     struct delayed *delayed;
     uint64_t wall_ms;
     uint32_t index_max;
+    uint64_t trim_bytes;
     uint32_t begun;  /* pushes, by yard_push_paced() */
     uint32_t pushed; /* done without error */
     enum err push_err;
@@ -45,7 +46,7 @@ struct yard_push {
 };
 
 /* Make it, on the loop of a test, and start; as in struct delayed_options. */
-void yard_begin(void **state, uint32_t index_max);
+void yard_begin(void **state, uint32_t index_max, uint64_t trim_bytes);
 
 /* Stop as a server does. */
 void yard_close(void);

@@ -18,6 +18,7 @@ import time
 
 import harness
 import pytest
+from growth import disk_of
 from harness import wait_until
 
 TORTURE = os.environ.get('OPQ_TORTURE', '') not in ('', '0')
@@ -319,6 +320,43 @@ def test_the_list_has_all_once(opq):
     for wrong in ('limit=1001', 'from=x', 'to=1.x', 'cursor=5', 'cursor=-',
                   'topic=a/b', 'other=1', 'limit=1&limit=1'):
         assert opq.get(f'/opq/delayed?{wrong}').status == 400, wrong
+
+
+def test_what_is_over_is_given_back_while_its_hour_runs(serve):
+    opq = serve('--shards=2', '--segment-size=64k')
+    folder = opq.data / 'topics'
+    count = 1000
+
+    def size():
+        return sum(disk_of(one) for one in folder.glob('.opq.delayed.*'))
+
+    assert opq.request('PUT', '/opq/topics/d', {}).status == 201
+    assert opq.request('POST', '/opq/topics/d/pause').status == 200
+    for number in range(3):
+        answers = push_many(opq, 'http://127.0.0.1:9/', [
+            ('d', f'{index}'.ljust(1000, '.'), '1s')
+            for index in range(count)])
+        wait_until(lambda end=(number + 1) * count:
+                   opq.topic('d')['end'] == end, 'all handed on')
+    wait_until(lambda: size() < 700 << 10, 'room')
+    for method in ('GET', 'DELETE'):
+        path = f'/opq/messages/{answers[0]["id"]}'
+        assert opq.request(method, path).status == 404, method
+    later = push_many(opq, 'http://127.0.0.1:9/', [
+        ('d', f'{index}', '1m') for index in range(5)])
+    for end in (opq.stop, opq.kill):
+        found = pages(opq, limit=2)
+        assert [one['id'] for one in found] == [one['id'] for one in later]
+        end()
+        opq.start()
+        assert waiting(opq) == 5
+    assert opq.request(
+        'DELETE', f'/opq/messages/{later[0]["id"]}').status == 204
+    assert waiting(opq) == 4
+    assert opq.topic('d')['end'] == 3 * count
+    assert opq.stop() == 0
+    done = harness.run_cli('verify', '--data', str(opq.data))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_unknown_ids_are_404(opq):

@@ -41,7 +41,7 @@ static uint32_t internal_topics(void)
 
 static void a_message_comes_when_it_is_due(void **state)
 {
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     (void)yard_push("a", 7, 5000);
     yard_push_wait(1);
     assert_int_equal(delayed_stats(yard.delayed)->pending, 1);
@@ -62,7 +62,7 @@ static void they_come_in_order_of_due_time(void **state)
     uint64_t random = 3;
     uint64_t last = 0;
 
-    yard_begin(state, 100); /* several walks */
+    yard_begin(state, 100, 0); /* several walks */
     for (uint64_t i = 0; i < COUNT; i++) {
         random = random * 6364136223846793005U + 1442695040888963407U;
         uint64_t delay_ms = 1 + (random >> 33) % (2 * HOUR_MS);
@@ -84,7 +84,7 @@ static void they_come_in_order_of_due_time(void **state)
 static void a_clock_that_jumps_makes_no_burst(void **state)
 {
     enum { COUNT = 3000 };
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     for (uint64_t i = 0; i < COUNT; i++) {
         yard_push_paced("a", i, 1000 + i);
     }
@@ -107,7 +107,7 @@ static void a_clock_that_jumps_makes_no_burst(void **state)
 
 static void a_clock_that_goes_back_makes_them_wait(void **state)
 {
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     (void)yard_push("a", 1, 1000);
     yard_push_wait(1);
     yard_wall_to(noon_ms - 3 * (uint64_t)HOUR_MS);
@@ -125,7 +125,7 @@ static void a_clock_that_goes_back_makes_them_wait(void **state)
 /* One that is due before it is stored is not lost. */
 static void a_message_that_is_late_already_comes_at_once(void **state)
 {
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     (void)yard_push("a", 1, 100);
     (void)yard_push("a", 2, 50);
     yard.wall_ms += 1000;
@@ -143,7 +143,7 @@ static void they_wait_through_restarts_and_keep_their_ids(void **state)
     uint64_t bucket_id = 0;
     uint64_t sequence = 0;
 
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     for (uint64_t i = 0; i < 50; i++) {
         yard_push_paced("a", i, 1000 + i);
         yard_push_paced("b", i, (uint64_t)365 * 24 * HOUR_MS);
@@ -181,7 +181,7 @@ static void a_kill_loses_none(void **state)
     enum { COUNT = 600 };
     static uint32_t seen[COUNT];
 
-    yard_begin(state, 200);
+    yard_begin(state, 200, 0);
     memset(seen, 0, sizeof(seen));
     for (uint64_t i = 0; i < COUNT; i++) {
         yard_push_paced("a", i, 1000 + i / 2);
@@ -215,7 +215,7 @@ static void a_kill_loses_none(void **state)
 
 static void a_bucket_goes_when_its_hour_is_over(void **state)
 {
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     (void)yard_push("a", 1, 1000);
     (void)yard_push("a", 2, HOUR_MS + 1000);
     yard_push_wait(2);
@@ -238,7 +238,7 @@ static void a_log_that_is_left_over_goes(void **state)
 {
     struct store_wait wait;
 
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     (void)yard_push("a", 1, 1000);
     yard_push_wait(1);
     yard_wall_to(noon_ms + 2000);
@@ -259,7 +259,7 @@ static void a_log_that_is_left_over_goes(void **state)
 
 static void what_is_cancelled_does_not_come(void **state)
 {
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     for (uint64_t i = 0; i < 10; i++) {
         (void)yard_push("a", i, 1000 + i);
     }
@@ -285,7 +285,7 @@ static void what_is_cancelled_does_not_come(void **state)
 /* A cancellation that the disk refuses did not happen. */
 static void what_cannot_be_cancelled_comes(void **state)
 {
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     for (uint64_t i = 0; i < 3; i++) {
         (void)yard_push("a", i, 1000 + i);
     }
@@ -312,7 +312,7 @@ static void a_failing_disk_loses_none(void **state)
     enum { COUNT = 40 };
     static bool seen[COUNT];
 
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     memset(seen, 0, sizeof(seen));
     for (uint64_t i = 0; i < COUNT; i++) {
         yard_push_paced("a", i, 1000 + i);
@@ -345,7 +345,7 @@ static void what_finds_no_room_is_still_delayed(void **state)
 {
     enum { COUNT = 5 };
 
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     for (uint64_t i = 0; i < COUNT; i++) {
         yard_push_paced("a", i, 1000 + i);
     }
@@ -382,7 +382,7 @@ static void what_finds_no_room_is_still_delayed(void **state)
 
 static void a_push_that_fails_leaves_no_bucket(void **state)
 {
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     fault_install();
     fault_set(&(struct fault_plan){
         .kinds = FAULT_WRITE, .at = 1, .error_number = EIO, .sticky = true});
@@ -408,7 +408,7 @@ static void a_mark_tells_what_it_stands_for(void **state)
     uint64_t bucket_id = 0;
     uint64_t sequence = 0;
 
-    yard_begin(state, 0);
+    yard_begin(state, 0, 0);
     (void)yard_push("a", 1, 1000);
     (void)yard_push("a", 2, 2000);
     (void)yard_push("a", 3, HOUR_MS);
