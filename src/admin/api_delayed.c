@@ -173,6 +173,8 @@ static bool is_listed(const struct delayed_call *task,
 /* Read on in the hour, until the page is full or the hour ends. */
 static void list_read(struct delayed_call *task)
 {
+    const struct store_bounds *bounds =
+        &delayed_topic(task->bucket)->store->bounds;
     struct record record;
 
     while (task->count < task->limit && task->scanned < SCAN_MAX &&
@@ -180,6 +182,10 @@ static void list_read(struct delayed_call *task)
         enum err err = api_reading_next(&task->reading, task->next, &record);
         if (err == ERR_AGAIN) {
             return;
+        }
+        if (err == ERR_RANGE && task->next < bounds->oldest) {
+            task->next = bounds->oldest; /* what was before was given back */
+            continue;
         }
         if (err == ERR_NOT_FOUND || err == ERR_RANGE) {
             task->hour++;

@@ -507,6 +507,9 @@ static enum err follow(struct accept_topic *state,
     if (err != ERR_OK) {
         return err;
     }
+    if (wants->dedup) {
+        accept_delayed_window(state->accept, accept_window_ms(state->topic));
+    }
     op->topic = state;
     op->at_ms = pushed_at_ms(push);
     op->collapse = collapse;

@@ -156,6 +156,16 @@ MUST_CHECK enum err accept_attach(struct accept *accept, struct topic *topic);
 MUST_CHECK enum err accept_attach_bucket(struct accept *accept,
                                          struct topic *topic);
 
+/* Tell whether no bucket of any shard is still to be read for its ids. */
+bool accept_delayed_known(const struct accept *accept);
+
+/* From where on a bucket says which ids are taken: those of older messages are
+ * free again in any topic.
+ * Errors: those of store_find_time() */
+MUST_CHECK enum err accept_delayed_needed(const struct accept *accept,
+                                          const struct topic *bucket,
+                                          uint64_t *out_first);
+
 /* The topic goes. Pushes under way end by themselves. */
 void accept_detach(struct topic *topic);
 

@@ -74,9 +74,9 @@ void accept_delayed_end(struct accept *accept)
     atomic_fetch_sub(&accept->options.shard->group->ids_unread, 1);
 }
 
-enum err accept_delayed_part(const struct accept *accept,
-                             const struct topic *bucket,
-                             uint64_t *out_first)
+enum err accept_delayed_needed(const struct accept *accept,
+                               const struct topic *bucket,
+                               uint64_t *out_first)
 {
     const struct shard_group *group = accept->options.shard->group;
     uint64_t now_ms = io_wall_ms(accept->options.io);

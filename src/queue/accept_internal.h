@@ -121,9 +121,6 @@ MUST_CHECK enum err accept_note_id(struct accept *accept,
 
 /* --- accept_delayed.c ----------------------------------------------------- */
 
-/* Tell whether no bucket of any shard is still to be read. */
-bool accept_delayed_known(const struct accept *accept);
-
 /* A topic that had ids has this window. */
 void accept_delayed_window(const struct accept *accept, uint32_t window_ms);
 
@@ -132,12 +129,6 @@ void accept_delayed_begin(const struct accept *accept);
 
 /* it was, or is gone. */
 void accept_delayed_end(struct accept *accept);
-
-/* From where on a bucket is to be read.
- * Errors: those of store_find_time() */
-MUST_CHECK enum err accept_delayed_part(const struct accept *accept,
-                                        const struct topic *bucket,
-                                        uint64_t *out_first);
 
 /* Put the id of a message of a bucket into the batch, which is not full.
  * Errors: ERR_NOMEM */

@@ -245,7 +245,7 @@ static enum err find_part(struct accept *accept, const struct topic *topic)
     walk->for_dedup = !walk->topic->dedup_ready;
     walk->end = topic->store->bounds.end;
     if (walk->topic->is_bucket) {
-        return accept_delayed_part(accept, topic, &walk->first);
+        return accept_delayed_needed(accept, topic, &walk->first);
     }
     if (walk->for_dedup) {
         return store_find_time(topic->store,

@@ -87,6 +87,7 @@ static void turn(struct io_timer *timer)
     if (!delayed->stopping) {
         delayed_walk_turn(delayed);
         delayed_hand_turn(delayed);
+        delayed_trim_turn(delayed);
         delayed_bucket_end_all(delayed);
     }
     delayed_bucket_note_all(delayed);

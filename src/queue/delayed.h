@@ -8,11 +8,16 @@
  * what was handed on or cancelled. Both are on the shard that the name belongs
  * to, and go when the hour is over and nothing is left.
  *
- * Memory does not follow the number of messages: a bucket has a bit for each
- * message around those that were handed on or cancelled; an index of at most
- * DELAYED_INDEX_MAX is what is due next on this shard, read from the buckets a
- * minute before, as far as there is room. Where one hour has more than that,
- * 4 bytes for each of its messages, 16 MiB at most, save reading it again.
+ * While the hour runs, what is over is given back from the oldest message on,
+ * up to the first that waits, as soon as it fills a segment of the store: its
+ * note is durable, then it goes, then the notes that name nothing else.
+ *
+ * Memory does not follow the number of messages: a bucket has a few bits for
+ * each message around those that were handed on or cancelled; an index of at
+ * most DELAYED_INDEX_MAX is what is due next on this shard, read from the
+ * buckets a minute before, as far as there is room. Where one hour has more
+ * than that, 4 bytes for each of its messages, 16 MiB at most, save reading it
+ * again.
  *
  * Time. Due times are wall clock; waits are monotonic, 10 s at most, so a clock
  * that jumps is noticed. What is due is handed on in order of due time, at most
@@ -57,6 +62,11 @@ struct delayed_options {
     uint64_t (*wall_ms)(void *context);
     void *context;      /* borrowed */
     uint32_t index_max; /* 0: DELAYED_INDEX_MAX */
+    /* What is over is given back while its hour runs when it is about as much
+     * as a segment of the store has: so many bytes, or messages. 0: that does
+     * not count; both: when the hour is over */
+    uint64_t trim_bytes;
+    uint64_t trim_count;
 };
 
 struct delayed_stats {
@@ -137,7 +147,7 @@ enum delayed_state {
     DELAYED_PENDING,
     DELAYED_HANDED, /* on, or that is under way, and has not failed */
     DELAYED_CANCELLED,
-    DELAYED_UNKNOWN,   /* there is no such message */
+    DELAYED_UNKNOWN,   /* there is no such message, or none any more */
     DELAYED_NOT_READY, /* after a start: its log is being read */
 };
 

@@ -98,3 +98,40 @@ bool delayed_bits_has(const struct delayed_bits *bits, uint64_t sequence)
 
     return word != NULL && (*word & bit_of(sequence)) != 0;
 }
+
+uint64_t
+delayed_bits_next(const struct delayed_bits *bits, uint64_t from, uint64_t end)
+{
+    uint64_t at = from;
+
+    while (at < end) {
+        const uint64_t *word = word_of(bits, at);
+        if (word == NULL) {
+            at = (at / DELAYED_BITS_CHUNK + 1) * DELAYED_BITS_CHUNK;
+            continue;
+        }
+        uint64_t rest = *word >> at % WORD_BITS;
+        if (rest != 0) {
+            at += (uint64_t)__builtin_ctzll(rest);
+            break;
+        }
+        at = (at / WORD_BITS + 1) * WORD_BITS;
+    }
+    return at < end ? at : end;
+}
+
+void delayed_bits_drop(struct delayed_bits *bits, uint64_t before)
+{
+    uint64_t at = delayed_bits_next(bits, 0, before);
+
+    while (at < before) {
+        delayed_bits_clear(bits, at);
+        at = delayed_bits_next(bits, at + 1, before);
+    }
+    for (size_t chunk = 0;
+         chunk < bits->chunk_count && chunk < before / DELAYED_BITS_CHUNK;
+         chunk++) {
+        free(bits->chunks[chunk]);
+        bits->chunks[chunk] = NULL;
+    }
+}

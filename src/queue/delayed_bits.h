@@ -40,4 +40,12 @@ void delayed_bits_clear(struct delayed_bits *bits, uint64_t sequence);
 /* Tell whether a number is in the set. */
 bool delayed_bits_has(const struct delayed_bits *bits, uint64_t sequence);
 
+/* The lowest number in the set at or above `from` and below `end`; `end`: there
+ * is none. */
+uint64_t
+delayed_bits_next(const struct delayed_bits *bits, uint64_t from, uint64_t end);
+
+/* Take all numbers below `before` out, and free what held them. */
+void delayed_bits_drop(struct delayed_bits *bits, uint64_t before);
+
 #endif

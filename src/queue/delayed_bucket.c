@@ -117,6 +117,7 @@ add(struct delayed *delayed, uint64_t hour, struct delayed_bucket **out)
     bucket->hour = hour;
     bucket->note_op.done = note_stored;
     bucket->end_op.done = end_step_done;
+    bucket->trim_op.done = delayed_trim_done;
     memmove(&delayed->buckets[place + 1], &delayed->buckets[place],
             (delayed->bucket_count - place) * sizeof(struct delayed_bucket *));
     delayed->buckets[place] = bucket;
@@ -131,6 +132,7 @@ static void bucket_free(struct delayed_bucket *bucket)
     delayed_bits_fini(&bucket->taken);
     delayed_bits_fini(&bucket->cancelled);
     delayed_bits_fini(&bucket->failed);
+    delayed_bits_fini(&bucket->over);
     free(bucket->unnoted);
     free(bucket);
 }
@@ -202,6 +204,8 @@ static void find_one(void *context, struct store_topic *stored)
         bucket->log = topic_of(stored);
     } else {
         bucket->messages = topic_of(stored);
+        bucket->first = stored->bounds.oldest;
+        bucket->over_end = stored->bounds.oldest;
     }
 }
 
@@ -276,10 +280,18 @@ uint64_t delayed_bucket_pending(const struct delayed_bucket *bucket)
         return 0;
     }
     const struct store_bounds *bounds = &bucket->messages->store->bounds;
-    uint64_t all = bounds->end - bounds->oldest + bucket->flights;
+    uint64_t all = bounds->end - bucket->first + bucket->flights;
     uint64_t over = bucket->taken.count + bucket->cancelled.count;
 
     return all > over ? all - over : 0;
+}
+
+bool delayed_bucket_settled(const struct delayed_bucket *bucket,
+                            uint64_t sequence)
+{
+    return sequence < bucket->first ||
+           delayed_bits_has(&bucket->taken, sequence) ||
+           delayed_bits_has(&bucket->cancelled, sequence);
 }
 
 /* Make room for another number to be noted. */
@@ -317,8 +329,7 @@ void delayed_bucket_handed(struct delayed_bucket *bucket, uint64_t sequence)
 
 void delayed_bucket_lost(struct delayed_bucket *bucket, uint64_t sequence)
 {
-    if (delayed_bits_has(&bucket->taken, sequence) ||
-        delayed_bits_has(&bucket->cancelled, sequence) ||
+    if (delayed_bucket_settled(bucket, sequence) ||
         delayed_bits_set(&bucket->taken, sequence) != ERR_OK) {
         return;
     }
@@ -382,6 +393,9 @@ static void note_stored(struct store_op *op, enum err err)
         note_failed(bucket);
     } else {
         uint32_t left = bucket->unnoted_count - bucket->noting;
+        for (uint32_t index = 0; index < bucket->noting; index++) {
+            delayed_trim_over(bucket, bucket->unnoted[index]);
+        }
         memmove(bucket->unnoted, bucket->unnoted + bucket->noting,
                 left * sizeof(*bucket->unnoted));
         delayed->unnoted -= bucket->noting;
@@ -441,7 +455,8 @@ static bool is_over(const struct delayed_bucket *bucket, uint64_t wall_ms)
            (end_ms + DELAYED_AHEAD_MS <= wall_ms || bucket->messages == NULL) &&
            delayed_bucket_pending(bucket) == 0 && bucket->pushes == 0 &&
            bucket->flights == 0 && bucket->cancels == 0 && bucket->holds == 0 &&
-           bucket->noting == 0 && bucket->delayed->walk.bucket != bucket;
+           bucket->noting == 0 && bucket->trim == DELAYED_TRIM_NONE &&
+           bucket->delayed->walk.bucket != bucket;
 }
 
 /* Delete what is left of it, or forget it. */
@@ -562,6 +577,9 @@ enum delayed_state delayed_look(const struct delayed_bucket *bucket,
     if (!bucket->ready) {
         return DELAYED_NOT_READY;
     }
+    if (sequence < bucket->messages->store->bounds.oldest) {
+        return DELAYED_UNKNOWN; /* over, and given back */
+    }
     if (delayed_bits_has(&bucket->cancelled, sequence)) {
         return DELAYED_CANCELLED;
     }
@@ -601,6 +619,9 @@ static void cancel_stored(struct store_op *op, enum err err)
     bucket->cancels--;
     if (err == ERR_OK) {
         bucket->delayed->stats.cancelled += cancel->again ? 0 : 1;
+        if (delayed_bits_has(&bucket->cancelled, cancel->sequence)) {
+            delayed_trim_over(bucket, cancel->sequence);
+        }
     } else if (!cancel->again) {
         uncancel(bucket, cancel->sequence);
     }

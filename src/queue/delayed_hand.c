@@ -143,6 +143,8 @@ static void handed(struct shard_call *call)
         histogram_record(&delayed->stats.lateness_ms,
                          wall_ms > due_ms ? wall_ms - due_ms : 0);
         delayed_bucket_handed(flight->bucket, flight->key.sequence);
+        flight->bucket->over_bodies +=
+            flight->body != NULL ? flight->body->message.size : 0;
         flight_end(flight);
     }
     delayed_kick(delayed);
@@ -362,8 +364,7 @@ static bool begin(struct delayed *delayed, const struct delayed_key *key)
         delayed_bucket_of(delayed, key->due_ms / DELAYED_HOUR_MS);
 
     if (bucket == NULL || bucket->messages == NULL ||
-        delayed_bits_has(&bucket->cancelled, key->sequence) ||
-        delayed_bits_has(&bucket->taken, key->sequence)) {
+        delayed_bucket_settled(bucket, key->sequence)) {
         delayed_index_take(&delayed->index);
         return true; /* over, or cancelled */
     }
@@ -400,7 +401,8 @@ static bool begin_again(struct delayed *delayed)
         return false;
     }
     delayed->later_count--;
-    if (delayed_bits_has(&flight->bucket->cancelled, flight->key.sequence)) {
+    if (flight->key.sequence < flight->bucket->first ||
+        delayed_bits_has(&flight->bucket->cancelled, flight->key.sequence)) {
         flight_undo(flight);
         return true;
     }

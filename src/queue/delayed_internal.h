@@ -2,6 +2,7 @@
  *
  *     delayed.c         life, the turn, pushes
  *     delayed_bucket.c  buckets: found, made, noted, cancelled from, deleted
+ *     delayed_trim.c    giving back what is over while its hour runs
  *     delayed_walk.c    reading logs after a start, and what is due next
  *     delayed_hand.c    handing on
  *
@@ -35,6 +36,13 @@ enum {
  * nothing, but messages without their log would be handed on again. */
 enum delayed_end { DELAYED_END_NONE, DELAYED_END_MESSAGES, DELAYED_END_LOG };
 
+/* What is being given back: messages first, for the same reason. */
+enum delayed_trim {
+    DELAYED_TRIM_NONE,
+    DELAYED_TRIM_MESSAGES,
+    DELAYED_TRIM_LOG
+};
+
 struct delayed_bucket {
     struct delayed *delayed; /* borrowed */
     uint64_t hour;
@@ -47,10 +55,22 @@ struct delayed_bucket {
     struct delayed_bits cancelled;
     /* Of those taken: to be handed on again, for it failed. */
     struct delayed_bits failed;
-    uint32_t pushes;             /* appends under way */
-    uint32_t flights;            /* being handed on, or waiting to be again */
-    uint32_t cancels;            /* under way */
-    uint32_t holds;              /* delayed_hold() */
+    /* A note of it is durable: handed on, cancelled or lost for good. */
+    struct delayed_bits over;
+    uint64_t first;       /* those below were given back; no bit of them is */
+    uint64_t over_end;    /* all from `first` up to it are over */
+    uint64_t over_bodies; /* bytes in files of their own that were handed on
+                             since the last trim */
+    enum delayed_trim trim;
+    uint64_t trim_before; /* what it lets go of */
+    uint64_t trim_due_ms; /* monotonic: not before */
+    struct store_op trim_op;
+    uint64_t log_before; /* notes before it in the log name no messages */
+    uint64_t log_names;  /* at or past this one */
+    uint32_t pushes;     /* appends under way */
+    uint32_t flights;    /* being handed on, or waiting to be again */
+    uint32_t cancels;    /* under way */
+    uint32_t holds;      /* delayed_hold() */
     struct store_reader *reader; /* owned; NULL: not open */
     /* Handed on and not noted; those of a running note first. */
     uint64_t *unnoted; /* owned */
@@ -106,8 +126,9 @@ struct delayed_walk {
  * read from the disk but once. */
 struct delayed_dues {
     struct delayed_bucket *bucket; /* NULL: nothing is kept */
+    uint64_t first;                /* of the messages, */
     uint32_t *offsets_ms;          /* owned; in the hour */
-    uint32_t count;                /* the first so many messages */
+    uint32_t count;                /* and how many from there */
     uint32_t capacity;
 };
 
@@ -135,6 +156,7 @@ struct delayed {
     uint64_t pause_ms;              /* monotonic: nothing begins before */
     uint32_t unnoted;               /* of all buckets */
     uint32_t noting;                /* notes that run */
+    bool trim_due;                  /* there may be something to give back */
     struct io_timer timer;
     bool started;
     bool stopping;
@@ -174,6 +196,11 @@ void delayed_bucket_unmake(struct delayed_bucket *bucket);
 /* Messages that are not handed on nor cancelled. */
 uint64_t delayed_bucket_pending(const struct delayed_bucket *bucket);
 
+/* Tell whether nothing is to be done with a message any more, or is already
+ * being done. */
+bool delayed_bucket_settled(const struct delayed_bucket *bucket,
+                            uint64_t sequence);
+
 /* Remember that a message was handed on, to be noted. */
 void delayed_bucket_handed(struct delayed_bucket *bucket, uint64_t sequence);
 
@@ -188,6 +215,17 @@ void delayed_bucket_end_all(struct delayed *delayed);
 
 /* Free all buckets. */
 void delayed_bucket_free_all(struct delayed *delayed);
+
+/* --- delayed_trim.c ------------------------------------------------------- */
+
+/* A note of a message is durable. */
+void delayed_trim_over(struct delayed_bucket *bucket, uint64_t sequence);
+
+/* Give back what is over, where that is as much as a segment has. */
+void delayed_trim_turn(struct delayed *delayed);
+
+/* A step of it ended; `done` of trim_op. */
+void delayed_trim_done(struct store_op *op, enum err err);
 
 /* --- delayed_walk.c ------------------------------------------------------- */
 

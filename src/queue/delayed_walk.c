@@ -114,7 +114,8 @@ static void keep(struct delayed *delayed, uint64_t sequence, uint32_t offset_ms)
 {
     struct delayed_dues *dues = &delayed->dues;
 
-    if (dues->bucket != delayed->walk.bucket || sequence != dues->count) {
+    if (dues->bucket != delayed->walk.bucket ||
+        sequence != dues->first + dues->count) {
         return;
     }
     if (dues->count == dues->capacity) {
@@ -208,6 +209,7 @@ static void walk_begin(struct delayed *delayed,
         if (delayed->dues.bucket != bucket) {
             delayed_walk_forget(delayed);
             delayed->dues.bucket = bucket;
+            delayed->dues.first = walk->next;
         }
     }
     enum err err = store_reader_create(topic->store, &walk->reader);
@@ -254,6 +256,7 @@ static enum err take_note(struct delayed_bucket *bucket,
     const struct message *message = &record->message;
     uint64_t all = bucket->messages->store->bounds.end;
     struct delayed_note note;
+    enum err err = ERR_OK;
 
     if (!str_equal(message->content_type, DELAYED_NOTE_TYPE) ||
         delayed_note_read(message->body, &note) != ERR_OK) {
@@ -264,16 +267,15 @@ static enum err take_note(struct delayed_bucket *bucket,
     struct delayed_bits *bits = note.kind == DELAYED_NOTE_CANCELLED
                                     ? &bucket->cancelled
                                     : &bucket->taken;
-    for (uint32_t index = 0; index < note.count; index++) {
+    for (uint32_t index = 0; err == ERR_OK && index < note.count; index++) {
         struct store_range range = delayed_note_range(&note, index);
-        for (uint64_t at = range.first; at < range.end && at < all; at++) {
-            enum err err = delayed_bits_set(bits, at);
-            if (err != ERR_OK) {
-                return err;
-            }
+        uint64_t at = range.first > bucket->first ? range.first : bucket->first;
+        for (; err == ERR_OK && at < range.end && at < all; at++) {
+            err = delayed_bits_set(bits, at);
+            delayed_trim_over(bucket, at);
         }
     }
-    return ERR_OK;
+    return err;
 }
 
 /* Put a message into the index, unless it is known, or over. */
@@ -287,8 +289,7 @@ offer(struct delayed_bucket *bucket, uint64_t sequence, uint32_t offset_ms)
     };
 
     if (delayed_index_compare(&key, &delayed->index.horizon) > 0 &&
-        !delayed_bits_has(&bucket->taken, sequence) &&
-        !delayed_bits_has(&bucket->cancelled, sequence)) {
+        !delayed_bucket_settled(bucket, sequence)) {
         delayed_index_add(&delayed->index, &key);
     }
 }
@@ -317,15 +318,16 @@ static bool take_kept(struct delayed *delayed)
 {
     struct delayed_walk *walk = &delayed->walk;
     const struct delayed_dues *dues = &delayed->dues;
-    uint64_t end = dues->count < walk->end ? dues->count : walk->end;
+    uint64_t end = dues->first + dues->count;
 
+    end = end < walk->end ? end : walk->end;
     if (walk->kind != DELAYED_WALK_DUE || dues->bucket != walk->bucket ||
-        walk->next >= end) {
+        walk->next < dues->first || walk->next >= end) {
         return false;
     }
     end = end - walk->next > NOTED_STEP ? walk->next + NOTED_STEP : end;
     for (; walk->next < end && delayed->index.loading; walk->next++) {
-        uint32_t offset_ms = dues->offsets_ms[walk->next];
+        uint32_t offset_ms = dues->offsets_ms[walk->next - dues->first];
         if (offset_ms != lost) {
             offer(walk->bucket, walk->next, offset_ms);
         }

@@ -362,7 +362,9 @@ enum err pipeline_open(struct pipeline *pipeline)
     if (err != ERR_OK) {
         return err;
     }
-    const struct delayed_options delayed = {.shard = &pipeline->shard};
+    const struct delayed_options delayed = {.shard = &pipeline->shard,
+                                            .trim_bytes = options->trim_bytes,
+                                            .trim_count = options->trim_count};
     err = delayed_create(&delayed, &pipeline->delayed);
     pipeline->shard.delayed = pipeline->delayed;
     return err == ERR_OK ? read_ids(pipeline) : err;

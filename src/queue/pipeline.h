@@ -47,6 +47,8 @@ struct pipeline_options {
     struct deliverer_options deliverer; /* io, client, secrets: ours */
     struct listener_options listener;   /* shard: ours */
     struct accept_options accept;       /* io, shard: ours */
+    uint64_t trim_bytes;                /* of delayed_options, */
+    uint64_t trim_count;                /* and this */
     struct tokens *tokens;   /* held meanwhile; NULL: nobody is asked */
     struct secrets *secrets; /* held meanwhile; NULL: there are none */
     const char

@@ -32,12 +32,10 @@ def kinds_of_files(opq):
                                for name in files_of(opq))
 
 
-def disk_of(folder, without=None):
-    """Bytes that a folder takes on disk, without paths that have a text."""
+def disk_of(folder):
+    """Bytes that a folder takes on disk."""
     size = 0
     for path, _, names in os.walk(folder):
-        if without is not None and without in path:
-            continue
         for name in names:
             try:
                 size += os.lstat(os.path.join(path, name)).st_blocks * 512

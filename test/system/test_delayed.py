@@ -18,6 +18,7 @@ import time
 
 import harness
 import pytest
+from growth import disk_of
 from harness import wait_until
 
 TORTURE = os.environ.get('OPQ_TORTURE', '') not in ('', '0')
@@ -29,6 +30,11 @@ def info(opq):
 
 def waiting(opq):
     return info(opq)['now']['delayed']
+
+
+def buckets(opq):
+    """Folders of what was or is delayed."""
+    return (opq.data / 'topics').glob('.opq.delayed.*')
 
 
 def when(text):
@@ -198,7 +204,7 @@ def kills(serve, sink, rounds, count):
     """Kill again and again while messages are pushed, handed on, and
     cancelled. Returns what was answered."""
     opq = serve('--shards=2', '--retry-first=20ms', '--retry-max=100ms',
-                '--drain=5s')
+                '--drain=5s', '--segment-size=64k')
     rng = random.Random(11)
     answered = {}
     for turn in range(rounds):
@@ -248,6 +254,9 @@ def test_kills_lose_none(serve, receivers):
         if text in answered and answered[text].startswith('dly_'):
             assert found == {answered[text]}
     opq.stop()
+    assert not TORTURE or any(
+        not one.name.endswith('_log') and not (one / '0.msg').exists()
+        for one in buckets(opq)), 'none was given back'
     verified = harness.run_cli('verify', str(opq.data))
     assert verified.returncode == 0, verified.stdout
 
@@ -319,6 +328,39 @@ def test_the_list_has_all_once(opq):
     for wrong in ('limit=1001', 'from=x', 'to=1.x', 'cursor=5', 'cursor=-',
                   'topic=a/b', 'other=1', 'limit=1&limit=1'):
         assert opq.get(f'/opq/delayed?{wrong}').status == 400, wrong
+
+
+def test_what_is_over_is_given_back_while_its_hour_runs(serve):
+    opq = serve('--shards=2', '--segment-size=64k')
+    count = 1000
+    assert opq.request('PUT', '/opq/topics/d', {}).status == 201
+    assert opq.request('POST', '/opq/topics/d/pause').status == 200
+    for number in range(3):
+        answers = push_many(opq, 'http://127.0.0.1:9/', [
+            ('d', f'{index}'.ljust(1000, '.'), '1s')
+            for index in range(count)])
+        wait_until(lambda end=(number + 1) * count:
+                   opq.topic('d')['end'] == end, 'all handed on')
+    wait_until(lambda: sum(map(disk_of, buckets(opq))) < 700 << 10,
+               'room')
+    for method in ('GET', 'DELETE'):
+        path = f'/opq/messages/{answers[0]["id"]}'
+        assert opq.request(method, path).status == 404, method
+    later = push_many(opq, 'http://127.0.0.1:9/', [
+        ('d', f'{index}', '1m') for index in range(5)])
+    for end in (opq.stop, opq.kill):
+        found = pages(opq, limit=2)
+        assert [one['id'] for one in found] == [one['id'] for one in later]
+        end()
+        opq.start()
+        assert waiting(opq) == 5
+    assert opq.request(
+        'DELETE', f'/opq/messages/{later[0]["id"]}').status == 204
+    assert waiting(opq) == 4
+    assert opq.topic('d')['end'] == 3 * count
+    assert opq.stop() == 0
+    done = harness.run_cli('verify', '--data', str(opq.data))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_unknown_ids_are_404(opq):

@@ -73,6 +73,45 @@ static void a_set_costs_nothing_where_it_is_empty(void **state)
     delayed_bits_fini(&bits);
 }
 
+static void a_set_finds_what_is_next_and_drops_what_was(void **state)
+{
+    static const uint64_t numbers[] = {
+        0,
+        63,
+        64,
+        DELAYED_BITS_CHUNK - 1,
+        5 * DELAYED_BITS_CHUNK + 7, /* chunks between are not there */
+        6 * DELAYED_BITS_CHUNK,
+    };
+    enum { COUNT = sizeof(numbers) / sizeof(numbers[0]) };
+    const uint64_t end = (uint64_t)7 * DELAYED_BITS_CHUNK;
+    struct delayed_bits bits = {0};
+    uint64_t at = 0;
+
+    (void)state;
+    assert_int_equal(delayed_bits_next(&bits, 3, 9), 9);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(delayed_bits_set(&bits, numbers[i]), ERR_OK);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        at = delayed_bits_next(&bits, at, end);
+        assert_int_equal(at, numbers[i]);
+        at++;
+    }
+    assert_int_equal(delayed_bits_next(&bits, at, end), end);
+    assert_int_equal(delayed_bits_next(&bits, 1, 63), 63);
+    delayed_bits_drop(&bits, 64);
+    assert_int_equal(bits.count, COUNT - 2);
+    assert_int_equal(delayed_bits_next(&bits, 0, end), 64);
+    delayed_bits_drop(&bits, numbers[4]);
+    assert_int_equal(bits.count, 2);
+    assert_null(bits.chunks[0]);
+    assert_true(delayed_bits_has(&bits, numbers[4]));
+    delayed_bits_drop(&bits, end);
+    assert_int_equal(bits.count, 0);
+    delayed_bits_fini(&bits);
+}
+
 /* --- the index ------------------------------------------------------------ */
 
 static struct delayed_key key_of(uint64_t due_ms, uint64_t sequence)
@@ -294,6 +333,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_set_has_what_was_put_in),
         cmocka_unit_test(a_set_costs_nothing_where_it_is_empty),
+        cmocka_unit_test(a_set_finds_what_is_next_and_drops_what_was),
         cmocka_unit_test(all_come_in_order_through_a_small_index),
         cmocka_unit_test(what_lies_behind_the_horizon_is_not_added),
         cmocka_unit_test(a_full_index_forgets_the_later_half),
