@@ -5,13 +5,14 @@
 #include "log/topic_tail.h"
 
 #include "base/check.h"
+#include "sys/pages.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     CHUNK_SIZE_FIRST = 512, /* of the allocation, head included */
-    CHUNK_SIZE_MAX = 64 * 1024,
+    CHUNK_SIZE_MAX = PAGES_SIZE_MAX,
 };
 
 struct segment_record topic_tail_record(const struct topic_chunk *chunk,
@@ -25,9 +26,26 @@ struct segment_record topic_tail_record(const struct topic_chunk *chunk,
     return record;
 }
 
-static uint64_t chunk_memory(const struct topic_chunk *chunk)
+static size_t chunk_memory(const struct topic_chunk *chunk)
 {
     return sizeof(*chunk) + chunk->capacity;
+}
+
+/* Tell whether a chunk is of pages: nearly all that a burst takes, and what the
+ * kernel is to have back. */
+static bool in_pages(size_t size)
+{
+    return size >= PAGES_SIZE_MIN && size <= PAGES_SIZE_MAX;
+}
+
+static void chunk_free(struct topic_chunk *chunk)
+{
+    size_t size = chunk_memory(chunk);
+    if (in_pages(size)) {
+        pages_give(chunk, size);
+    } else {
+        free(chunk);
+    }
 }
 
 static struct topic_chunk *chunk_create(const struct topic_tail *tail,
@@ -41,7 +59,13 @@ static struct topic_chunk *chunk_create(const struct topic_tail *tail,
     if (size < sizeof(struct topic_chunk) + record_size) {
         size = sizeof(struct topic_chunk) + record_size;
     }
-    struct topic_chunk *chunk = malloc(size);
+    struct topic_chunk *chunk = NULL;
+    if (in_pages(size)) {
+        size = pages_fit(size);
+        chunk = pages_take(size);
+    } else {
+        chunk = malloc(size);
+    }
     if (chunk != NULL) {
         *chunk = (struct topic_chunk){.capacity = size - sizeof(*chunk)};
     }
@@ -159,7 +183,7 @@ static void drop_head(struct topic_tail *tail)
     if (tail->head == NULL) {
         tail->last = NULL;
     }
-    free(chunk);
+    chunk_free(chunk);
 }
 
 void topic_tail_drop(struct topic_tail *tail, uint64_t before)
