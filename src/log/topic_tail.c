@@ -5,13 +5,14 @@
 #include "log/topic_tail.h"
 
 #include "base/check.h"
+#include "sys/pages.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     CHUNK_SIZE_FIRST = 512, /* of the allocation, head included */
-    CHUNK_SIZE_MAX = 64 * 1024,
+    CHUNK_SIZE_MAX = PAGES_SIZE_MAX,
 };
 
 struct segment_record topic_tail_record(const struct topic_chunk *chunk,
@@ -25,9 +26,37 @@ struct segment_record topic_tail_record(const struct topic_chunk *chunk,
     return record;
 }
 
-static uint64_t chunk_memory(const struct topic_chunk *chunk)
+static size_t chunk_memory(const struct topic_chunk *chunk)
 {
     return sizeof(*chunk) + chunk->capacity;
+}
+
+/* Tell whether a chunk is of pages: nearly all that a burst takes, and what the
+ * kernel is to have back. */
+static bool in_pages(size_t size)
+{
+    return size >= PAGES_SIZE_MIN && size <= PAGES_SIZE_MAX;
+}
+
+static void *memory_take(size_t *size)
+{
+    if (!in_pages(*size)) {
+        return malloc(*size);
+    }
+    *size = pages_fit(*size);
+    return pages_take(*size);
+}
+
+static void chunk_free(struct topic_tail *tail, struct topic_chunk *chunk)
+{
+    size_t size = chunk_memory(chunk);
+    if (chunk->reserved) {
+        tail_reserve_give(tail->reserve);
+    } else if (in_pages(size)) {
+        pages_give(chunk, size);
+    } else {
+        free(chunk);
+    }
 }
 
 static struct topic_chunk *chunk_create(const struct topic_tail *tail,
@@ -41,7 +70,7 @@ static struct topic_chunk *chunk_create(const struct topic_tail *tail,
     if (size < sizeof(struct topic_chunk) + record_size) {
         size = sizeof(struct topic_chunk) + record_size;
     }
-    struct topic_chunk *chunk = malloc(size);
+    struct topic_chunk *chunk = memory_take(&size);
     bool reserved = chunk == NULL && tail->reserve != NULL;
     if (reserved) {
         size = sizeof(*chunk) + record_size;
@@ -165,11 +194,7 @@ static void drop_head(struct topic_tail *tail)
     if (tail->head == NULL) {
         tail->last = NULL;
     }
-    if (chunk->reserved) {
-        tail_reserve_give(tail->reserve);
-    } else {
-        free(chunk);
-    }
+    chunk_free(tail, chunk);
 }
 
 void topic_tail_drop(struct topic_tail *tail, uint64_t before)

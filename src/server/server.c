@@ -33,6 +33,7 @@
 #include "sys/clock.h"
 #include "sys/dir.h"
 #include "sys/exec.h"
+#include "sys/pages.h"
 #include "sys/process.h"
 #include "sys/sandbox.h"
 
@@ -509,11 +510,14 @@ static bool may_restart(const struct server *server)
     return true;
 }
 
-/* Until a signal says stop; true: restart. */
+/* Until a signal says stop; true: restart. Meanwhile give back memory that a
+ * burst has left: here, where nobody waits for it. */
 static bool serve(const struct server *server)
 {
+    enum { RELEASE_MS = 10000 };
+
     for (;;) {
-        switch (process_wait_signal(-1)) {
+        switch (process_wait_signal(RELEASE_MS)) {
         case PROCESS_SIGNAL_STOP:
             return false;
         case PROCESS_SIGNAL_REOPEN:
@@ -525,6 +529,7 @@ static bool serve(const struct server *server)
             }
             break;
         case PROCESS_SIGNAL_NONE:
+            (void)pages_release();
             break;
         }
     }

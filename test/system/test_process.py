@@ -387,6 +387,26 @@ def test_memory_at_rest_and_after_work_is_small(serve, receiver):
 
 
 @measures_memory
+def test_memory_of_a_burst_goes_back(serve):
+    """What is pushed to many topics is in memory until it is in segments."""
+    opq = serve('--shards=2', '--checkpoint-interval=2s', '--drain=1s')
+    items = [{'topic': f'm{number}', 'url': 'http://127.0.0.1:9/',
+              'message': 'x' * 2000} for number in range(400)]
+    for item in items:
+        opq.request('PUT', f'/opq/topics/{item["topic"]}', {'paused': True})
+    before_mib = resident_mib(opq)
+    for _ in range(36):
+        assert opq.request('POST', '/opq/batch', items).status == 201
+    burst_mib = resident_mib(opq)
+    assert burst_mib > before_mib + 16, (before_mib, burst_mib)
+    wait_until(lambda: resident_mib(opq) < (before_mib + burst_mib) / 2,
+               f'memory: {before_mib:.1f} MiB before, {burst_mib:.1f} after',
+               2 * PATIENCE_S)
+    print(f'{before_mib:.1f} MiB, in a burst {burst_mib:.1f}, then '
+          f'{resident_mib(opq):.1f}')
+
+
+@measures_memory
 def test_pages_that_nobody_takes_cost_little_and_hold_up_nobody(serve,
                                                                receiver):
     """Each of 20 clients asks for 100 pages of 1 MB at once."""
