@@ -381,6 +381,8 @@ static void worker_main(void *context)
 {
     struct worker *worker = context;
     struct server *server = worker->server;
+    /* It is let go of when all have passed the second gate. */
+    bool restarted = server->start->handover.fd > 0;
 
     worker->err = pipeline_open(worker->pipeline);
     process_gate_pass(server->gate);
@@ -393,7 +395,7 @@ static void worker_main(void *context)
     process_gate_pass(server->gate);
     if (!atomic_load(&server->failed)) {
         announce_start(pipeline_shard(worker->pipeline), OPQ_VERSION,
-                       server->start->handover.fd > 0);
+                       restarted);
         pipeline_run(worker->pipeline);
         atomic_fetch_add(&server->ended, 1);
         process_gate_pass(server->gate); /* others may post to us until then */
