@@ -33,7 +33,9 @@
 #include <stdlib.h>
 
 enum {
-    NOTE_AGAIN_MS = 1000, /* what is done and could not be noted */
+    /* When what is done and could not be noted is given again. */
+    NOTE_AGAIN_MS_MOVING = 10,
+    NOTE_AGAIN_MS_NO_ROOM = 1000,
 };
 
 static struct io *io_of(const struct delivery *delivery)
@@ -68,20 +70,40 @@ void deliverer_delivery_dirty(struct delivery *delivery)
     }
 }
 
-/* Not all could be noted: it is tried again, in a while. */
-static void owe(struct delivery *delivery)
+/* Note what is done in the store, besides the cursor. What could not be noted
+ * is given again: once a move is over, or in a while. */
+static void note_done(struct delivery *delivery, uint64_t first, uint64_t end)
 {
-    delivery->owing = true;
-    delivery->owed_ms = io_now_ms(io_of(delivery)) + NOTE_AGAIN_MS;
+    enum store_acked noted = store_acked_add(delivery->place, first, end);
+
+    if (noted != STORE_ACKED_NOTED && delivery->owed == STORE_ACKED_NOTED) {
+        delivery->owed = noted;
+        io_timer_start(io_of(delivery), &delivery->owed_timer,
+                       noted == STORE_ACKED_MOVING ? NOTE_AGAIN_MS_MOVING
+                                                   : NOTE_AGAIN_MS_NO_ROOM);
+    }
+}
+
+/* Nothing is to be given again. */
+static void owe_nothing(struct delivery *delivery)
+{
+    delivery->owed = STORE_ACKED_NOTED;
+    if (io_timer_running(&delivery->owed_timer)) {
+        io_timer_stop(io_of(delivery), &delivery->owed_timer);
+    }
+}
+
+static void owed_expired(struct io_timer *timer)
+{
+    deliverer_delivery_dirty(CONTAINER_OF(timer, struct delivery, owed_timer));
 }
 
 void deliverer_delivery_did(struct delivery *delivery,
                             uint64_t first,
                             uint64_t end)
 {
-    if (delivery->acking && !store_acked_add(delivery->place, first, end) &&
-        !delivery->owing) {
-        owe(delivery);
+    if (delivery->acking) {
+        note_done(delivery, first, end);
     }
     deliverer_delivery_dirty(delivery);
 }
@@ -92,11 +114,10 @@ static void note_all(struct delivery *delivery)
     struct window_walk walk = {0};
     struct store_range range;
 
-    delivery->owing = false;
-    while (!delivery->owing && window_walk(&delivery->window, &walk, &range)) {
-        if (!store_acked_add(delivery->place, range.first, range.end)) {
-            owe(delivery);
-        }
+    owe_nothing(delivery);
+    while (delivery->owed == STORE_ACKED_NOTED &&
+           window_walk(&delivery->window, &walk, &range)) {
+        note_done(delivery, range.first, range.end);
     }
 }
 
@@ -104,10 +125,9 @@ static void note_all(struct delivery *delivery)
  * cursor has, and when some could not be. */
 static bool notes_all(const struct delivery *delivery)
 {
-    return !delivery->acking ||
-           (delivery->owing &&
-            (delivery->stopped ||
-             io_now_ms(io_of(delivery)) >= delivery->owed_ms));
+    return !delivery->acking || delivery->owed == STORE_ACKED_MOVING ||
+           (delivery->owed == STORE_ACKED_NO_ROOM &&
+            (delivery->stopped || !io_timer_running(&delivery->owed_timer)));
 }
 
 void deliverer_delivery_note(struct delivery *delivery)
@@ -120,7 +140,7 @@ void deliverer_delivery_note(struct delivery *delivery)
     bool whole = window_cursor(&delivery->window, ranges, retries, &cursor);
     store_cursor_store(delivery->place, &cursor);
     if (whole) {
-        delivery->owing = false;
+        owe_nothing(delivery);
     } else if (notes_all(delivery)) {
         note_all(delivery);
     }
@@ -278,6 +298,7 @@ static void restart(struct delivery *delivery)
     if (io_timer_running(&delivery->timer)) {
         io_timer_stop(io_of(delivery), &delivery->timer);
     }
+    owe_nothing(delivery);
     drop_readers(delivery);
     deliverer_delivery_wake(delivery);
 }
@@ -633,6 +654,7 @@ enum err deliverer_delivery_create(struct deliverer *deliverer,
     delivery->stopped = deliverer->draining;
     delivery->watch.moved = watch_moved;
     delivery->timer.expired = timer_expired;
+    delivery->owed_timer.expired = owed_expired;
     delivery->scan.delivery = delivery;
     delivery->again.delivery = delivery;
     delivery->sweep.delivery = delivery;
@@ -669,7 +691,7 @@ static void free_strays(struct delivery *delivery)
 
 void deliverer_delivery_destroy(struct delivery *delivery)
 {
-    if (list_linked(&delivery->dirty) || delivery->owing) {
+    if (list_linked(&delivery->dirty) || delivery->owed != STORE_ACKED_NOTED) {
         deliverer_delivery_note(delivery);
     }
     store_watch_remove(&delivery->watch);
@@ -680,6 +702,7 @@ void deliverer_delivery_destroy(struct delivery *delivery)
     if (io_timer_running(&delivery->timer)) {
         io_timer_stop(io_of(delivery), &delivery->timer);
     }
+    owe_nothing(delivery);
     drop_readers(delivery);
     list_remove(&delivery->ready);
     list_remove(&delivery->dirty);

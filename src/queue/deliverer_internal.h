@@ -194,8 +194,8 @@ struct delivery {
     struct list dirty; /* in deliverer->dirty while the cursor is to be noted */
     bool acking; /* what is done has more ranges than the cursor: each message
                     is noted in the store, too */
-    bool owing;  /* some of that was not, and is to be */
-    uint64_t owed_ms;              /* monotonic: not before that */
+    enum store_acked owed;         /* why some of that was not, and is to be */
+    struct io_timer owed_timer;    /* so that it is */
     bool paused;                   /* by an operator */
     bool stopped;                  /* the server is draining */
     uint32_t slots;                /* that its parcels have */

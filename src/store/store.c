@@ -174,10 +174,12 @@ void store_cursor_move(struct store_topic *topic,
     topic->store->ops->cursor_move(topic, next, op);
 }
 
-bool store_acked_add(struct store_topic *topic, uint64_t first, uint64_t end)
+enum store_acked
+store_acked_add(struct store_topic *topic, uint64_t first, uint64_t end)
 {
-    return topic->store->ops->acked_add == NULL ||
-           topic->store->ops->acked_add(topic, first, end);
+    return topic->store->ops->acked_add == NULL
+               ? STORE_ACKED_NOTED
+               : topic->store->ops->acked_add(topic, first, end);
 }
 
 bool store_acked_next(struct store_topic *topic,

@@ -74,6 +74,14 @@ struct store_op {
     enum err err;              /* private */
 };
 
+/* What became of messages that were to be noted: store_acked_add(). */
+enum store_acked {
+    STORE_ACKED_NOTED,   /* all of them that can be */
+    STORE_ACKED_MOVING,  /* none, while a move of the cursor is under way */
+    STORE_ACKED_NO_ROOM, /* not all: there was no room, or there are too many
+                            files, or it failed otherwise */
+};
+
 struct store_range {
     uint64_t first; /* acknowledged from here, */
     uint64_t end;   /* up to but without this */
@@ -214,7 +222,9 @@ struct store_ops {
     void (*cursor_move)(struct store_topic *topic,
                         uint64_t next,
                         struct store_op *op);
-    bool (*acked_add)(struct store_topic *topic, uint64_t first, uint64_t end);
+    enum store_acked (*acked_add)(struct store_topic *topic,
+                                  uint64_t first,
+                                  uint64_t end);
     bool (*acked_next)(struct store_topic *topic,
                        uint64_t from,
                        struct store_range *out);
@@ -503,9 +513,10 @@ void store_cursor_move(struct store_topic *topic,
  * is no room for, is not noted, and so delivered again after a crash.
  *
  * Costs a store to memory for each 64 messages; now and then a file is made, or
- * takes 4 KiB more of the disk. False: some that were not noted may be when
- * they are given again, for the move will be over, or there may be room. */
-bool store_acked_add(struct store_topic *topic, uint64_t first, uint64_t end);
+ * takes 4 KiB more of the disk. Tells whether it is worth while to give them
+ * once more. */
+enum store_acked
+store_acked_add(struct store_topic *topic, uint64_t first, uint64_t end);
 
 /* The next run of such messages that has one at or above `from`, as far as it
  * is at or above it; false: there is none. What the cursor's ranges say is not

@@ -197,27 +197,29 @@ enum err store_acked_recover(struct local_store *store)
 
 /* --- operations ----------------------------------------------------------- */
 
-bool store_acked_note(struct store_topic *base, uint64_t first, uint64_t end)
+enum store_acked
+store_acked_note(struct store_topic *base, uint64_t first, uint64_t end)
 {
     struct local_topic *topic = store_topic_of(base);
     uint64_t floor = base->cursor.next;
     first = first > floor ? first : floor;
     end = end < base->bounds.end ? end : base->bounds.end;
     if (first >= end || topic->deleted || topic->gone) {
-        return true;
+        return STORE_ACKED_NOTED;
     }
     if (is_moving(topic)) {
-        return false;
+        return STORE_ACKED_MOVING;
     }
     if (file_of(topic) == NULL) {
         discard(topic);
         if (file_make(topic) != ERR_OK) {
-            return false;
+            return STORE_ACKED_NO_ROOM;
         }
     }
     enum err err = acked_file_add(topic->acked, floor, first, end);
     store_topics_mark(topic); /* a checkpoint gives the file back */
-    return err == ERR_OK || err == ERR_RANGE;
+    return err == ERR_OK || err == ERR_RANGE ? STORE_ACKED_NOTED
+                                             : STORE_ACKED_NO_ROOM;
 }
 
 /* Leave out of a run what the cursor's ranges say. False: nothing is left, and

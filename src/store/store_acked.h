@@ -38,7 +38,8 @@ void store_acked_gone(struct local_topic *topic);
 void store_acked_close(struct local_topic *topic);
 
 /* Operations of struct store_ops. */
-bool store_acked_note(struct store_topic *base, uint64_t first, uint64_t end);
+enum store_acked
+store_acked_note(struct store_topic *base, uint64_t first, uint64_t end);
 /* Likewise. */
 bool store_acked_find(struct store_topic *base,
                       uint64_t from,

@@ -492,7 +492,7 @@ memory_cursor_move(struct store_topic *base, uint64_t next, struct store_op *op)
     topic_of_base(base)->acked_count = 0;
 }
 
-static bool
+static enum store_acked
 memory_acked_add(struct store_topic *base, uint64_t first, uint64_t end)
 {
     struct memory_topic *topic = topic_of_base(base);
@@ -503,7 +503,7 @@ memory_acked_add(struct store_topic *base, uint64_t first, uint64_t end)
     CHECK(topic->acked != NULL);
     topic->acked[topic->acked_count] = (struct store_range){first, end};
     topic->acked_count++;
-    return true;
+    return STORE_ACKED_NOTED;
 }
 
 /* Tell whether a message above the cursor was noted, and no range has it. */

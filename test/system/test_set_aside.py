@@ -113,6 +113,31 @@ def test_nothing_delivered_comes_again_after(opq, receiver, how):
     assert in_order_of_path(receiver.requests, '/dead')
 
 
+def test_a_move_back_over_what_is_done_sends_all_of_it_once_more(
+        opq, receiver):
+    """And what was done before it hides nothing from a kill."""
+    dead = receiver.script = Dead()
+    create(opq, 'keyed', order='key', concurrency=16, retry_schedule='200ms')
+    push_all(opq, 'keyed', [
+        (receiver.url('/dead'), {'key': 'dead'}) if number % 2 else
+        (receiver.url('/good'), {'key': f'k{number % 7}'})
+        for number in range(2000)])
+    wait_until(lambda: len(dead.delivered) == 1000, 60)
+    answer = opq.request('POST', '/opq/replay', {
+        'topic': 'keyed', 'cmd': '501'})
+    assert answer.status == 201
+    wait_until(lambda: len(dead.delivered) > 1100)
+    opq.kill()
+    opq.start()
+    dead.mended.set()
+    opq.wait_delivered('keyed', 2000, 60)
+    times = collections.Counter(dead.delivered)
+    assert all(times[number] == 1 for number in range(0, 501, 2))
+    assert all(times[number] == 0 for number in range(1, 501, 2))
+    assert all(times[number] == 1 for number in range(501, 2000, 2))
+    assert all(times[number] >= 2 for number in range(502, 2000, 2))
+
+
 @pytest.mark.parametrize('how', ['stop', 'kill'])
 def test_what_found_no_room_on_disk_is_kept_later(serve, receiver, how):
     opq = serve('--retry-first=20ms', '--drain=2s',
