@@ -58,6 +58,9 @@ struct journal_options {
     /* Bytes; at most half of file_size. Rounded down to a multiple of 4,096:
      * what a commit writes is padded. */
     uint64_t batch_size_max;
+    /* Where it ended, as who closed it in order tells; generation 0: not known.
+     * Nothing is looked for behind it, and all before it was whole. */
+    struct journal_place end;
     bool direct;                 /* try O_DIRECT */
     uint32_t sync_inline_max_us; /* a slower mean makes commits asynchronous;
                                     0: all durable ones are */

@@ -12,6 +12,7 @@
  *     stepped over, to the next place at which an entry's head holds. A head
  *     says where it lies and of which generation it is, and is summed, so
  *     neither stale bytes nor payloads are taken for one.
+ *   - The same where journal_options.end tells it.
  *   - Else the first entry that is not whole is where the last write was torn:
  *     the end. The file that is begun next says so in its first entry, so that
  *     the next recovery sees the same, whatever lies behind.
@@ -436,9 +437,14 @@ static enum err replay_file(struct replay *replay, struct journal_slot *slot)
     };
     uint64_t all = reading.limit - reading.offset;
     all = reading.offset < reading.limit ? all : 0;
+    const struct journal_place *end = &replay->journal->options.end;
     if (abort != NULL) {
         reading.limit = abort->offset;
         reading.known = abort->offset;
+    } else if (end->generation != 0 && end->generation == slot->generation &&
+               end->offset <= window->file_size) {
+        reading.limit = end->offset;
+        reading.known = end->offset;
     }
     if (first && reading.offset > window->file_size) {
         /* It was longer. How far it went, nobody knows. */
