@@ -65,6 +65,9 @@ struct journal_options {
      * before there are more than JOURNAL_FILES_OWED. NULL: there is. */
     bool (*room)(void *context, uint64_t size);
     void *room_context;          /* borrowed */
+    /* Where it ended, as who closed it in order tells; generation 0: not known.
+     * Nothing is looked for behind it, and all before it was whole. */
+    struct journal_place end;
     bool direct;                 /* try O_DIRECT */
     uint32_t sync_inline_max_us; /* a slower mean makes commits asynchronous;
                                     0: all durable ones are */

@@ -12,6 +12,7 @@
  *     stepped over, to the next place at which an entry's head holds. A head
  *     says where it lies and of which generation it is, and is summed, so
  *     neither stale bytes nor payloads are taken for one.
+ *   - The same where journal_options.end tells it.
  *   - Else the first entry that is not whole is where the last write was torn:
  *     the end. The file that is begun next says so in its first entry, so that
  *     the next recovery sees the same, whatever lies behind.
@@ -29,7 +30,8 @@
 #include <string.h>
 
 enum {
-    READ_SIZE = 1 << 20,        /* bytes of one read, at least */
+    READ_SIZE = 1 << 20,        /* bytes of one read, at least, */
+    LOOK_SIZE = 32 << 10,       /* and where the beginning is wanted */
     UNUSED_LOOK_SIZE = 1 << 20, /* of a file whose first block is zeros */
 };
 
@@ -49,6 +51,7 @@ struct window {
     size_t size;             /* bytes read */
     uint64_t base;           /* where they lie */
     uint64_t file_size;      /* nothing is read behind it */
+    size_t read_size;        /* bytes of one read, at least */
 };
 
 /* Where a generation ended, as a later file tells. */
@@ -109,7 +112,8 @@ static enum err window_get(struct window *window,
     }
     if (offset < window->base || offset + need > window->base + window->size) {
         uint64_t left = window->file_size - offset;
-        size_t room = (size_t)(left < READ_SIZE ? left : READ_SIZE);
+        size_t room =
+            left < window->read_size ? (size_t)left : window->read_size;
         room = room < need ? (size_t)need : room;
         if (room > window->capacity) {
             char *data = realloc(window->data, room);
@@ -136,8 +140,10 @@ static enum err window_get(struct window *window,
 
 static enum err window_open(struct window *window,
                             const struct journal *journal,
-                            const struct journal_slot *slot)
+                            const struct journal_slot *slot,
+                            size_t read_size)
 {
+    window->read_size = read_size;
     window->size = 0;
     window->base = 0;
     window->file_size = 0;
@@ -436,9 +442,14 @@ static enum err replay_file(struct replay *replay, struct journal_slot *slot)
     };
     uint64_t all = reading.limit - reading.offset;
     all = reading.offset < reading.limit ? all : 0;
+    const struct journal_place *end = &replay->journal->options.end;
     if (abort != NULL) {
         reading.limit = abort->offset;
         reading.known = abort->offset;
+    } else if (end->generation != 0 && end->generation == slot->generation &&
+               end->offset <= window->file_size) {
+        reading.limit = end->offset;
+        reading.known = end->offset;
     }
     if (first && reading.offset > window->file_size) {
         /* It was longer. How far it went, nobody knows. */
@@ -552,7 +563,7 @@ static enum err look_at_file(struct replay *replay, struct journal_slot *slot)
 {
     struct journal *journal = replay->journal;
     uint64_t generation = 0;
-    enum err err = window_open(&replay->window, journal, slot);
+    enum err err = window_open(&replay->window, journal, slot, LOOK_SIZE);
     if (err == ERR_OK) {
         err = find_generation(&replay->window, &generation);
     }
@@ -618,7 +629,8 @@ static enum err
 is_readable(struct replay *replay, struct journal_slot *slot, bool *out_is)
 {
     struct journal_entry entry;
-    enum err err = window_open(&replay->window, replay->journal, slot);
+    enum err err =
+        window_open(&replay->window, replay->journal, slot, LOOK_SIZE);
     *out_is = false;
     if (err == ERR_OK) {
         err = look_head(&replay->window, slot->generation, 0, &entry, out_is);
@@ -731,7 +743,7 @@ static enum err replay_all(struct replay *replay)
     int index = next_slot(journal, 0, JOURNAL_NONE);
     while (index != JOURNAL_NONE) {
         struct journal_slot *slot = &journal->slots[index];
-        enum err err = window_open(&replay->window, journal, slot);
+        enum err err = window_open(&replay->window, journal, slot, READ_SIZE);
         if (err == ERR_OK) {
             err = replay_file(replay, slot);
         }

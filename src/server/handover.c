@@ -16,13 +16,19 @@
 
 static const struct str magic = {"OPQ-HAND", 8};
 
-enum { HEAD_SIZE = 16, RECORD_HEAD_SIZE = 8, CLIENT_NUMBERS = 13 };
+enum {
+    HEAD_SIZE = 16,
+    RECORD_HEAD_SIZE = 8,
+    CLIENT_NUMBERS = 13,
+    JOURNAL_SIZE = 32,
+};
 
 enum record_type {
     RECORD_BEGUN = 1,
     RECORD_LISTENER,
     RECORD_CLIENT,
     RECORD_PROGRAM,
+    RECORD_JOURNAL,
 };
 
 enum { LISTENER_ACTIVATED = 1 << 0 }; /* of a listener's flags */
@@ -82,6 +88,15 @@ void handover_program(struct buf *to, const char *path)
 
     append_head(to, RECORD_PROGRAM, text.size);
     buf_append_str(to, text);
+}
+
+void handover_journal(struct buf *to, const struct store_local_end *end)
+{
+    append_head(to, RECORD_JOURNAL, JOURNAL_SIZE);
+    append_u64(to, end->node);
+    append_u64(to, end->shard);
+    append_u64(to, end->generation);
+    append_u64(to, end->offset);
 }
 
 void handover_client(struct buf *to,
@@ -173,6 +188,24 @@ read_client(struct str bytes, const struct handover_calls *calls, void *context)
     return ERR_OK;
 }
 
+/* Read where a journal ended. Errors: ERR_CORRUPT */
+static enum err read_journal(struct str bytes,
+                             const struct handover_calls *calls,
+                             void *context)
+{
+    if (bytes.size < JOURNAL_SIZE) {
+        return ERR_CORRUPT;
+    }
+    const struct store_local_end end = {
+        .node = number_at(bytes, 0),
+        .shard = number_at(bytes, 1),
+        .generation = number_at(bytes, 2),
+        .offset = number_at(bytes, 3),
+    };
+    calls->journal(context, &end);
+    return ERR_OK;
+}
+
 static enum err read_record(uint32_t type,
                             struct str bytes,
                             const struct handover_calls *calls,
@@ -180,6 +213,9 @@ static enum err read_record(uint32_t type,
 {
     if (type == RECORD_CLIENT) {
         return read_client(bytes, calls, context);
+    }
+    if (type == RECORD_JOURNAL) {
+        return read_journal(bytes, calls, context);
     }
     if (type == RECORD_PROGRAM) {
         calls->program(context, bytes);
@@ -249,6 +285,12 @@ static void note_no_program(void *context, struct str path)
     (void)path;
 }
 
+static void note_no_journal(void *context, const struct store_local_end *end)
+{
+    (void)context;
+    (void)end;
+}
+
 /* One that is named and not there must not become one of our files. */
 static void share(int fd, bool shared)
 {
@@ -276,6 +318,7 @@ static enum err share_all(struct str records, bool shared)
     static const struct handover_calls calls = {
         .begun = note_nothing,
         .program = note_no_program,
+        .journal = note_no_journal,
         .listener = share_listener,
         .client = share_client,
     };

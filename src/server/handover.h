@@ -15,6 +15,8 @@
  *                        strings that follow: unsent, unsent behind it,
  *                        request, input
  *     type 4, program:   the path at which successors are looked for
+ *     type 5, journal:   where a shard's journal ended: u64 node id of the data
+ *                        directory, shard, generation, offset
  *
  * A successor takes what is of its version or an older one. Records of a type
  * that it does not know are passed over; what a newer version adds to one goes
@@ -31,6 +33,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "http/server.h"
+#include "store/store_local.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,6 +55,9 @@ void handover_listener(struct buf *to, int fd, bool activated);
 /* Where the program's successors are looked for. */
 void handover_program(struct buf *to, const char *path);
 
+/* Where the journal of a shard ended. */
+void handover_journal(struct buf *to, const struct store_local_end *end);
+
 /* A connection of a shard. */
 void handover_client(struct buf *to,
                      uint32_t shard,
@@ -65,6 +71,8 @@ struct handover_calls {
     void (*listener)(void *context, int fd, bool activated);
     /* Borrowed during the call. */
     void (*program)(void *context, struct str path);
+    /* Borrowed during the call. */
+    void (*journal)(void *context, const struct store_local_end *end);
     /* Borrowed during the call, but for the descriptor. */
     void (*client)(void *context,
                    uint32_t shard,

@@ -175,8 +175,11 @@ struct reading {
     uint32_t count;   /* of shards */
     uint32_t adopted; /* clients */
     uint64_t held_ns;
-    char *program;    /* of EXEC_PATH_MAX; NULL: not wanted */
-    bool has_program; /* and it has it */
+    char *program;                /* of EXEC_PATH_MAX; NULL: not wanted */
+    bool has_program;             /* and it has it */
+    struct store_local_end *ends; /* of `end_max`; NULL: not wanted */
+    uint32_t end_max;
+    uint32_t end_count;
 };
 
 static void read_begun(void *context, uint64_t held_ns)
@@ -193,6 +196,16 @@ static void read_program(void *context, struct str path)
         memcpy(reading->program, path.data, path.size);
         reading->program[path.size] = '\0';
         reading->has_program = true;
+    }
+}
+
+static void read_journal(void *context, const struct store_local_end *end)
+{
+    struct reading *reading = context;
+
+    if (reading->ends != NULL && reading->end_count < reading->end_max) {
+        reading->ends[reading->end_count] = *end;
+        reading->end_count++;
     }
 }
 
@@ -228,6 +241,7 @@ static void read_all(const struct handover *handover, struct reading *reading)
         .begun = read_begun,
         .listener = read_listener,
         .program = read_program,
+        .journal = read_journal,
         .client = read_client,
     };
 
@@ -244,6 +258,16 @@ bool restart_program(const struct handover *handover, char path[EXEC_PATH_MAX])
 
     read_all(handover, &reading);
     return reading.has_program;
+}
+
+uint32_t restart_ends(const struct handover *handover,
+                      struct store_local_end *to,
+                      uint32_t max)
+{
+    struct reading reading = {.ends = to, .end_max = max};
+
+    read_all(handover, &reading);
+    return reading.end_count;
 }
 
 void restart_listeners(const struct handover *handover,

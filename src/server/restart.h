@@ -80,6 +80,12 @@ void restart_records(const char *program,
  * was, or did not say, or it is too long. Threads: the main one. */
 bool restart_program(const struct handover *handover, char path[EXEC_PATH_MAX]);
 
+/* Where journals ended that were left, of `max` shards at most; returns of how
+ * many. Threads: the main one. */
+uint32_t restart_ends(const struct handover *handover,
+                      struct store_local_end *to,
+                      uint32_t max);
+
 /* Note the listening sockets that were left. Threads: the main one. */
 void restart_listeners(const struct handover *handover,
                        struct listen_inherited *to);

@@ -58,6 +58,8 @@ struct server {
     const struct config *config;
     struct restart_start *start;
     bool smooth;              /* it goes on for another process */
+    struct store_local_end ends[SHARDS_MAX]; /* of the former process */
+    uint32_t end_count;
     uint64_t files_max;       /* descriptors that the system grants */
     char path[EXEC_PATH_MAX]; /* of the program; "" when it is not known */
     struct listen_inherited inherited;
@@ -136,6 +138,8 @@ static struct store_local_options store_options(struct server *server)
     options.topics_max = (uint32_t)config->topics_max;
     options.files_open_max = share_of(server, config).files_open;
     options.hurried = server->smooth;
+    options.ends = server->ends;
+    options.end_count = server->end_count;
     options.checkpoint_interval_ms = (uint32_t)config->checkpoint_interval;
     options.cursor_interval_ms = (uint32_t)config->cursor_interval;
     options.sync_inline_max_us = (uint32_t)config->sync_inline_max * 1000;
@@ -633,6 +637,12 @@ static void leave(struct server *server, struct buf *records)
     restart_records(server->path, &server->listen.kept, clients, server->count,
                     records);
     for (uint32_t index = 0; index < server->count; index++) {
+        struct store_local_end end;
+        if (store_local_ended(server->data, index, &end)) {
+            handover_journal(records, &end);
+        }
+    }
+    for (uint32_t index = 0; index < server->count; index++) {
         buf_fini(&clients[index]->records);
     }
 }
@@ -846,6 +856,8 @@ int server_run(const struct config *config, struct restart_start *start)
     server->config = config;
     server->start = start;
     server->smooth = start->handover.fd > 0;
+    server->end_count =
+        restart_ends(&start->handover, server->ends, SHARDS_MAX);
     if (!restart_program(&start->handover, server->path) &&
         exec_own_path(start->arguments[0], server->path) != ERR_OK) {
         server->path[0] = '\0'; /* restarts will say so */

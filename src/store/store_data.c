@@ -310,7 +310,9 @@ enum err store_data_prepare(const struct store_local_options *options,
     data->options = malloc(sizeof(*data->options));
     data->directory = strdup(options->directory);
     enum err err = ERR_NOMEM;
-    if (data->options != NULL && data->directory != NULL) {
+    data->ends = calloc(options->shard_count, sizeof(*data->ends));
+    if (data->options != NULL && data->directory != NULL &&
+        data->ends != NULL) {
         *data->options = *options;
         data->options->directory = data->directory;
         err = prepare(data);
@@ -336,6 +338,7 @@ void store_data_release(struct store_local_data *data)
 {
     if (data != NULL) {
         dir_unlock(data->lock_fd);
+        free(data->ends);
         free(data->leftovers);
         free(data->options);
         free(data->directory);

@@ -64,6 +64,21 @@ uint64_t store_local_node_id(const struct store_local_data *data)
     return data->meta.node;
 }
 
+bool store_local_ended(const struct store_local_data *data,
+                       uint32_t shard,
+                       struct store_local_end *out)
+{
+    CHECK(shard < data->options->shard_count);
+    const struct journal_place *end = &data->ends[shard];
+    *out = (struct store_local_end){
+        .node = data->meta.node,
+        .shard = shard,
+        .generation = end->generation,
+        .offset = end->offset,
+    };
+    return end->generation != 0;
+}
+
 void store_local_release(struct store_local_data *data)
 {
     store_data_release(data);
@@ -221,6 +236,9 @@ static void close_task(struct io_task *task)
     io_timer_stop(io, &store->checkpoint_timer);
     io_timer_stop(io, &store->space_timer);
     io_timer_stop(io, &store->retention_timer);
+    if (!store->broken) {
+        store->data->ends[store->shard] = journal_place(store->journal);
+    }
     journal_close(store->journal);
     store->journal = NULL;
     store->job.work.run = nothing_run;

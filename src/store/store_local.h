@@ -21,6 +21,14 @@
 /* A data directory that this process has. */
 struct store_local_data;
 
+/* Where the journal of a shard ended that was closed in order. */
+struct store_local_end {
+    uint64_t node; /* store_local_node_id() of the directory */
+    uint64_t shard;
+    uint64_t generation;
+    uint64_t offset;
+};
+
 struct store_local_options {
     const char *directory; /* borrowed until the data is released */
     uint32_t shard_count;
@@ -36,6 +44,10 @@ struct store_local_options {
     /* Serve as soon as may be: the process before closed it just now
      * (store_prepare_close()), with clients waiting. */
     bool hurried;
+    /* What that process told of its ends; borrowed until all shards are open.
+     * Behind them nothing is looked for. */
+    const struct store_local_end *ends;
+    uint32_t end_count;
     uint32_t checkpoint_interval_ms;
     uint32_t cursor_interval_ms; /* to a commit of cursors alone */
     uint32_t sync_inline_max_us; /* commits slower than this (running mean)
@@ -88,6 +100,12 @@ uint32_t store_local_shard_of(uint32_t shard_count, struct str topic);
 
 /* A random number made with the directory, for message ids. */
 uint64_t store_local_node_id(const struct store_local_data *data);
+
+/* Tell where a shard's journal ended, once that is closed. False: it is not, or
+ * not in order. Threads: any, when the shard's has ended. */
+bool store_local_ended(const struct store_local_data *data,
+                       uint32_t shard,
+                       struct store_local_end *out);
 
 /* Unlock and free. Accepts NULL. All shards are closed. */
 void store_local_release(struct store_local_data *data);

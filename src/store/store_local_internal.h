@@ -95,11 +95,12 @@ struct store_local_data {
     struct store_local_options *options; /* owned copy */
     char *directory;                     /* owned */
     struct meta meta;
-    int lock_fd;                      /* owned */
-    struct leftover *leftovers;       /* owned; by id */
-    size_t leftover_count;            /* fixed before there are stores */
-    atomic_uint recovered;            /* shards that have read their journals */
-    atomic_bool doubt;                /* one of them had damage */
+    struct journal_place *ends; /* owned; by shard; generation 0: not closed */
+    int lock_fd;                /* owned */
+    struct leftover *leftovers; /* owned; by id */
+    size_t leftover_count;      /* fixed before there are stores */
+    atomic_uint recovered;      /* shards that have read their journals */
+    atomic_bool doubt;          /* one of them had damage */
     atomic_uint_fast64_t blob_expect; /* bytes that bodies begun still need */
 };
 

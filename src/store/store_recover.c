@@ -800,6 +800,19 @@ static enum err checkpoint_recover(struct local_store *store)
     return err == ERR_OK ? journal_void(store) : err;
 }
 
+/* Where the process before says that the journal ended. */
+static struct journal_place told_end(const struct local_store *store)
+{
+    const struct store_local_options *set = store->options;
+    for (uint32_t i = 0; i < set->end_count; i++) {
+        const struct store_local_end *end = &set->ends[i];
+        if (end->node == store->data->meta.node && end->shard == store->shard) {
+            return (struct journal_place){end->generation, end->offset};
+        }
+    }
+    return (struct journal_place){0};
+}
+
 static enum err journal_recover(struct local_store *store)
 {
     const struct store_local_options *set = store->options;
@@ -811,6 +824,7 @@ static enum err journal_recover(struct local_store *store)
         .batch_size_max = set->batch_size_max,
         .room = store_space_journal,
         .room_context = store,
+        .end = told_end(store),
         .direct = set->direct,
         .sync_inline_max_us = set->sync_inline_max_us,
     };

@@ -46,6 +46,11 @@ static void program(void *context, struct str path)
     (void)context;
 }
 
+static void journal(void *context, const struct store_local_end *end)
+{
+    handover_journal(&((struct reading *)context)->again, end);
+}
+
 static void
 client(void *context, uint32_t shard, const struct http_handed *handed)
 {
@@ -71,6 +76,7 @@ static const struct handover_calls calls = {
     .begun = begun,
     .listener = listener,
     .program = program,
+    .journal = journal,
     .client = client,
 };
 

@@ -12,6 +12,7 @@ SPDX-License-Identifier: MIT
 import collections
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -194,6 +195,42 @@ def test_topic_has_a_backlog(serve, sink, receivers, io):
                    in sink.deliveries()], f'backlog of {BACKLOG}', usual_s)
     backlog = opq.topic('backlog')
     assert backlog['delivered'] == 0, backlog
+
+
+def cost_of_restart(opq):
+    """What one reads until it serves: (system calls, bytes)."""
+    wait_until(lambda: opq.get('/opq/info').json()['now'][
+        'journal_bytes'] == 0, 'rest')
+    path = pathlib.Path(f'/proc/{opq.pid}/io')
+
+    def read():
+        fields = dict(line.split(': ')
+                      for line in path.read_text().splitlines())
+        return [int(fields[name]) for name in ('syscr', 'rchar')]
+    before = read()
+    restart(opq)
+    return [after - one for after, one in zip(read(), before)]
+
+
+def test_a_backlog_costs_a_restart_nothing(serve):
+    """A topic is opened, not read: with 100,000 messages that wait as with
+    1,000."""
+    gone = Receiver()
+    gone.close()
+    opq = serve('--shards=2', '--retry-first=1h', '--retry-max=1h',
+                '--checkpoint-interval=100ms')
+    items = [{'topic': 'backlog', 'url': gone.url(), 'message': f'{number}'}
+             for number in range(1000)]
+    costs = []
+    for count in (1, 99):
+        for _ in range(count):
+            assert opq.request('POST', '/opq/batch', items).status == 201
+        costs.append(cost_of_restart(opq))
+    (few_calls, few_bytes), (many_calls, many_bytes) = costs
+    print(f'{few_calls} calls for {few_bytes} bytes; with a backlog '
+          f'{many_calls} for {many_bytes}')
+    assert many_calls < few_calls + 200
+    assert max(few_bytes, many_bytes) < 4 << 20
 
 
 # --- over many restarts ------------------------------------------------------

@@ -239,6 +239,39 @@ static void a_second_recovery_decides_as_the_first(void **state)
     end();
 }
 
+/* Who closed the journal in order knows where it ended: below that all that is
+ * not whole is damaged, behind it nothing counts. */
+static void a_told_end_is_the_end(void **state)
+{
+    begin(state);
+    struct journal_entry entry;
+    assert_true(
+        journal_entry_read((struct str){data, data_size}, 0, 0, &entry));
+    uint64_t own = entry.generation;
+    for (uint64_t count = BATCH; count <= ENTRIES; count += BATCH) {
+        fixture.options.end =
+            (struct journal_place){own, align(ends[count - 1])};
+        replay(data, data_size);
+        journal_fixture_expect(&fixture, 0, count);
+        assert_int_equal(fixture.damaged, 0);
+        data[ends[count - 1] - 1] ^= 0x04;
+        replay(data, data_size);
+        assert_int_equal(fixture.count, count - 1);
+        assert_int_equal(fixture.damaged, 1);
+        data[ends[count - 1] - 1] ^= 0x04;
+    }
+    /* That of another generation is none, nor one that the file lacks. */
+    fixture.options.end = (struct journal_place){own + 1, 4096};
+    replay(data, data_size);
+    journal_fixture_expect(&fixture, 0, ENTRIES);
+    fixture.options.end =
+        (struct journal_place){own, data_size + JOURNAL_BATCH_ALIGN};
+    replay(data, data_size);
+    journal_fixture_expect(&fixture, 0, ENTRIES);
+    fixture.options.end = (struct journal_place){0};
+    end();
+}
+
 /* A file that is not the last is known to its end: damage in its last batch is
  * damage, too. */
 static void the_end_of_a_full_file_is_known(void **state)
@@ -617,6 +650,7 @@ int main(void)
         LOOP_TEST_ONCE(damaged_padding_costs_nothing),
         LOOP_TEST_ONCE(lost_blocks_in_the_middle_are_told),
         LOOP_TEST_ONCE(a_second_recovery_decides_as_the_first),
+        LOOP_TEST_ONCE(a_told_end_is_the_end),
         LOOP_TEST_ONCE(the_end_of_a_full_file_is_known),
         LOOP_TEST(files_are_ordered_by_content_and_not_by_name),
         LOOP_TEST(what_lies_before_the_place_is_ignored),

@@ -30,6 +30,8 @@ struct seen {
     bool activated[4];
     uint32_t listener_count;
     char program[64];
+    struct store_local_end ends[4];
+    uint32_t end_count;
     struct http_handed clients[CLIENTS_MAX]; /* of the bytes that were read */
     uint32_t shards[CLIENTS_MAX];
     uint32_t client_count;
@@ -55,6 +57,13 @@ static void note_program(void *context, struct str path)
     memcpy(seen->program, path.data, path.size);
 }
 
+static void note_journal(void *context, const struct store_local_end *end)
+{
+    struct seen *seen = context;
+    assert_true(seen->end_count < 4);
+    seen->ends[seen->end_count++] = *end;
+}
+
 static void
 note_client(void *context, uint32_t shard, const struct http_handed *handed)
 {
@@ -70,6 +79,7 @@ static enum err read_into(struct str bytes, struct seen *seen)
         .begun = note_begun,
         .listener = note_listener,
         .program = note_program,
+        .journal = note_journal,
         .client = note_client,
     };
     *seen = (struct seen){0};
@@ -179,6 +189,36 @@ static void what_is_written_reads_the_same(void **state)
     write_kept(&bytes);
     assert_int_equal(read_into(buf_str(&bytes), &seen), ERR_OK);
     assert_kept(&seen);
+    buf_fini(&bytes);
+}
+
+static void ends_of_journals_read_the_same(void **state)
+{
+    (void)state;
+    struct buf bytes = {0};
+    struct seen seen;
+    static const struct store_local_end ends[] = {
+        {.node = UINT64_MAX, .shard = 0, .generation = 7, .offset = 4096},
+        {.node = 1, .shard = 3, .generation = UINT64_MAX, .offset = 0},
+    };
+    write_kept(&bytes);
+    size_t before = bytes.size;
+    handover_journal(&bytes, &ends[0]);
+    size_t after = bytes.size;
+    handover_journal(&bytes, &ends[1]);
+    assert_int_equal(read_into(buf_str(&bytes), &seen), ERR_OK);
+    assert_kept(&seen);
+    assert_int_equal(seen.end_count, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(seen.ends[i].node, ends[i].node);
+        assert_int_equal(seen.ends[i].shard, ends[i].shard);
+        assert_int_equal(seen.ends[i].generation, ends[i].generation);
+        assert_int_equal(seen.ends[i].offset, ends[i].offset);
+    }
+    bytes.size = after - 8;
+    put_u32(bytes.data + before + 4, 24); /* a number is missing */
+    assert_int_equal(read_into(buf_str(&bytes), &seen), ERR_CORRUPT);
+    assert_int_equal(seen.end_count, 0);
     buf_fini(&bytes);
 }
 
@@ -335,6 +375,7 @@ static void missing_descriptors_are_held(void **state)
 /* One group, for the output has one plan: those of the format need no world. */
 static const struct CMUnitTest tests[] = {
     WORLD_TEST(what_is_written_reads_the_same),
+    WORLD_TEST(ends_of_journals_read_the_same),
     WORLD_TEST(version_1_reads_for_ever),
     WORLD_TEST(newer_versions_are_refused),
     WORLD_TEST(unknown_records_and_longer_ones_are_passed_over),
