@@ -178,6 +178,9 @@ void delayed_trim_done(struct store_op *op, enum err err)
     enum delayed_trim trim = bucket->trim;
 
     bucket->trim = DELAYED_TRIM_NONE;
+    if (delayed->closed) {
+        return; /* the topics are gone; the next start sees what it did */
+    }
     if (err != ERR_OK) {
         DIAG_WARN("delayed_not_trimmed", "hour=%" PRIu64 " log=%d err=%s",
                   bucket->hour, trim == DELAYED_TRIM_LOG, err_name(err));

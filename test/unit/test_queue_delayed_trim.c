@@ -68,6 +68,26 @@ static void what_is_over_goes_while_its_hour_runs(void **state)
     yard_end();
 }
 
+/* A stop while it is under way: it ends when the topics are let go of. */
+static void a_stop_while_giving_back_harms_nothing(void **state)
+{
+    enum { COUNT = 100 };
+
+    yard_begin(state, 0, 0);
+    hand_on(0, COUNT);
+    LOOP_UNTIL(yard.io, delayed_stopped(yard.delayed));
+    yard.delayed->options.trim_bytes = 1;
+    yard.delayed->trim_due = true;
+    delayed_trim_turn(yard.delayed);
+    assert_int_equal(yard_bucket()->trim, DELAYED_TRIM_MESSAGES);
+    yard_reopen();
+    assert_int_equal(yard_topic(bucket_name)->bounds.oldest, COUNT);
+    assert_int_equal(delayed_stats(yard.delayed)->pending, 0);
+    LOOP_TURNS(yard.io, 30);
+    assert_int_equal(yard_end_of("a"), COUNT);
+    yard_end();
+}
+
 /* One that waits keeps those behind it. */
 static void what_waits_is_not_given_back(void **state)
 {
@@ -195,6 +215,7 @@ int main(void)
 {
     static const struct loop_test tests[] = {
         LOOP_TEST(what_is_over_goes_while_its_hour_runs),
+        LOOP_TEST(a_stop_while_giving_back_harms_nothing),
         LOOP_TEST(what_waits_is_not_given_back),
         LOOP_TEST(a_kill_while_giving_back_loses_none),
         LOOP_TEST(what_cannot_be_given_back_does_not_come_again),
