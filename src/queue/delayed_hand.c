@@ -143,8 +143,10 @@ static void handed(struct shard_call *call)
         histogram_record(&delayed->stats.lateness_ms,
                          wall_ms > due_ms ? wall_ms - due_ms : 0);
         delayed_bucket_handed(flight->bucket, flight->key.sequence);
-        flight->bucket->over_bodies +=
-            flight->body != NULL ? flight->body->message.size : 0;
+        flight->bucket->sized_count++;
+        flight->bucket->sized_bytes +=
+            flight->record_size +
+            (flight->body != NULL ? flight->body->message.size : 0);
         flight_end(flight);
     }
     delayed_kick(delayed);

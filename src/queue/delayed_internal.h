@@ -59,8 +59,9 @@ struct delayed_bucket {
     struct delayed_bits over;
     uint64_t first;       /* those below were given back; no bit of them is */
     uint64_t over_end;    /* all from `first` up to it are over */
-    uint64_t over_bodies; /* bytes in files of their own that were handed on
-                             since the last trim */
+    uint64_t sized_bytes; /* of messages that were handed on since the start,
+                             bodies included, */
+    uint64_t sized_count; /* and how many */
     enum delayed_trim trim;
     uint64_t trim_before; /* what it lets go of */
     uint64_t trim_due_ms; /* monotonic: not before */
@@ -201,7 +202,7 @@ uint64_t delayed_bucket_pending(const struct delayed_bucket *bucket);
 bool delayed_bucket_settled(const struct delayed_bucket *bucket,
                             uint64_t sequence);
 
-/* Remember that a message was handed on, to be noted. */
+/* Remember that a message was handed on, or is lost, to be noted. */
 void delayed_bucket_handed(struct delayed_bucket *bucket, uint64_t sequence);
 
 /* A message is damaged: nothing is to be done with it any more. */

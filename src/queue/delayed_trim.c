@@ -53,10 +53,23 @@ static void look_on(struct delayed_bucket *bucket)
     }
 }
 
+/* What a message has, about. After a start, when none was handed on yet, what
+ * the bucket has is all that is known: part of that may have been given back.
+ */
+static uint64_t mean_bytes(const struct delayed_bucket *bucket)
+{
+    const struct store_bounds *bounds = &bucket->messages->store->bounds;
+
+    if (bucket->sized_count > 0) {
+        return bucket->sized_bytes / bucket->sized_count;
+    }
+    CHECK(bounds->end > bucket->first);
+    return bounds->bytes / (bounds->end - bucket->first);
+}
+
 /* Tell whether what is over is as much as it takes. */
 static bool is_enough(const struct delayed_bucket *bucket)
 {
-    const struct store_bounds *bounds = &bucket->messages->store->bounds;
     const struct delayed_options *options = &bucket->delayed->options;
     uint64_t count = bucket->over_end - bucket->first;
 
@@ -66,10 +79,8 @@ static bool is_enough(const struct delayed_bucket *bucket)
     if (options->trim_count > 0 && count >= options->trim_count) {
         return true;
     }
-    CHECK(bounds->end > bucket->first);
-    uint64_t each = bounds->bytes / (bounds->end - bucket->first);
     return options->trim_bytes > 0 &&
-           count * each + bucket->over_bodies >= options->trim_bytes;
+           count * mean_bytes(bucket) >= options->trim_bytes;
 }
 
 /* Tell whether nobody reads what would go, nor is to read it. */
@@ -132,7 +143,6 @@ static void trim_bucket(struct delayed_bucket *bucket)
         delayed->trim_due = true;
         return;
     }
-    bucket->over_bodies = 0;
     purge(bucket, DELAYED_TRIM_MESSAGES, bucket->messages, before);
 }
 
@@ -178,6 +188,9 @@ void delayed_trim_done(struct store_op *op, enum err err)
     enum delayed_trim trim = bucket->trim;
 
     bucket->trim = DELAYED_TRIM_NONE;
+    if (delayed->closed) {
+        return; /* the topics are gone; the next start sees what it did */
+    }
     if (err != ERR_OK) {
         DIAG_WARN("delayed_not_trimmed", "hour=%" PRIu64 " log=%d err=%s",
                   bucket->hour, trim == DELAYED_TRIM_LOG, err_name(err));

@@ -68,6 +68,51 @@ static void what_is_over_goes_while_its_hour_runs(void **state)
     yard_end();
 }
 
+/* Nor does it go one by one, when most of a segment went before. */
+static void little_that_is_over_stays(void **state)
+{
+    enum { COUNT = 1000 };
+
+    yard_begin(state, 0, 0);
+    hand_on(0, COUNT);
+    (void)yard_push("a", 7, 2000);
+    yard.begun++;
+    yard_push_wait(yard.begun);
+    yard.delayed->options.trim_bytes = 1;
+    yard.delayed->trim_due = true;
+    delayed_kick(yard.delayed);
+    LOOP_UNTIL(yard.io, yard_topic(bucket_name)->bounds.oldest == COUNT &&
+                            yard_bucket()->trim == DELAYED_TRIM_NONE);
+    yard.delayed->options.trim_bytes = TRIM_BYTES / 8;
+    yard_wall_to(yard.wall_ms + 2000);
+    LOOP_UNTIL(yard.io, yard_end_of("a") == COUNT + 1);
+    LOOP_UNTIL(yard.io, yard_bucket()->over_end == COUNT + 1);
+    LOOP_TURNS(yard.io, 30);
+    assert_int_equal(yard_topic(bucket_name)->bounds.oldest, COUNT);
+    assert_int_equal(delayed_look(yard_bucket(), COUNT), DELAYED_HANDED);
+    yard_end();
+}
+
+/* A stop while it is under way: it ends when the topics are let go of. */
+static void a_stop_while_giving_back_harms_nothing(void **state)
+{
+    enum { COUNT = 100 };
+
+    yard_begin(state, 0, 0);
+    hand_on(0, COUNT);
+    LOOP_UNTIL(yard.io, delayed_stopped(yard.delayed));
+    yard.delayed->options.trim_bytes = 1;
+    yard.delayed->trim_due = true;
+    delayed_trim_turn(yard.delayed);
+    assert_int_equal(yard_bucket()->trim, DELAYED_TRIM_MESSAGES);
+    yard_reopen();
+    assert_int_equal(yard_topic(bucket_name)->bounds.oldest, COUNT);
+    assert_int_equal(delayed_stats(yard.delayed)->pending, 0);
+    LOOP_TURNS(yard.io, 30);
+    assert_int_equal(yard_end_of("a"), COUNT);
+    yard_end();
+}
+
 /* One that waits keeps those behind it. */
 static void what_waits_is_not_given_back(void **state)
 {
@@ -195,6 +240,8 @@ int main(void)
 {
     static const struct loop_test tests[] = {
         LOOP_TEST(what_is_over_goes_while_its_hour_runs),
+        LOOP_TEST(little_that_is_over_stays),
+        LOOP_TEST(a_stop_while_giving_back_harms_nothing),
         LOOP_TEST(what_waits_is_not_given_back),
         LOOP_TEST(a_kill_while_giving_back_loses_none),
         LOOP_TEST(what_cannot_be_given_back_does_not_come_again),
