@@ -9,6 +9,7 @@ SPDX-License-Identifier: MIT
 
 import collections
 import contextlib
+import http.client
 import os
 import pathlib
 import re
@@ -22,6 +23,13 @@ from harness import Answer, measures_memory, wait_until
 TORTURE = os.environ.get('OPQ_TORTURE', '') not in ('', '0')
 KIB = 1 << 10
 MIB = 1 << 20
+# What is done besides while memory is short.
+CALLS = [('GET', '/metrics', None),
+         ('GET', '/opq/topics/middle/messages?limit=100', None),
+         ('PUT', '/opq/topics/passing', {'retain_age': '7d'}),
+         ('PUT', '/opq/topics/passing/subscriptions/s',
+          {'url': 'http://127.0.0.1:9/'}),
+         ('DELETE', '/opq/topics/passing', None)]
 RETRIES = {'retries': 2, 'retry_schedule': '20ms'}
 
 
@@ -133,9 +141,9 @@ def test_memory_is_short(serve, receiver, io):
         held = ask_much(opq, 300)
         end = time.monotonic() + (2 if TORTURE else 0.5)
         while time.monotonic() < end:
-            for path in ('/metrics', '/opq/topics/middle/messages?limit=100'):
-                with contextlib.suppress(OSError, EOFError):
-                    opq.get(path)
+            for method, path, body in CALLS:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    opq.request(method, path, body)
         limit_memory(opq, None)
         for one in held:
             one.close()
