@@ -58,7 +58,8 @@ static void nothing_gets_more_than_there_is(void **state)
             assert_true(share.connections_max >= 1);
             assert_true(share.target_connections >= 1);
             assert_true(share.files_open >= 16);
-            assert_true(sum * shards <= count || count < 128 * shards);
+            assert_true(sum * shards <= count ||
+                        count < UINT64_C(128) * shards);
         }
     }
 }
