@@ -176,7 +176,7 @@ static void idle_topics_keep_few_readers_and_little_memory(void **state)
                 DELIVERER_READERS_IDLE_MAX);
     print_message("struct delivery: %zu bytes, struct flight: %zu bytes\n",
                   sizeof(struct delivery), sizeof(struct flight));
-    assert_true(sizeof(struct delivery) <= 784);
+    assert_true(sizeof(struct delivery) <= 840);
     target_stop(target);
     scene_finish();
 }
