@@ -64,7 +64,7 @@ struct journal_options {
     /* Tells whether there is room for another file of so many bytes: asked
      * before there are more than JOURNAL_FILES_OWED. NULL: there is. */
     bool (*room)(void *context, uint64_t size);
-    void *room_context;          /* borrowed */
+    void *room_context; /* borrowed */
     /* Where it ended, as who closed it in order tells; generation 0: not known.
      * Nothing is looked for behind it, and all before it was whole. */
     struct journal_place end;

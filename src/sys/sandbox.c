@@ -16,10 +16,15 @@
 #include <unistd.h>
 
 /* A filter outlives exec, and each further one would cost every call a little.
- * So ours answers one call that cannot succeed, with a path where no memory can
- * be, by an errno of its own. Another list of calls is another version. */
-#define ASKED_PATH UINT64_C(0x8f50510000000000)
-enum { ASKED_SYSCALL = SYS_acct, VERSION = 1, ANSWER = 4000 + VERSION };
+ * So ours answers one call that cannot succeed, a comparison of a kind that
+ * there is not, by an errno of its own. Another list of calls is another
+ * version. */
+enum {
+    ASKED_SYSCALL = SYS_kcmp,
+    ASKED_KIND = 0x4f5051,
+    VERSION = 1,
+    ANSWER = 4000 + VERSION,
+};
 
 enum { SOCKET_TYPES = 0xf }; /* the bits of a type, without its flags */
 
@@ -28,7 +33,6 @@ static const char *const refused[] = {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     "ptrace",
 #endif
-    "kcmp",
     "pidfd_getfd",
     "process_madvise",
     "process_vm_readv",
@@ -75,7 +79,8 @@ static const char *const refused[] = {
     "syslog",
     "userfaultfd",
     "vhangup",
-    /* the machine's name and clock */
+    /* the machine's name, clock and accounts */
+    "acct",
     "adjtimex",
     "clock_adjtime",
     "clock_settime",
@@ -99,7 +104,8 @@ static const unsigned families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
 
 static bool is_inside(void)
 {
-    return syscall(ASKED_SYSCALL, ASKED_PATH) < 0 && errno == ANSWER;
+    return syscall(ASKED_SYSCALL, 0, 0, ASKED_KIND, 0, 0) < 0 &&
+           errno == ANSWER;
 }
 
 /* Refuse sockets of other families, those between ours and those above the
@@ -137,10 +143,14 @@ static int add_rules(scmp_filter_ctx filter)
             error = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0);
         }
     }
+    if (error == 0) {
+        error = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), ASKED_SYSCALL,
+                                 1, SCMP_A2(SCMP_CMP_NE, ASKED_KIND));
+    }
     return error != 0
                ? error
                : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ANSWER), ASKED_SYSCALL,
-                                  1, SCMP_A0(SCMP_CMP_EQ, ASKED_PATH));
+                                  1, SCMP_A2(SCMP_CMP_EQ, ASKED_KIND));
 }
 
 /* All threads; and no slower memory for the sake of other programs' secrets,

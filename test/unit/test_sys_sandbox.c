@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,6 +72,7 @@ static int try_what_is_refused(void)
     return is_refused(process_vm_readv(getpid(), &vector, 1, &vector, 1, 0)) &&
                    is_refused(mount("none", "/nowhere", "tmpfs", 0, NULL)) &&
                    is_refused(chroot("/nowhere")) &&
+                   is_refused(syscall(SYS_kcmp, 1, 1, 0, 0, 0)) &&
                    is_refused(setuid(getuid())) &&
                    is_refused(socket(AF_PACKET, SOCK_RAW, 0)) &&
                    is_refused(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)) &&
