@@ -16,17 +16,11 @@ enum { READ_SIZE = 64 * 1024 };
 
 static const char default_url[] = "http://127.0.0.1:8999";
 
-struct command {
-    const char *name;
-    int (*run)(int argument_count, char *const *arguments);
-    const char *text;
-};
-
 /* Asked what options a subcommand has, instead of running it: see
  * cli_show_options(). */
 static struct cli_options_visit *options_visit;
 
-static const struct command commands[] = {
+static const struct cli_command commands[] = {
     {"push", cli_push, "push one message"},
     {"batch", cli_batch, "push many: NDJSON from a file or standard input"},
     {"info", cli_info, "show a server's version, limits and figures"},
@@ -95,8 +89,7 @@ bool cli_command(unsigned index, struct cli_command *out)
     if (index >= COMMAND_COUNT) {
         return false;
     }
-    *out = (struct cli_command){commands[index].name, commands[index].run,
-                                commands[index].text};
+    *out = commands[index];
     return true;
 }
 
@@ -414,8 +407,7 @@ uint64_t cli_number(const json_t *object, const char *name)
     return value > 0 ? (uint64_t)value : 0;
 }
 
-/* --- input -----------------------------------------------------------------
- */
+/* --- input ---------------------------------------------------------------- */
 
 /* Read all of a stream. */
 static enum err read_all(FILE *from, struct buf *to)
@@ -502,6 +494,11 @@ int cli_print_response(const struct cli_call *call)
         buf_append_byte(&text, '\n');
     }
     return cli_print(&text);
+}
+
+int cli_print_if_json(const struct cli_call *call)
+{
+    return call->json ? cli_print_response(call) : CLI_EXIT_OK;
 }
 
 void cli_append_size(struct buf *to, uint64_t bytes)

@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/str.h"
 #include "cli/cli_internal.h"
-#include "http/form.h"
+#include "cli/cli_list.h"
 #include "sys/clock.h"
 
 #include <stdio.h>
@@ -91,16 +91,6 @@ static bool took(void *context, struct buf *body)
     }
     (void)fflush(stdout);
     return following->left > 0 && ferror(stdout) == 0;
-}
-
-static void
-append_parameter(struct buf *to, const char *name, const char *value)
-{
-    if (value != NULL) {
-        buf_append_format(to, "%s=", name);
-        form_escape(to, str_from(value));
-        buf_append_byte(to, '&');
-    }
 }
 
 /* Tell whether what ended the stream goes by: the server stops, is gone, or
@@ -186,11 +176,10 @@ int cli_events(int argument_count, char *const *arguments)
     }
     if (code == CLI_EXIT_OK && !call.help) {
         following.json = call.json;
-        buf_append_c(&target, "/opq/events?");
-        append_parameter(&target, "types", types);
-        append_parameter(&target, "topic", topic);
-        append_parameter(&target, "from", from);
-        target.size--; /* the last '&', or the '?' */
+        buf_append_c(&target, "/opq/events");
+        cli_list_parameter(&target, "types", types);
+        cli_list_parameter(&target, "topic", topic);
+        cli_list_parameter(&target, "from", from);
         code = follow(&following, buf_str(&target));
     }
     buf_fini(&target);

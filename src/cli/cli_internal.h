@@ -65,6 +65,7 @@ int cli_parse(struct cli_call *call,
 /* Make the field with the token of --token-file, or OPQ_TOKEN. What is wrong is
  * said on standard error. Returns CLI_EXIT_OK, or what to exit with. */
 int cli_find_token(struct cli_call *call);
+
 /* A subcommand. */
 struct cli_command {
     const char *name;
@@ -128,6 +129,9 @@ int cli_print_object(const json_t *object);
 
 /* Print the last answer's body to standard output. */
 int cli_print_response(const struct cli_call *call);
+
+/* The same with --json only: the answer tells people nothing. */
+int cli_print_if_json(const struct cli_call *call);
 
 /* Print the object that the last answer is: its members, a line each, or with
  * --json as it came. */
