@@ -10,6 +10,7 @@
 
 #include "base/crc32c.h"
 #include "cli/archive.h"
+#include "cli/cli_data.h"
 #include "cli/cli_import_remote.h"
 #include "cli/first_opq.h"
 #include "cli/import_data.h"
@@ -423,7 +424,7 @@ static int open_place(struct import *import)
                             import->data_directory);
     }
     return err == ERR_OK ? CLI_EXIT_OK
-                         : cli_complain_data(call, import->data_directory, err);
+                         : cli_data_complain(call, import->data_directory, err);
 }
 
 static int tell_result(struct import *import, int code)

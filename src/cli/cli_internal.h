@@ -146,11 +146,6 @@ int cli_print_messages(const struct cli_call *call,
 int cli_complain(const struct cli_call *call, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Say what opening a data directory came to. Returns what to exit with. */
-int cli_complain_data(const struct cli_call *call,
-                      const char *directory,
-                      enum err err);
-
 /* Append a byte count for people: "1.5M". */
 void cli_append_size(struct buf *to, uint64_t bytes);
 
