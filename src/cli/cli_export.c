@@ -372,6 +372,7 @@ int cli_export(int argument_count, char *const *arguments)
     }
     const char *wrong = NULL;
     if (data_range_read(&range, &export.range, &wrong) != ERR_OK) {
+        cli_call_fini(&call);
         return cli_complain(&call, CLI_EXIT_USAGE, "%s", wrong);
     }
     export.directory = call.words[0];
@@ -384,5 +385,6 @@ int cli_export(int argument_count, char *const *arguments)
     buf_fini(&export.text);
     free(export.record);
     free(export.part);
+    cli_call_fini(&call);
     return code;
 }

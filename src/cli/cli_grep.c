@@ -324,6 +324,7 @@ int cli_grep(int argument_count, char *const *arguments)
     }
     code = prepare(&grep, &range, fixed, any_case);
     if (code != CLI_EXIT_OK) {
+        cli_call_fini(&call);
         return code;
     }
     grep.directory = call.words[1];
@@ -336,5 +337,6 @@ int cli_grep(int argument_count, char *const *arguments)
     matcher_fini(&grep.matcher);
     free(grep.record);
     free(grep.piece);
+    cli_call_fini(&call);
     return code;
 }

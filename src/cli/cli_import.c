@@ -484,6 +484,7 @@ int cli_import(int argument_count, char *const *arguments)
         return code;
     }
     if ((from != NULL) == (call.word_count == 1)) {
+        cli_call_fini(&call);
         return cli_complain(&call, CLI_EXIT_USAGE,
                             "give a file, or - , or --from DIRECTORY");
     }

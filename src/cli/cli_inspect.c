@@ -345,6 +345,7 @@ int cli_verify(int argument_count, char *const *arguments)
     free(verify.topics);
     verify_bodies_fini(&verify.bodies);
     inspect_close(inspect);
+    cli_call_fini(&call);
     return code;
 }
 
@@ -493,12 +494,12 @@ int cli_dump(int argument_count, char *const *arguments)
         return code;
     }
     code = read_range(&dump);
-    if (code != CLI_EXIT_OK) {
-        return code;
+    if (code == CLI_EXIT_OK) {
+        enum err err = inspect_open(directory, &inspect);
+        code = err == ERR_OK ? run_dump(&dump, inspect)
+                             : cli_data_complain(&call, directory, err);
     }
-    enum err err = inspect_open(directory, &inspect);
-    code = err == ERR_OK ? run_dump(&dump, inspect)
-                         : cli_data_complain(&call, directory, err);
     inspect_close(inspect);
+    cli_call_fini(&call);
     return code;
 }

@@ -225,5 +225,6 @@ int cli_repair(int argument_count, char *const *arguments)
     repair_plan_fini(&plan);
     store_local_release(run.data);
     dir_unlock(run.lock);
+    cli_call_fini(&call);
     return code;
 }
