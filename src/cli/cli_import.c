@@ -463,8 +463,8 @@ int cli_import(int argument_count, char *const *arguments)
 {
     struct cli_call call = {
         .command = "import",
-        .usage = "FILE|- | --from DIRECTORY [--all]  "
-                 "[--data DIRECTORY | --url URL [--state FILE]]\n"
+        .usage = "FILE|- | --from DIRECTORY [--all]\n"
+                 "    [--data DIRECTORY | --url URL [--state FILE]]\n"
                  "Imports what opq export wrote; with --from, the folder of "
                  "the first OPQ, of\nwhich messages that were delivered are "
                  "left out without --all. Into a data\ndirectory that no "

@@ -182,7 +182,8 @@ int cli_push(int argument_count, char *const *arguments)
                  "[--flow-key KEY]\n    [--callback URL] "
                  "[--failure-callback URL] [--expect-seq SEQ] [--json]\n"
                  "Pushes a form with the field `message`; with --type, the "
-                 "message's bytes as they are.",
+                 "message's bytes as they are.\nAn empty URL, '', is for the "
+                 "topic's subscriptions.",
     };
     struct push_options push = {0};
     struct cli_option options[PUSH_CONTROLS + 4];
@@ -679,7 +680,7 @@ int cli_tail(int argument_count, char *const *arguments)
     struct cli_call call = {
         .command = "tail",
         .usage = "TOPIC [-n COUNT] [--from SEQ] [--from-time TIME]\n"
-                 "    [--since 10m|TIME] [-f] [--json]\n"
+                 "    [--since 10m|TIME] [-f|--follow] [--json]\n"
                  "With -f it goes on, over restarts of the server too.",
     };
     struct tail_options tail = {0};

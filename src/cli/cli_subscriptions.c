@@ -198,9 +198,9 @@ int cli_pull(int argument_count, char *const *arguments)
         {"follow", NULL, &pull.follows, NULL},
         {NULL, NULL, NULL, NULL},
     };
-    struct cli_call call = {.command = "pull",
-                            .usage =
-                                "TOPIC NAME [-n COUNT] [--ack] [-f] [--json]"};
+    struct cli_call call = {
+        .command = "pull",
+        .usage = "TOPIC NAME [-n COUNT] [--ack] [-f|--follow] [--json]"};
     uint64_t from = 0;
     bool more = true;
     int code = cli_parse(&call, argument_count, arguments, options, 2, 2);
