@@ -463,6 +463,12 @@ bool cli_colours(void)
            from_environment("NO_COLOR", NULL) == NULL;
 }
 
+void cli_print_line(const json_t *document)
+{
+    (void)json_dumpf(document, stdout, CLI_JSON);
+    (void)fputc('\n', stdout);
+}
+
 int cli_print_object(const json_t *object)
 {
     struct table table;
@@ -475,7 +481,7 @@ int cli_print_object(const json_t *object)
     {
         char *dumped = json_is_string(value)
                            ? NULL
-                           : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+                           : json_dumps(value, JSON_ENCODE_ANY | CLI_JSON);
         table_add(&table, name);
         table_add(&table, dumped != NULL ? dumped : cli_text(object, name));
         free(dumped);

@@ -103,8 +103,7 @@ static int print_page(const struct dlq *dlq, const json_t *page, bool first)
     json_array_foreach(letters, index, letter)
     {
         if (dlq->call.json) {
-            (void)json_dumpf(letter, stdout, JSON_COMPACT);
-            (void)fputc('\n', stdout);
+            cli_print_line(letter);
         } else {
             add_row(&table, letter);
         }

@@ -81,8 +81,7 @@ static int show(struct cli_call *call)
     const json_t *object =
         json_array_get(json_object_get(page, "endpoints"), 0);
     if (call->json) {
-        (void)json_dumpf(object, stdout, JSON_COMPACT);
-        (void)fputc('\n', stdout);
+        cli_print_line(object);
     } else {
         code = cli_print_object(object);
     }

@@ -38,7 +38,7 @@ static void print_event(const struct following *following, struct str text)
     event = json_loadb(text.data, text.size, 0, NULL);
     (void)printf("%-24s  %-18s  %s  ", cli_text(event, "at"),
                  cli_text(event, "type"), cli_text(event, "subject"));
-    (void)json_dumpf(json_object_get(event, "data"), stdout, JSON_COMPACT);
+    (void)json_dumpf(json_object_get(event, "data"), stdout, CLI_JSON);
     if (cli_number(event, "repeated") > 0) {
         (void)printf("  and %llu more",
                      (unsigned long long)cli_number(event, "repeated"));

@@ -18,6 +18,9 @@ enum {
     CLI_REPEATS_MAX = 32 /* times an option may be given */
 };
 
+/* How what a server answered is written again: fractions as short as there. */
+enum { CLI_JSON = JSON_COMPACT | JSON_REAL_PRECISION(15) };
+
 /* An option of a subcommand: --name VALUE, --name=VALUE, with one dash or two;
  * or a flag, --name. */
 struct cli_option {
@@ -122,6 +125,9 @@ int cli_print(struct buf *text);
 
 /* Whether standard output takes colours: a terminal, and no NO_COLOR. */
 bool cli_colours(void);
+
+/* Print a line of JSON to standard output, as CLI_JSON. */
+void cli_print_line(const json_t *document);
 
 /* Print an object as a table of its members.
  * Returns as cli_print(). */

@@ -6,7 +6,6 @@
 
 #include "http/form.h"
 
-#include <stdio.h>
 #include <string.h>
 
 void cli_list_parameter(struct buf *target, const char *name, const char *value)
@@ -139,8 +138,7 @@ static void print_item(void *context, const json_t *item)
     struct printing *printing = context;
 
     if (printing->json) {
-        (void)json_dumpf(item, stdout, JSON_COMPACT);
-        (void)fputc('\n', stdout);
+        cli_print_line(item);
     } else {
         printing->list->add_row(&printing->table, item);
     }

@@ -498,7 +498,7 @@ static void append_plain_line(struct buf *to, const json_t *message)
 static void append_line(struct buf *to, const json_t *message, bool json)
 {
     if (json) {
-        char *dumped = json_dumps(message, JSON_COMPACT);
+        char *dumped = json_dumps(message, CLI_JSON);
         buf_append_c(to, dumped != NULL ? dumped : "");
         free(dumped);
     } else {

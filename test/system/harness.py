@@ -394,6 +394,12 @@ def run_cli(*arguments, patience_s=PATIENCE_S, **options):
                           **options)
 
 
+def subcommands():
+    """Names of the subcommands that `opq help` lists."""
+    return re.findall(r'^  (?!opq )([a-z]+) +[a-z]', run_cli('help').stdout,
+                      re.M)
+
+
 class Sink:
     """`opq sink` on a free port."""
 
