@@ -206,24 +206,27 @@ bool api_is_control(struct str header)
     return str_equal_nocase(str_cut(header, 0, 4), STR("opq-"));
 }
 
-/* Tell whether a call that changes something says more than is listened to.
- * Who purges with `before` in a body would else lose everything. */
-static bool says_too_much(const struct route *route,
-                          const struct http_exchange *exchange)
+bool api_has_control(const struct http_head *head)
 {
-    const struct http_head *head = exchange->head;
-
-    if ((route->method != HTTP_METHOD_POST &&
-         route->method != HTTP_METHOD_DELETE) ||
-        route->handle == api_replays_post) {
-        return false;
-    }
     for (uint32_t index = 0; index < head->header_count; index++) {
         if (api_is_control(head->headers[index].name)) {
             return true;
         }
     }
-    return exchange->body.size > 0;
+    return false;
+}
+
+/* Tell whether a call that changes something says more than is listened to.
+ * Who purges with `before` in a body would else lose everything. */
+static bool says_too_much(const struct route *route,
+                          const struct http_exchange *exchange)
+{
+    if ((route->method != HTTP_METHOD_POST &&
+         route->method != HTTP_METHOD_DELETE) ||
+        route->handle == api_replays_post) {
+        return false;
+    }
+    return exchange->body.size > 0 || api_has_control(exchange->head);
 }
 
 /* Tell what is wrong with the first segment of a path; NULL: nothing. */
@@ -344,6 +347,16 @@ bool api_query(const struct api_request *request,
                    detail.failed ? "unknown parameter" : detail.data, NULL);
     buf_fini(&detail);
     return false;
+}
+
+bool api_query_none(const struct api_request *request)
+{
+    static const char *const known[] = {NULL};
+    struct form form = {0};
+    bool none = api_query(request, known, &form);
+
+    form_fini(&form);
+    return none;
 }
 
 bool api_query_number(const struct api_request *request,

@@ -280,10 +280,7 @@ static void send_walk(const struct api_request *request,
                       void (*finish)(struct api_call *call),
                       bool pausing)
 {
-    static const char *const known[] = {NULL};
-    struct form form = {0};
-
-    if (api_query(request, known, &form)) {
+    if (api_query_none(request)) {
         struct replay_call *task = create_call(request, run);
         if (task != NULL) {
             task->base.finish = finish;
@@ -295,7 +292,6 @@ static void send_walk(const struct api_request *request,
             api_call_walk(&task->base);
         }
     }
-    form_fini(&form);
 }
 
 void api_replays_list(const struct api_request *request)
@@ -521,21 +517,6 @@ static enum err find_range(const struct replay_call *task,
     return err;
 }
 
-static void range_problem(struct replay_call *task,
-                          const struct store_bounds *bounds)
-{
-    char detail[128];
-
-    (void)snprintf(detail, sizeof(detail),
-                   "from and to must be in order, and kept: oldest=%" PRIu64
-                   " end=%" PRIu64,
-                   bounds->oldest, bounds->end);
-    buf_append_format(&task->base.members,
-                      "\"oldest\":%" PRIu64 ",\"end\":%" PRIu64, bounds->oldest,
-                      bounds->end);
-    fail(task, 416, detail);
-}
-
 static void counted(struct api_replay_count *count, enum err err)
 {
     struct replay_call *task = CONTAINER_OF(count, struct replay_call, count);
@@ -612,7 +593,9 @@ static void post_run(struct api_call *call, struct shard *there)
         err = find_range(task, topic->store, settings);
     }
     if (err == ERR_RANGE) {
-        range_problem(task, &topic->store->bounds);
+        api_call_range(call, "from and to must be in order, and kept",
+                       &topic->store->bounds);
+        api_call_end(call);
     } else if (err == ERR_OK && settings->url != NULL &&
                !api_url_allowed(call->api, settings->url)) {
         fail(task, 400, "url points to an address that is not allowed");
