@@ -6,6 +6,7 @@ wait_until from here.
 SPDX-License-Identifier: MIT
 """
 
+import errno
 import http.client
 import json
 import os
@@ -398,6 +399,25 @@ def subcommands():
     """Names of the subcommands that `opq help` lists."""
     return re.findall(r'^  (?!opq )([a-z]+) +[a-z]', run_cli('help').stdout,
                       re.M)
+
+
+class Terminal:
+    """A terminal that a subcommand prints to: `theirs`, its descriptor."""
+
+    def __init__(self):
+        self.ours, self.theirs = os.openpty()
+
+    def read(self):
+        """All that was printed; once, when the subcommand has ended."""
+        shown = b''
+        os.close(self.theirs)
+        with open(self.ours, 'rb', buffering=0) as file:
+            try:
+                while piece := file.read(65536):
+                    shown += piece
+            except OSError as error:  # so a terminal ends that nobody has
+                assert error.errno == errno.EIO, error
+        return shown.decode()
 
 
 class Sink:
