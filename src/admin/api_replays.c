@@ -12,6 +12,7 @@
 #include "admin/api_render.h"
 #include "base/check.h"
 #include "base/json_text.h"
+#include "queue/answer.h"
 #include "queue/replays.h"
 #include "sys/clock.h"
 
@@ -214,6 +215,12 @@ static void send_walk(const struct api_request *request,
                       void (*finish)(struct api_call *call),
                       bool pausing)
 {
+    struct str id = request->segments[0];
+
+    if (id.size > 0 && !store_topic_name_valid(id)) {
+        answer_problem(request->exchange, 404, "replay: not known", NULL);
+        return;
+    }
     if (!api_query_none(request)) {
         return;
     }

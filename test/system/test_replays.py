@@ -359,6 +359,14 @@ def test_command_tells_what_is_wrong(opq):
     assert 'pace must be' in done.stderr
 
 
+@pytest.mark.parametrize('name', ['no', 'a%20b', 'a' * 300, '.opq.x'])
+def test_an_id_that_none_can_have_is_not_known(shared_opq, name):
+    for method, more in (('GET', ''), ('DELETE', ''), ('POST', '/pause')):
+        answer = shared_opq.request(method, f'/opq/replays/{name}{more}')
+        assert answer.status == 404, answer
+        assert answer.json()['detail'] == 'replay: not known'
+
+
 def test_command_shows_how_far_it_is_on_a_terminal(opq, receiver):
     fill(opq, receiver, 6)
     terminal = Terminal()
