@@ -343,6 +343,15 @@ static int complain_response(const struct cli_call *call)
     return CLI_EXIT_FAILED;
 }
 
+bool cli_is_passing(const struct cli_call *call, int code)
+{
+    int status = call->response.status;
+
+    return code == CLI_EXIT_UNREACHABLE ||
+           (code == CLI_EXIT_FAILED &&
+            (status == 502 || status == 503 || status == 504));
+}
+
 int cli_complain_answer(const struct cli_call *call, int code)
 {
     return code == CLI_EXIT_FAILED && call->response.status > 0

@@ -93,17 +93,6 @@ static bool took(void *context, struct buf *body)
     return following->left > 0 && ferror(stdout) == 0;
 }
 
-/* Tell whether what ended the stream goes by: the server stops, is gone, or
- * starts. */
-static bool is_passing(const struct cli_call *call, int code)
-{
-    int status = call->response.status;
-
-    return code == CLI_EXIT_OK || code == CLI_EXIT_UNREACHABLE ||
-           (code == CLI_EXIT_FAILED &&
-            (status == 502 || status == 503 || status == 504));
-}
-
 /* Ask for the stream until enough came, or it is refused. */
 static int follow(struct following *following, struct str target)
 {
@@ -131,7 +120,7 @@ static int follow(struct following *following, struct str target)
         if (!following->began) {
             return code; /* it was said why */
         }
-        if (!is_passing(call, code)) {
+        if (code != CLI_EXIT_OK && !cli_is_passing(call, code)) {
             return cli_complain_answer(call, code);
         }
         if (!following->away) {

@@ -99,6 +99,10 @@ void cli_call_fini(struct cli_call *call);
  * when --url is no address. */
 int cli_request(struct cli_call *call, const struct remote_request *request);
 
+/* Tell whether what went wrong with the last request, which gave `code`, goes
+ * by: the server is gone, starts, or stops. */
+bool cli_is_passing(const struct cli_call *call, int code);
+
 /* Say what went wrong with the last request, which was a silent one and gave
  * `code`. Returns `code`. */
 int cli_complain_answer(const struct cli_call *call, int code);

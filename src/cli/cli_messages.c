@@ -588,16 +588,6 @@ static int tail_begin(struct cli_call *call,
     return CLI_EXIT_OK;
 }
 
-/* Whether what went wrong goes by: the server is gone, starts, or stops. */
-static bool is_passing(const struct cli_call *call, int code)
-{
-    int status = call->response.status;
-
-    return code == CLI_EXIT_UNREACHABLE ||
-           (code == CLI_EXIT_FAILED &&
-            (status == 502 || status == 503 || status == 504));
-}
-
 /* Ask for a page that is followed until the server gives it, over restarts of
  * it. What went wrong is said once, and when it is over. */
 static int
@@ -608,18 +598,18 @@ follow_page(struct cli_call *call, const struct buf *target, json_t **out)
     call->silent = true;
     int code = cli_get_json(call, buf_str(target), out);
     call->silent = false;
-    if (is_passing(call, code)) {
+    if (cli_is_passing(call, code)) {
         (void)cli_complain(call, code, "%s does not answer; trying again",
                            call->url);
     }
-    while (is_passing(call, code)) {
+    while (cli_is_passing(call, code)) {
         clock_sleep_ms(wait_ms);
         wait_ms =
             wait_ms * 2 < FOLLOW_WAIT_MS_MAX ? wait_ms * 2 : FOLLOW_WAIT_MS_MAX;
         call->silent = true;
         code = cli_get_json(call, buf_str(target), out);
         call->silent = false;
-        if (!is_passing(call, code)) {
+        if (!cli_is_passing(call, code)) {
             (void)cli_complain(call, code, "%s is back", call->url);
         }
     }
