@@ -395,6 +395,20 @@ def run_cli(*arguments, patience_s=PATIENCE_S, **options):
                           **options)
 
 
+def closed_port():
+    """A port that nobody listens on."""
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_failure(opq, topic, patience_s=2 * PATIENCE_S):
+    """Wait for a failed attempt of message 0; return what is told of it."""
+    def look():
+        message = opq.get(f'/opq/topics/{topic}/messages/0').json()
+        return message if 'last_error' in message else None
+    return wait_until(look, f'a failure of {topic}', patience_s)
+
+
 def subcommands():
     """Names of the subcommands that `opq help` lists."""
     return re.findall(r'^  (?!opq )([a-z]+) +[a-z]', run_cli('help').stdout,
