@@ -15,6 +15,7 @@
 #include "store/store_blob.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
+#include "store/store_notes.h"
 #include "store/store_views.h"
 
 #include "base/diag.h"
@@ -179,6 +180,11 @@ static enum err visit_folder(void *context, const char *name, bool is_directory)
         return ERR_OK;
     }
     if (store_data_shard(store->shard_count, str_from(name)) != store->shard) {
+        return ERR_OK;
+    }
+    const struct local_topic *noted =
+        store_topics_find(store, NULL, str_from(name));
+    if (noted != NULL && noted->noted) {
         return ERR_OK;
     }
     if (dir_join(path, store->topics_directory, name) != ERR_OK) {
@@ -845,6 +851,9 @@ enum err store_recover_open(struct local_store *store)
 {
     store->recovery.started_ns = clock_monotonic_ns();
     enum err err = checkpoint_recover(store);
+    if (err == ERR_OK) {
+        err = store_notes_read(store);
+    }
     if (err == ERR_OK) {
         err = dir_each(store->topics_directory, visit_folder, store);
     }
