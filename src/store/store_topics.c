@@ -18,6 +18,7 @@
 
 #include "base/diag.h"
 #include "sys/clock.h"
+#include "sys/pages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -209,6 +210,7 @@ static enum err make(struct local_store *store,
         parent = store_topics_find_id(store, conf->parent);
         CHECK(parent != NULL && parent->base.parent == NULL);
     }
+    pages_ahead(store->topic_count);
     struct local_topic *topic = calloc(1, sizeof(*topic) + conf->name.size + 1);
     if (topic == NULL) {
         return ERR_NOMEM;
