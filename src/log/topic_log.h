@@ -74,6 +74,8 @@ struct topic_log_stats {
      * topic takes part in the next one, changed or not, lest that one makes
      * the stale state look complete. */
     bool state_stale;
+    bool plain; /* its folder was listed when it was opened, and had none of
+                   views and none of bodies */
 };
 
 /* Sequences that are known to be lost. */

@@ -141,7 +141,8 @@ static enum err folder_open(struct local_store *store, const char *name)
         store_topics_mark(topic);
     }
     store_flush_close_files(store);
-    return store_views_found(topic);
+    return topic_log_stats(topic->log)->plain ? ERR_OK
+                                              : store_views_found(topic);
 }
 
 /* A file is kept elsewhere. Where a link leads there may be messages, now or
