@@ -32,7 +32,7 @@ blob_incoming_path(char path[DIR_PATH_MAX], const char *data, uint64_t id)
 
 enum err blob_folder(char path[DIR_PATH_MAX], const char *topic)
 {
-    return dir_join(path, topic, "blobs");
+    return dir_join(path, topic, BLOB_FOLDER);
 }
 
 static enum err placed_path(char path[DIR_PATH_MAX],

@@ -31,6 +31,9 @@ blob_incoming_path(char path[DIR_PATH_MAX], const char *data, uint64_t id);
  * Gives: `*out_id`. */
 bool blob_incoming_parse(const char *name, uint64_t *out_id);
 
+/* The folder of a topic's folder that has its bodies. */
+#define BLOB_FOLDER "blobs"
+
 /* Write the path of the folder that has a topic's bodies.
  * Errors: ERR_TOO_LARGE */
 MUST_CHECK enum err blob_folder(char path[DIR_PATH_MAX], const char *topic);

@@ -4,10 +4,13 @@
  */
 #include "log/topic_folder.h"
 
+#include "log/blob.h"
 #include "log/segment.h"
+#include "log/topic_conf.h"
 #include "sys/dir.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { CAPACITY_FIRST = 16 };
 
@@ -21,6 +24,7 @@ struct numbers {
 struct listing {
     struct numbers messages;
     struct numbers indexes;
+    bool more; /* folders that are known */
 };
 
 static enum err add(struct numbers *numbers, uint64_t number)
@@ -44,6 +48,9 @@ static enum err visit(void *context, const char *name, bool is_directory)
 {
     struct listing *listing = context;
     uint64_t first = 0;
+    if (strcmp(name, TOPIC_CONF_VIEWS) == 0 || strcmp(name, BLOB_FOLDER) == 0) {
+        listing->more = true; /* whatever it is, a link for one */
+    }
     if (is_directory) {
         return ERR_OK;
     }
@@ -73,7 +80,7 @@ static void sort(struct numbers *numbers)
 enum err topic_folder_list(const char *directory,
                            struct topic_folder *out_folder)
 {
-    struct listing listing = {{0}, {0}};
+    struct listing listing = {{0}, {0}, false};
     enum err err = dir_each(directory, visit, &listing);
     if (err != ERR_OK) {
         free(listing.messages.items);
@@ -87,6 +94,7 @@ enum err topic_folder_list(const char *directory,
         .count = listing.messages.count,
         .indexes = listing.indexes.items,
         .index_count = listing.indexes.count,
+        .plain = !listing.more,
     };
     return ERR_OK;
 }

@@ -19,6 +19,7 @@ struct topic_folder {
     size_t count;      /* of them */
     uint64_t *indexes; /* owned: of .idx files */
     size_t index_count;
+    bool plain; /* it has neither a folder of views nor one of bodies */
 };
 
 /* List a folder. Names of other kinds are passed over.

@@ -66,12 +66,15 @@ enum err topic_log_open(const struct topic_log_options *options,
         return ERR_NOMEM;
     }
     struct topic_cursor cursor = {0};
-    if (!options->fresh) {
-        enum err err = topic_log_recover(log, &cursor);
-        if (err != ERR_OK) {
-            topic_log_close(log);
-            return err;
-        }
+    enum err err = ERR_OK;
+    if (options->note.size > 0) {
+        err = topic_log_take_note(log, options->note, &cursor);
+    } else if (!options->fresh) {
+        err = topic_log_recover(log, &cursor);
+    }
+    if (err != ERR_OK) {
+        topic_log_close(log);
+        return err;
     }
     *out = log;
     *out_cursor = cursor;

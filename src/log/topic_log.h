@@ -32,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf;
 struct topic_log;
 struct topic_flush;
 
@@ -55,6 +56,9 @@ struct topic_log_options {
     bool view;   /* no messages, only a cursor: of the folder only `dlv` is
                     read and written. Of what follows it knows figures, which
                     stay 0, recovered, and flushes with a cursor */
+    /* Borrowed during the call: of topic_log_note(), when nobody was at the
+     * files since: they are not read. Empty: they are. */
+    struct str note;
 };
 
 struct topic_log_stats {
@@ -70,6 +74,8 @@ struct topic_log_stats {
      * topic takes part in the next one, changed or not, lest that one makes
      * the stale state look complete. */
     bool state_stale;
+    bool plain; /* its folder was listed when it was opened, and had none of
+                   views and none of bodies */
 };
 
 /* Sequences that are known to be lost. */
@@ -82,15 +88,25 @@ struct topic_lost {
  * made by the first flush. Applies section 9, step 2.
  *
  * Gives:  `*out`, for topic_log_close(); `*out_cursor`, from `dlv` or else at
- *         the oldest.
+ *         the oldest; or both from the note.
  * Blocks: on the disk.
- * Errors: ERR_INVALID  segment sizes out of their bounds
+ * Errors: ERR_INVALID  segment sizes out of their bounds, or no such note
  *         ERR_TOO_LARGE  the directory's path
  *         ERR_BUSY (descriptors), ERR_FULL, ERR_IO, ERR_NOMEM
  */
 MUST_CHECK enum err topic_log_open(const struct topic_log_options *options,
                                    struct topic_log **out,
                                    struct topic_cursor *out_cursor);
+
+/* Append what opening it would find, for a process that goes on in this one's
+ * place; `cursor` is what `dlv` says. Does nothing when that is not all there
+ * is to know: messages are in memory, something waits for a sync, or files for
+ * their removal.
+ * Borrows: cursor, during the call. Returns whether it did. */
+bool topic_log_note(const struct topic_log *log,
+                    uint64_t checkpoint,
+                    const struct topic_cursor *cursor,
+                    struct buf *to);
 
 /* Free it and close its files; what was not flushed is dropped. Accepts NULL.
  * No flush is running. */

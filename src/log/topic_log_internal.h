@@ -4,6 +4,7 @@
  *     topic_log      open, append, files    topic_log_find   reading
  *     topic_log_recover  opening, replay    topic_log_trim   retention
  *     topic_flush    writing, on the helper
+ *     topic_log_note     opening without a look
  *
  * SPDX-License-Identifier: MIT
  */
@@ -90,6 +91,17 @@ MUST_CHECK enum err topic_log_recover(struct topic_log *log,
  * Errors: ERR_IO, ERR_BUSY (descriptors), ERR_FULL, ERR_NOMEM; call it again
  */
 MUST_CHECK enum err topic_log_settle(struct topic_log *log, uint64_t first);
+
+/* --- topic_log_note.c ----------------------------------------------------- */
+
+/* Fill an empty log as a note says.
+ *
+ * Gives:  `*out_cursor`.
+ * Errors: ERR_INVALID  it is none, or says what cannot be; ERR_NOMEM
+ */
+MUST_CHECK enum err topic_log_take_note(struct topic_log *log,
+                                        struct str note,
+                                        struct topic_cursor *out_cursor);
 
 /* --- topic_log_find.c ----------------------------------------------------- */
 

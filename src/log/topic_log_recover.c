@@ -336,6 +336,7 @@ enum err topic_log_recover(struct topic_log *log,
     }
     log->writer.folder_known = true;
     log->writer.folder_new = false;
+    log->stats.plain = folder.plain;
     err = fill(log, &folder);
     topic_folder_fini(&folder);
     return err == ERR_OK ? load_cursor(log, out_cursor) : err;

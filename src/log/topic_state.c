@@ -51,14 +51,15 @@ read_pair(const char *directory, const char *name, struct slot_pair *out_pair)
     if (err != ERR_OK) {
         return err;
     }
-    for (size_t i = 0; i < TOPIC_STATE_SLOTS; i++) {
-        err = file_read_at(fd, out_pair->bytes[i], TOPIC_STATE_SLOT_SIZE,
-                           i * TOPIC_STATE_SLOT_SIZE, &out_pair->sizes[i]);
-        if (err != ERR_OK) {
-            break;
-        }
-    }
+    size_t size = 0;
+    err = file_read_at(fd, out_pair->bytes, sizeof(out_pair->bytes), 0, &size);
     file_close(fd);
+    for (size_t i = 0; err == ERR_OK && i < TOPIC_STATE_SLOTS; i++) {
+        size_t part =
+            size < TOPIC_STATE_SLOT_SIZE ? size : TOPIC_STATE_SLOT_SIZE;
+        out_pair->sizes[i] = part;
+        size -= part;
+    }
     return err;
 }
 

@@ -24,6 +24,7 @@
 #include "queue/notices.h"
 #include "queue/replay_walk.h"
 #include "queue/replays.h"
+#include "sys/pages.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -373,6 +374,7 @@ enum err pipeline_listen(struct pipeline *pipeline, int fd, bool secure)
 
 struct deliver_walk {
     struct deliverer *deliverer;
+    uint32_t count; /* of topics attached */
     enum err err;
 };
 
@@ -382,6 +384,7 @@ static void deliver_one(void *context, struct store_topic *stored)
     struct topic *topic = topic_of(stored);
 
     if (walk->err == ERR_OK && topic != NULL && topic_is_delivered(topic)) {
+        pages_ahead(walk->count++);
         walk->err = deliverer_attach(walk->deliverer, topic);
     }
     if (stored->parent == NULL) {

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/diag.h"
+#include "sys/pages.h"
 
 static void call_returned(struct io_task *task)
 {
@@ -106,7 +107,8 @@ static void detach(struct shard *shard, struct topic *topic)
 
 struct attach_walk {
     struct shard *shard;
-    enum err err; /* the first failure */
+    uint32_t count; /* of those attached */
+    enum err err;   /* the first failure */
 };
 
 static void attach_one(void *context, struct store_topic *stored)
@@ -114,6 +116,7 @@ static void attach_one(void *context, struct store_topic *stored)
     struct attach_walk *walk = context;
 
     if (walk->err == ERR_OK && topic_of(stored) == NULL) {
+        pages_ahead(walk->count++);
         walk->err = attach(walk->shard, stored);
     }
     if (walk->err == ERR_OK && stored->parent == NULL) {
@@ -124,7 +127,7 @@ static void attach_one(void *context, struct store_topic *stored)
 /* Give a topic its place, with its subscriptions. */
 static enum err attach_all(struct shard *shard, struct store_topic *stored)
 {
-    struct attach_walk walk = {.shard = shard, .err = ERR_OK};
+    struct attach_walk walk = {.shard = shard, .count = 1, .err = ERR_OK};
 
     attach_one(&walk, stored);
     if (walk.err != ERR_OK && topic_of(stored) != NULL) {

@@ -21,6 +21,7 @@ enum {
     RECORD_HEAD_SIZE = 8,
     CLIENT_NUMBERS = 13,
     JOURNAL_SIZE = 32,
+    JOURNAL_TOPICS_AT = 48, /* with what was added */
 };
 
 enum record_type {
@@ -92,11 +93,14 @@ void handover_program(struct buf *to, const char *path)
 
 void handover_journal(struct buf *to, const struct store_local_end *end)
 {
-    append_head(to, RECORD_JOURNAL, JOURNAL_SIZE);
+    append_head(to, RECORD_JOURNAL, JOURNAL_TOPICS_AT + end->topics.size);
     append_u64(to, end->node);
     append_u64(to, end->shard);
     append_u64(to, end->generation);
     append_u64(to, end->offset);
+    append_u64(to, end->checkpoint);
+    append_u64(to, end->locked);
+    buf_append_str(to, end->topics);
 }
 
 void handover_client(struct buf *to,
@@ -196,12 +200,17 @@ static enum err read_journal(struct str bytes,
     if (bytes.size < JOURNAL_SIZE) {
         return ERR_CORRUPT;
     }
-    const struct store_local_end end = {
+    struct store_local_end end = {
         .node = number_at(bytes, 0),
         .shard = number_at(bytes, 1),
         .generation = number_at(bytes, 2),
         .offset = number_at(bytes, 3),
     };
+    if (bytes.size >= JOURNAL_TOPICS_AT) {
+        end.checkpoint = number_at(bytes, 4);
+        end.locked = number_at(bytes, 5);
+        end.topics = str_cut(bytes, JOURNAL_TOPICS_AT, bytes.size);
+    }
     calls->journal(context, &end);
     return ERR_OK;
 }

@@ -16,7 +16,10 @@
  *                        request, input
  *     type 4, program:   the path at which successors are looked for
  *     type 5, journal:   where a shard's journal ended: u64 node id of the data
- *                        directory, shard, generation, offset
+ *                        directory, shard, generation, offset; maybe also: the
+ *                        last checkpoint, when the directory was locked, and
+ *                        notes of topics, which have a version of their own
+ *                        (store/store_notes.h)
  *
  * A successor takes what is of its version or an older one. Records of a type
  * that it does not know are passed over; what a newer version adds to one goes

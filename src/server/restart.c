@@ -180,6 +180,7 @@ struct reading {
     struct store_local_end *ends; /* of `end_max`; NULL: not wanted */
     uint32_t end_max;
     uint32_t end_count;
+    bool back; /* from a program that could not go on */
 };
 
 static void read_begun(void *context, uint64_t held_ns)
@@ -204,7 +205,10 @@ static void read_journal(void *context, const struct store_local_end *end)
     struct reading *reading = context;
 
     if (reading->ends != NULL && reading->end_count < reading->end_max) {
-        reading->ends[reading->end_count] = *end;
+        struct store_local_end *to = &reading->ends[reading->end_count];
+        *to = *end;
+        /* Who was to go on may have been at the topics before we came back. */
+        to->topics = reading->back ? (struct str){NULL, 0} : end->topics;
         reading->end_count++;
     }
 }
@@ -264,7 +268,8 @@ uint32_t restart_ends(const struct handover *handover,
                       struct store_local_end *to,
                       uint32_t max)
 {
-    struct reading reading = {.ends = to, .end_max = max};
+    struct reading reading = {
+        .ends = to, .end_max = max, .back = handover->back_fd < 0};
 
     read_all(handover, &reading);
     return reading.end_count;

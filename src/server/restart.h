@@ -81,7 +81,8 @@ void restart_records(const char *program,
 bool restart_program(const struct handover *handover, char path[EXEC_PATH_MAX]);
 
 /* Where journals ended that were left, of `max` shards at most; returns of how
- * many. Threads: the main one. */
+ * many. What is known of topics is borrowed from the handover.
+ * Threads: the main one. */
 uint32_t restart_ends(const struct handover *handover,
                       struct store_local_end *to,
                       uint32_t max);

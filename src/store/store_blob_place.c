@@ -324,10 +324,11 @@ enum err store_blob_settle(struct local_topic *topic)
             place_free(topic->store, place);
         }
     }
-    if (topic_path(topic, path) != ERR_OK ||
+    bool none = topic_log_stats(topic->log)->plain && !topic->has_blobs;
+    if (none || topic->noted || topic_path(topic, path) != ERR_OK ||
         blob_folder(folder, path) != ERR_OK ||
         dir_each(folder, any_name, NULL) != ERR_EXISTS) {
-        return ERR_OK; /* none are placed */
+        return ERR_OK; /* none are placed, or all is known */
     }
     topic->has_blobs = true;
     return oldest > 0 ? sweep(topic, oldest) : ERR_OK;

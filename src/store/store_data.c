@@ -265,6 +265,14 @@ static enum err folders_make(const struct store_local_data *data)
     return dir_sync(data->directory);
 }
 
+/* Lock it, and see whether somebody else did since the process before. */
+static enum err lock(struct store_local_data *data, const char *path)
+{
+    const struct store_local_options *set = data->options;
+    uint64_t since = set->end_count > 0 ? set->ends[0].locked : 0;
+    return dir_lock_since(path, since, &data->lock_fd, &data->goes_on);
+}
+
 static enum err prepare(struct store_local_data *data)
 {
     char path[DIR_PATH_MAX];
@@ -274,7 +282,7 @@ static enum err prepare(struct store_local_data *data)
         err = ERR_IO;
     }
     if (err == ERR_OK) {
-        err = named(path, dir_lock(path, &data->lock_fd));
+        err = named(path, lock(data, path));
     }
     if (err == ERR_OK && dir_join(path, data->directory, "meta") != ERR_OK) {
         err = ERR_IO;
@@ -290,6 +298,7 @@ static enum err prepare(struct store_local_data *data)
         err = journals_clean(data); /* before their numbers are used again */
     }
     if (err == ERR_OK && data->meta.shard_count != data->options->shard_count) {
+        data->goes_on = false;
         err = shards_change(data);
         if (err == ERR_OK) {
             err = journals_clean(data);
@@ -334,11 +343,20 @@ enum err store_data_prepare(const struct store_local_options *options,
     return ERR_OK;
 }
 
+static void ends_free(struct store_local_data *data)
+{
+    bool used = data->ends != NULL && data->options != NULL;
+    for (uint32_t i = 0; used && i < data->options->shard_count; i++) {
+        buf_fini(&data->ends[i].notes);
+    }
+    free(data->ends);
+}
+
 void store_data_release(struct store_local_data *data)
 {
     if (data != NULL) {
         dir_unlock(data->lock_fd);
-        free(data->ends);
+        ends_free(data);
         free(data->leftovers);
         free(data->options);
         free(data->directory);

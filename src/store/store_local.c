@@ -12,6 +12,7 @@
 #include "store/store_acked.h"
 #include "store/store_blob.h"
 #include "store/store_local_internal.h"
+#include "store/store_notes.h"
 #include "store/store_views.h"
 
 #include "base/diag.h"
@@ -69,14 +70,17 @@ bool store_local_ended(const struct store_local_data *data,
                        struct store_local_end *out)
 {
     CHECK(shard < data->options->shard_count);
-    const struct journal_place *end = &data->ends[shard];
+    const struct shard_end *end = &data->ends[shard];
     *out = (struct store_local_end){
         .node = data->meta.node,
         .shard = shard,
-        .generation = end->generation,
-        .offset = end->offset,
+        .generation = end->place.generation,
+        .offset = end->place.offset,
+        .checkpoint = end->checkpoint,
+        .locked = dir_lock_stamp(data->lock_fd),
+        .topics = buf_str(&end->notes),
     };
-    return end->generation != 0;
+    return end->place.generation != 0;
 }
 
 void store_local_release(struct store_local_data *data)
@@ -237,7 +241,10 @@ static void close_task(struct io_task *task)
     io_timer_stop(io, &store->space_timer);
     io_timer_stop(io, &store->retention_timer);
     if (!store->broken) {
-        store->data->ends[store->shard] = journal_place(store->journal);
+        struct shard_end *end = &store->data->ends[store->shard];
+        end->place = journal_place(store->journal);
+        end->checkpoint = store->checkpoint.number;
+        store_notes_write(store, &end->notes);
     }
     journal_close(store->journal);
     store->journal = NULL;

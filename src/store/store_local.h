@@ -27,6 +27,10 @@ struct store_local_end {
     uint64_t shard;
     uint64_t generation;
     uint64_t offset;
+    uint64_t checkpoint; /* the last complete one */
+    uint64_t locked;     /* dir_lock_stamp() of the directory; 0: not known */
+    struct str topics;   /* borrowed: notes of those at rest, whose folders need
+                            no look; empty: none */
 };
 
 struct store_local_options {
@@ -45,7 +49,8 @@ struct store_local_options {
      * (store_prepare_close()), with clients waiting. */
     bool hurried;
     /* What that process told of its ends; borrowed until all shards are open.
-     * Behind them nothing is looked for. */
+     * Behind them nothing is looked for. Its notes of topics count only when
+     * nobody had the directory since, and there are as many shards. */
     const struct store_local_end *ends;
     uint32_t end_count;
     uint32_t checkpoint_interval_ms;
@@ -101,8 +106,9 @@ uint32_t store_local_shard_of(uint32_t shard_count, struct str topic);
 /* A random number made with the directory, for message ids. */
 uint64_t store_local_node_id(const struct store_local_data *data);
 
-/* Tell where a shard's journal ended, once that is closed. False: it is not, or
- * not in order. Threads: any, when the shard's has ended. */
+/* Tell where a shard's journal ended, once that is closed, and what is known of
+ * its topics, borrowed until the release. False: it is not, or not in order.
+ * Threads: any, when the shard's has ended. */
 bool store_local_ended(const struct store_local_data *data,
                        uint32_t shard,
                        struct store_local_end *out);

@@ -12,6 +12,7 @@
  *     store_flush.c      what is written behind the loop, and by whom
  *     store_checkpoint.c freeing the journal
  *     store_recover.c    from what a crash left to a store that serves
+ *     store_notes.c      what a successor need not look at
  *     store_read.c       readers
  *     store_blob.c       bodies in files: received, opened
  *     store_blob_place.c the same: brought to their topics, removed
@@ -90,17 +91,26 @@ struct leftover {
     atomic_bool named; /* by a record of a journal */
 };
 
+/* What a shard leaves that was closed in order. */
+struct shard_end {
+    struct journal_place place; /* generation 0: it was not */
+    uint64_t checkpoint;        /* the last complete one */
+    struct buf notes;           /* owned: see store_notes.h */
+};
+
 /* A data directory that this process has. */
 struct store_local_data {
     struct store_local_options *options; /* owned copy */
     char *directory;                     /* owned */
     struct meta meta;
-    struct journal_place *ends; /* owned; by shard; generation 0: not closed */
-    int lock_fd;                /* owned */
-    struct leftover *leftovers; /* owned; by id */
-    size_t leftover_count;      /* fixed before there are stores */
-    atomic_uint recovered;      /* shards that have read their journals */
-    atomic_bool doubt;          /* one of them had damage */
+    struct shard_end *ends; /* owned; by shard */
+    bool goes_on;           /* nobody had it since the process that told of its
+                               ends, and the journals are as that left them */
+    int lock_fd;            /* owned */
+    struct leftover *leftovers;       /* owned; by id */
+    size_t leftover_count;            /* fixed before there are stores */
+    atomic_uint recovered;            /* shards that have read their journals */
+    atomic_bool doubt;                /* one of them had damage */
     atomic_uint_fast64_t blob_expect; /* bytes that bodies begun still need */
 };
 
@@ -220,6 +230,7 @@ struct local_topic {
     bool trim_dirty;             /* the journal does not know bounds.oldest */
     bool displaced;              /* recovery: another one took the name */
     bool waits;                  /* recovery: its folder is another one's */
+    bool noted;                  /* recovery: its folder was not looked at */
     bool flushing;               /* in the running job */
     struct list link;            /* of all topics, all views, or the deleted */
     struct list view_link;       /* of the topic's views */
@@ -535,6 +546,13 @@ MUST_CHECK enum err store_topics_make(struct local_store *store,
                                       const struct topic_conf *conf,
                                       bool fresh,
                                       struct local_topic **out);
+
+/* The same, of one that is on disk as a note of log/topic_log.h says.
+ * Errors: as store_topics_make(), and ERR_INVALID (it is none) */
+MUST_CHECK enum err store_topics_make_noted(struct local_store *store,
+                                            const struct topic_conf *conf,
+                                            struct str note,
+                                            struct local_topic **out);
 
 /* Let the name lead to this topic, and not to the one that has it. */
 void store_topics_take_name(struct local_topic *topic);

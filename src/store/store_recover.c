@@ -15,6 +15,7 @@
 #include "store/store_blob.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
+#include "store/store_notes.h"
 #include "store/store_views.h"
 
 #include "base/diag.h"
@@ -140,7 +141,8 @@ static enum err folder_open(struct local_store *store, const char *name)
         store_topics_mark(topic);
     }
     store_flush_close_files(store);
-    return store_views_found(topic);
+    return topic_log_stats(topic->log)->plain ? ERR_OK
+                                              : store_views_found(topic);
 }
 
 /* A file is kept elsewhere. Where a link leads there may be messages, now or
@@ -179,6 +181,11 @@ static enum err visit_folder(void *context, const char *name, bool is_directory)
         return ERR_OK;
     }
     if (store_data_shard(store->shard_count, str_from(name)) != store->shard) {
+        return ERR_OK;
+    }
+    const struct local_topic *noted =
+        store_topics_find(store, NULL, str_from(name));
+    if (noted != NULL && noted->noted) {
         return ERR_OK;
     }
     if (dir_join(path, store->topics_directory, name) != ERR_OK) {
@@ -842,6 +849,9 @@ enum err store_recover_open(struct local_store *store)
 {
     store->recovery.started_ns = clock_monotonic_ns();
     enum err err = checkpoint_recover(store);
+    if (err == ERR_OK) {
+        err = store_notes_read(store);
+    }
     if (err == ERR_OK) {
         err = dir_each(store->topics_directory, visit_folder, store);
     }

@@ -18,6 +18,7 @@
 
 #include "base/diag.h"
 #include "sys/clock.h"
+#include "sys/pages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -131,8 +132,9 @@ enum err store_topics_path(const struct local_topic *topic,
                          : err;
 }
 
-/* Open its log; the cursor is what `dlv` says. */
-static enum err log_open(struct local_topic *topic)
+/* Open its log, by a note if that is not empty; the cursor is what `dlv`
+ * says. */
+static enum err log_open(struct local_topic *topic, struct str note)
 {
     struct local_store *store = topic->store;
     char directory[DIR_PATH_MAX];
@@ -149,6 +151,7 @@ static enum err log_open(struct local_topic *topic)
         .reserve = &store->tail_reserve,
         .direct = store->options->direct,
         .view = topic->base.parent != NULL,
+        .note = note,
     };
     struct topic_cursor cursor;
     enum err err = topic_log_open(&options, &topic->log, &cursor);
@@ -196,10 +199,11 @@ static void topic_free(struct local_topic *topic)
     free(topic);
 }
 
-enum err store_topics_make(struct local_store *store,
-                           const struct topic_conf *conf,
-                           bool fresh,
-                           struct local_topic **out)
+static enum err make(struct local_store *store,
+                     const struct topic_conf *conf,
+                     bool fresh,
+                     struct str note,
+                     struct local_topic **out)
 {
     CHECK(conf->name.size <= TOPIC_NAME_MAX && conf->id != 0);
     struct local_topic *parent = NULL;
@@ -207,6 +211,7 @@ enum err store_topics_make(struct local_store *store,
         parent = store_topics_find_id(store, conf->parent);
         CHECK(parent != NULL && parent->base.parent == NULL);
     }
+    pages_ahead(store->topic_count);
     struct local_topic *topic = calloc(1, sizeof(*topic) + conf->name.size + 1);
     if (topic == NULL) {
         return ERR_NOMEM;
@@ -227,7 +232,7 @@ enum err store_topics_make(struct local_store *store,
     list_init(&topic->views);
     enum err err = store_topics_set(topic, conf);
     if (err == ERR_OK) {
-        err = log_open(topic);
+        err = log_open(topic, note);
     }
     if (err != ERR_OK) {
         topic_free(topic);
@@ -247,6 +252,22 @@ enum err store_topics_make(struct local_store *store,
     store_topics_account(topic);
     *out = topic;
     return ERR_OK;
+}
+
+enum err store_topics_make(struct local_store *store,
+                           const struct topic_conf *conf,
+                           bool fresh,
+                           struct local_topic **out)
+{
+    return make(store, conf, fresh, (struct str){NULL, 0}, out);
+}
+
+enum err store_topics_make_noted(struct local_store *store,
+                                 const struct topic_conf *conf,
+                                 struct str note,
+                                 struct local_topic **out)
+{
+    return make(store, conf, false, note, out);
 }
 
 void store_topics_take_name(struct local_topic *topic)

@@ -196,7 +196,24 @@ bool dir_allowed(const char *path)
     return true;
 }
 
+uint64_t dir_lock_stamp(int fd)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0) {
+        return 0;
+    }
+    return (uint64_t)status.st_mtim.tv_sec * 1000000000 +
+           (uint64_t)status.st_mtim.tv_nsec;
+}
+
 enum err dir_lock(const char *path, int *out_fd)
+{
+    bool again = false;
+    return dir_lock_since(path, 0, out_fd, &again);
+}
+
+enum err
+dir_lock_since(const char *path, uint64_t since, int *out_fd, bool *out_again)
 {
     int fd = -1;
     if (file_open(path, FILE_WRITE | FILE_CREATE, &fd) != ERR_OK) {
@@ -210,6 +227,7 @@ enum err dir_lock(const char *path, int *out_fd)
         err = errno == EAGAIN || errno == EACCES ? ERR_BUSY : ERR_IO;
         goto fail;
     }
+    bool again = since != 0 && dir_lock_stamp(fd) == since;
     char text[32];
     int size = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (file_truncate(fd, 0) != ERR_OK ||
@@ -217,6 +235,7 @@ enum err dir_lock(const char *path, int *out_fd)
         goto fail;
     }
     *out_fd = fd;
+    *out_again = again;
     return ERR_OK;
 
 fail:

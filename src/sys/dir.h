@@ -56,6 +56,16 @@ bool dir_allowed(const char *path);
  */
 MUST_CHECK enum err dir_lock(const char *path, int *out_fd);
 
+/* The same; `*out_again` says whether nobody took it since it was locked with
+ * the stamp `since`; 0: no stamp.
+ * Errors: as dir_lock() */
+MUST_CHECK enum err
+dir_lock_since(const char *path, uint64_t since, int *out_fd, bool *out_again);
+
+/* When a lock that is held was taken, in the time of its file system; 0: not
+ * known. */
+uint64_t dir_lock_stamp(int fd);
+
 /* Tell whether a process has the lock file `path`. Takes and writes nothing. */
 bool dir_locked(const char *path);
 

@@ -22,6 +22,7 @@
 #define OPQ_SYS_PAGES_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum {
     PAGES_SIZE_MIN = 4 * 1024,
@@ -43,5 +44,10 @@ void pages_give(void *memory, size_t size);
  * Blocks: some 0.2 ms for each MB. One thread at a time.
  * Returns: how many bytes these are */
 size_t pages_release(void);
+
+/* Before making small object `number` of many: now and then, let the heap grow
+ * in one step. malloc() has it grow by a page at a time in any thread but the
+ * first, with a call to the kernel for each. What is not used is not there. */
+void pages_ahead(uint32_t number);
 
 #endif

@@ -233,6 +233,54 @@ def test_a_backlog_costs_a_restart_nothing(serve):
     assert max(few_bytes, many_bytes) < 4 << 20
 
 
+def calls_of_restart(opq, out):
+    """What a successor asks the system for until it serves: (calls, files of
+    topics)."""
+    wait_until(lambda: opq.get('/opq/info').json()['now'][
+        'journal_bytes'] == 0, 'rest')
+    restart(opq)
+
+    def look():
+        lines = out.read_text('utf-8', 'replace').splitlines()
+        begin = max(number for number, line in enumerate(lines)
+                    if re.match(rf'{opq.pid} +execve\(', line))
+        until = [number for number, line in enumerate(lines)
+                 if ' restarted clients=' in line and number > begin]
+        return lines[begin:until[0]] if until else None
+    lines = wait_until(look, 'the trace')
+    return len(lines), sum('/topics/' in line for line in lines)
+
+
+@pytest.mark.skipif(shutil.which('strace') is None, reason='needs strace')
+def test_topics_at_rest_cost_a_restart_nothing(serve, receiver, tmp_path):
+    """Their folders are not looked at, so that clients wait as long with many
+    as with few. What calls there are read the list of topics, and have memory
+    made for them."""
+    out = tmp_path / 'trace'
+    opq = serve('--shards=1', '--checkpoint-interval=100ms', command=[
+        'strace', '-D', '-f', '-qq', '-s', '200', '-o', str(out)])
+    costs = []
+    for names in (range(20), range(20, 420)):
+        items = [{'topic': f'many{name}', 'url': receiver.url(),
+                  'message': 'one'} for name in names]
+        answer = opq.request('POST', '/opq/batch', items)
+        assert answer.status == 201, answer
+        for name in names:
+            opq.wait_delivered(f'many{name}', 1, 4 * PATIENCE_S)
+        calls_of_restart(opq, out)  # once, for what is begun to rest
+        costs.append(calls_of_restart(opq, out))
+    (few_calls, few_files), (many_calls, many_files) = costs
+    print(f'{few_calls} calls, {few_files} for files of 20 topics; with 400 '
+          f'more {many_calls} and {many_files}')
+    assert many_files == few_files == 0
+    assert many_calls < few_calls + 100
+    assert {f'many{name}' for name in range(420)} <= {
+        topic['name'] for topic in opq.get(
+            '/opq/topics?limit=1000').json()['topics']}
+    opq.push('many7', receiver.url(), 'two')
+    opq.wait_delivered('many7', 2)
+
+
 # --- over many restarts ------------------------------------------------------
 
 @harness.measures_memory

@@ -199,7 +199,13 @@ static void ends_of_journals_read_the_same(void **state)
     struct seen seen;
     static const struct store_local_end ends[] = {
         {.node = UINT64_MAX, .shard = 0, .generation = 7, .offset = 4096},
-        {.node = 1, .shard = 3, .generation = UINT64_MAX, .offset = 0},
+        {.node = 1,
+         .shard = 3,
+         .generation = UINT64_MAX,
+         .offset = 0,
+         .checkpoint = 12,
+         .locked = 1234567890123456789,
+         .topics = {"notes", 5}},
     };
     write_kept(&bytes);
     size_t before = bytes.size;
@@ -214,8 +220,17 @@ static void ends_of_journals_read_the_same(void **state)
         assert_int_equal(seen.ends[i].shard, ends[i].shard);
         assert_int_equal(seen.ends[i].generation, ends[i].generation);
         assert_int_equal(seen.ends[i].offset, ends[i].offset);
+        assert_int_equal(seen.ends[i].checkpoint, ends[i].checkpoint);
+        assert_int_equal(seen.ends[i].locked, ends[i].locked);
+        assert_same_str(seen.ends[i].topics, ends[i].topics);
     }
-    bytes.size = after - 8;
+    bytes.size = after - 16; /* as it was before there were notes */
+    put_u32(bytes.data + before + 4, 32);
+    assert_int_equal(read_into(buf_str(&bytes), &seen), ERR_OK);
+    assert_int_equal(seen.end_count, 1);
+    assert_int_equal(seen.ends[0].offset, 4096);
+    assert_int_equal(seen.ends[0].locked, 0);
+    bytes.size = after - 24;
     put_u32(bytes.data + before + 4, 24); /* a number is missing */
     assert_int_equal(read_into(buf_str(&bytes), &seen), ERR_CORRUPT);
     assert_int_equal(seen.end_count, 0);

@@ -217,6 +217,32 @@ static void a_lock_keeps_other_openers_out(void **state)
     assert_int_equal(dir_lock(under("none/opq.lock"), &other), ERR_IO);
 }
 
+static void a_lock_tells_whether_others_had_it(void **state)
+{
+    (void)state;
+    /* File systems have a coarse clock: long ago, then. */
+    static const struct timespec times[2] = {{.tv_sec = 1000},
+                                             {.tv_sec = 1000}};
+    int fd = -1;
+    bool again = true;
+    assert_int_equal(dir_lock_since(under("opq.lock"), 0, &fd, &again), ERR_OK);
+    assert_false(again);
+    assert_int_equal(futimens(fd, times), 0);
+    uint64_t stamp = dir_lock_stamp(fd);
+    assert_int_not_equal(stamp, 0);
+    dir_unlock(fd);
+    assert_int_equal(dir_lock_since(under("opq.lock"), stamp, &fd, &again),
+                     ERR_OK);
+    assert_true(again);
+    assert_int_not_equal(dir_lock_stamp(fd), stamp);
+    dir_unlock(fd);
+    assert_int_equal(dir_lock_since(under("opq.lock"), stamp, &fd, &again),
+                     ERR_OK);
+    assert_false(again);
+    dir_unlock(fd);
+    assert_int_equal(dir_lock_stamp(-1), 0);
+}
+
 static void a_lock_ends_with_its_process(void **state)
 {
     (void)state;
@@ -290,6 +316,7 @@ int main(void)
         TEST(remove_tells_what_failed),
         TEST(want_of_rights_is_told),
         TEST(a_lock_keeps_other_openers_out),
+        TEST(a_lock_tells_whether_others_had_it),
         TEST(a_lock_ends_with_its_process),
         TEST(space_is_told),
         TEST(join_refuses_what_does_not_fit),
