@@ -4,6 +4,7 @@ SPDX-License-Identifier: MIT
 """
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -237,3 +238,16 @@ def test_flatc_decodes_a_dumped_payload(serve, receiver, tmp_path):
     bytes_ = decode(1)
     assert bytes(bytes_['raw']) == raw
     assert bytes_['content_type'] == 'application/x-odd'
+
+
+@pytest.mark.parametrize('name', ['topics/a/0.msg', 'topics/a/dlv',
+                                  'journal/0/checkpoint'])
+def test_a_pipe_in_the_place_of_a_file_is_refused(stopped, name):
+    path = stopped.data / name
+    path.unlink()
+    os.mkfifo(path)
+    for command in ('verify', 'repair', 'export'):
+        done = run_cli(command, str(stopped.data), patience_s=10)
+        assert done.returncode in (1, 2), done
+    stopped.start(ready=False)
+    assert stopped.wait() == 73, stopped.explain()

@@ -6,6 +6,7 @@ SPDX-License-Identifier: MIT
 import hashlib
 import http.client
 import json
+import os
 import re
 import signal
 import ssl
@@ -152,6 +153,21 @@ def test_file_that_has_gone(live):
     answer = server.opq.request('POST', '/opq/reload')
     assert answer.status == 400
     assert str(server.path) in answer.json()['errors'][0]
+
+
+@pytest.mark.parametrize('name', ['tokens', 'secrets', 'config'])
+def test_a_pipe_holds_nobody(live, tmp_path, name):
+    """To open it would wait for a writer, and all clients with it."""
+    server = live()
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe, 0o600)
+    if name == 'config':
+        pipe.rename(server.path)
+    else:
+        server.path.write_text(f'{name} = {pipe}\n')
+    answer = server.opq.request('POST', '/opq/reload', patience_s=10)
+    assert answer.status == 400, answer
+    assert server.opq.get('/readyz').status == 200
 
 
 def test_two_at_once(live):
