@@ -514,6 +514,31 @@ def test_addresses_that_overlap(serve, tmp_path, shards):
     assert not refusals, refusals
 
 
+def test_a_unix_socket_that_cannot_be_had_is_refused(serve, tmp_path):
+    """The old program goes on; one with blanks in its path comes, stays, and
+    goes again."""
+    settings = tmp_path / 'opq.conf'
+    write_settings(settings)
+    opq = serve(f'--config={settings}')
+    stale = tmp_path / 'stale'
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(stale))
+    with opq.connect() as client:
+        client.send('GET /readyz HT')
+        for path in (tmp_path / ('x' * 200), tmp_path / 'nowhere/sock',
+                     settings, tmp_path):
+            write_settings(settings, f'unix = {path}')
+            assert f'cannot listen on unix:{path}' in refused(opq)
+        for path in (tmp_path / 'a b', stale):
+            write_settings(settings, f'unix = {path}')
+            for _ in range(2):
+                restart(opq)
+                with socket.socket(socket.AF_UNIX) as one:
+                    one.connect(str(path))
+        client.send('TP/1.1\r\nHost: x\r\n\r\n')
+        assert client.read_response().status == 200
+
+
 def test_port_changes(serve, tmp_path):
     """The old one is closed, clients of it are kept; one in use is refused."""
     settings = tmp_path / 'opq.conf'
