@@ -113,6 +113,24 @@ def test_waiting_settings_are_told_until_a_restart(live):
     assert server.opq.get('/opq/info').json()['shards'] == 1
 
 
+def test_path_of_the_webhook_is_not_told(live):
+    """Who knows it may post there: it is as secret as a token."""
+    server = live()
+    urls = ['http://127.0.0.1:9/hook/secret-1', 'http://127.0.0.1:9?secret-2',
+            'http://127.0.0.1:9/hook/secret-3']
+    for url in urls:
+        answer = server.reload(f'events_url = {url}\n')
+        told = answer['restart_needed'][0]
+        assert told['name'] == 'events_url'
+        assert told['to'] == 'http://127.0.0.1:9/...'
+        server.opq.signal(signal.SIGHUP)
+        wait_until(lambda: server.opq.log().count(' restarted ') ==
+                   urls.index(url) + 1, 'the restart')
+    assert 'reload_needs_restart name=events_url' in server.opq.log()
+    assert 'secret' not in server.opq.log()
+    assert not any('secret' in line for line in server.opq.output)
+
+
 def test_flags_and_environment_win(live):
     server = live('--timeout=7s', environment={'OPQ_RETRY_MAX': '3m'})
     answer = server.reload('timeout = 5s\nretry_max = 1m\nretry_first = 2s\n')
