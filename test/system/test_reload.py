@@ -143,6 +143,8 @@ def test_flags_and_environment_win(live):
         ':1: unknown setting prt; did you mean port?',
         ':2: unknown setting body_sise_max; did you mean body_size_max?',
         ':3: timeout']),
+    # Cut there, it would name another file.
+    ('syslog = opq\0.log\n', [':1: has a NUL byte']),
     ('retry_first = 1h\nretry_max = 1m', ['retry_first must be at most']),
     ('tokens = /nowhere/at/all', ['tokens: /nowhere/at/all cannot be read']),
     ('secrets = /nowhere/at/all', ['secrets: /nowhere/at/all cannot']),
