@@ -342,6 +342,7 @@ static int run_export(struct export *export, const char *out)
         .directory = export->directory,
         .running = inspect_in_use(export->directory)};
     struct cli_call *call = export->call;
+    cli_tell_errors();
     enum err err = snapshot_open(&options, &export->snapshot);
 
     if (err != ERR_OK) {

@@ -255,6 +255,7 @@ static int search(struct grep *grep)
         .directory = grep->directory,
         .running = inspect_in_use(grep->directory)};
     struct cli_call *call = grep->call;
+    cli_tell_errors();
     enum err err = snapshot_open(&options, &grep->snapshot);
 
     if (err != ERR_OK) {

@@ -4,6 +4,7 @@
  */
 #include "cli/cli_internal.h"
 
+#include "base/diag.h"
 #include "base/json_text.h"
 #include "cli/inspect.h"
 #include "cli/progress.h"
@@ -13,11 +14,28 @@
 #include "log/segment.h"
 #include "log/topic_gaps.h"
 #include "store/store_show.h"
+#include "sys/clock.h"
 #include "sys/dir.h"
+#include "sys/log_sink.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static void write_error(void *context, const char *line, size_t size)
+{
+    (void)context;
+    log_sink_write(LOG_SINK_STDERR, line, size);
+}
+
+void cli_tell_errors(void)
+{
+    const struct diag_sink sink = {.write = write_error,
+                                   .now_ms = clock_wall_ms};
+
+    diag_set_level(DIAG_LEVEL_ERROR);
+    diag_set_sink(&sink);
+}
 
 int cli_complain_data(const struct cli_call *call,
                       const char *directory,
@@ -472,6 +490,7 @@ int cli_verify(int argument_count, char *const *arguments)
         directory = call.words[0];
     }
     verify.bodies.directory = directory;
+    cli_tell_errors();
     enum err err = inspect_open(directory, &inspect);
     code = err == ERR_OK ? run_verify(&verify, inspect)
                          : cli_complain_data(&call, directory, err);
@@ -632,6 +651,7 @@ int cli_dump(int argument_count, char *const *arguments)
     if (code != CLI_EXIT_OK) {
         return code;
     }
+    cli_tell_errors();
     enum err err = inspect_open(directory, &inspect);
     code = err == ERR_OK ? run_dump(&dump, inspect)
                          : cli_complain_data(&call, directory, err);

@@ -142,6 +142,10 @@ int cli_print_messages(const struct cli_call *call,
 int cli_complain(const struct cli_call *call, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Have errors of the modules below told on standard error, for they name the
+ * file that cannot be read. */
+void cli_tell_errors(void);
+
 /* Say what opening a data directory came to. Returns what to exit with. */
 int cli_complain_data(const struct cli_call *call,
                       const char *directory,

@@ -5,6 +5,7 @@
 #include "cli/inspect.h"
 
 #include "base/check.h"
+#include "base/diag.h"
 #include "log/acked_file.h"
 #include "log/checkpoint.h"
 #include "log/journal.h"
@@ -447,6 +448,9 @@ static enum err scan_journal(struct journal_scan *scan)
     enum err err = dir_each(scan->path, pass_over, NULL);
     if (err == ERR_OK) {
         err = checkpoint_load(scan->path, &checkpoint);
+    }
+    if (err == ERR_IO) {
+        DIAG_ERROR("unreadable", "path=%s/checkpoint", scan->path);
     }
     if (err != ERR_OK || (checkpoint.number != 0 &&
                           checkpoint.number < scan->inspect->meta.base)) {

@@ -308,5 +308,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused(stopped, name):
     for command in ('verify', 'repair', 'export'):
         done = run_cli(command, str(stopped.data), patience_s=10)
         assert done.returncode in (1, 2), done
+        # What cannot be read is named: the file, or its topic's folder.
+        assert f'path={path.parent}' in done.stderr, done
     stopped.start(ready=False)
     assert stopped.wait() == 73, stopped.explain()
