@@ -4,10 +4,28 @@
  */
 #include "cli/cli_data.h"
 
+#include "base/diag.h"
 #include "cli/inspect.h"
+#include "sys/clock.h"
 #include "sys/dir.h"
+#include "sys/log_sink.h"
 
 #include <string.h>
+
+static void write_error(void *context, const char *line, size_t size)
+{
+    (void)context;
+    log_sink_write(LOG_SINK_STDERR, line, size);
+}
+
+void cli_data_tell_errors(void)
+{
+    const struct diag_sink sink = {.write = write_error,
+                                   .now_ms = clock_wall_ms};
+
+    diag_set_level(DIAG_LEVEL_ERROR);
+    diag_set_sink(&sink);
+}
 
 int cli_data_complain(const struct cli_call *call,
                       const char *directory,
@@ -31,6 +49,7 @@ int cli_data_open(const struct cli_call *call,
 {
     const struct snapshot_options options = {
         .directory = directory, .running = inspect_in_use(directory)};
+    cli_data_tell_errors();
     enum err err = snapshot_open(&options, out);
 
     if (err != ERR_OK) {

@@ -13,6 +13,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Have errors of the modules below told on standard error, for they name the
+ * file that cannot be read. cli_data_open() does so. */
+void cli_data_tell_errors(void);
+
 /* Say what opening a data directory came to. Returns what to exit with. */
 int cli_data_complain(const struct cli_call *call,
                       const char *directory,

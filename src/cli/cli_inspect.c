@@ -12,6 +12,7 @@
 #include "cli/verify_bodies.h"
 #include "log/record.h"
 #include "log/segment.h"
+#include "log/topic_gaps.h"
 #include "store/store_show.h"
 
 #include <stdio.h>
@@ -29,6 +30,12 @@ struct verify_topic {
     uint64_t in_journal; /* of the records, those that are not in segments */
     uint64_t damaged;    /* places */
     uint64_t lost;       /* messages */
+    bool given;          /* `cmd` says what there is to be: */
+    uint64_t given_from; /* from here, less what was dropped since, */
+    uint64_t given_end;  /* up to but without this */
+    bool met;            /* a number was met: */
+    uint64_t first;      /* the first, of a record or of one that is lost, */
+    uint64_t next;       /* and what comes behind the last */
 };
 
 struct verify {
@@ -67,8 +74,8 @@ static struct verify_topic *add_verified(struct verify *verify,
     return topic;
 }
 
-static struct verify_topic *find_verified(struct verify *verify,
-                                          const char *name)
+/* NULL: nothing was said of it yet. */
+static struct verify_topic *known_topic(struct verify *verify, const char *name)
 {
     if (verify->count > 0 &&
         strcmp(verify->topics[verify->last].name, name) == 0) {
@@ -80,7 +87,15 @@ static struct verify_topic *find_verified(struct verify *verify,
             return &verify->topics[index];
         }
     }
-    return add_verified(verify, name);
+    return NULL;
+}
+
+static struct verify_topic *find_verified(struct verify *verify,
+                                          const char *name)
+{
+    struct verify_topic *topic = known_topic(verify, name);
+
+    return topic != NULL ? topic : add_verified(verify, name);
 }
 
 static void verify_begin(void *context, const char *name)
@@ -97,6 +112,96 @@ static void tell(struct verify *verify, const char *topic, const char *text)
         (void)printf("%s: %s\n", topic, text);
     }
 }
+
+/* --- numbers that are missing --- */
+
+/* Tell whether it is known that no message has these numbers. */
+static bool is_known_gap(const struct verify *verify,
+                         const struct verify_topic *topic,
+                         uint64_t first,
+                         uint64_t end)
+{
+    char topics[DIR_PATH_MAX];
+    char path[DIR_PATH_MAX];
+    struct topic_gaps gaps = {0};
+
+    enum err err = dir_join(topics, verify->bodies.directory, "topics");
+    if (err == ERR_OK) {
+        err = dir_join(path, topics, topic->name);
+    }
+    if (err == ERR_OK) {
+        err = topic_gaps_load(path, &gaps);
+    }
+    bool known = err == ERR_OK && topic_gaps_has(&gaps, first, end);
+    topic_gaps_fini(&gaps);
+    return known;
+}
+
+/* Numbers that were given, and that neither a segment nor a journal has. */
+static void tell_missing(struct verify *verify,
+                         struct verify_topic *topic,
+                         uint64_t first,
+                         uint64_t end)
+{
+    char text[128];
+
+    if (first >= end || is_known_gap(verify, topic, first, end)) {
+        return;
+    }
+    (void)snprintf(text, sizeof(text),
+                   "messages %llu to %llu are missing: lost=%llu",
+                   (unsigned long long)first, (unsigned long long)end - 1,
+                   (unsigned long long)(end - first));
+    tell(verify, topic->name, text);
+    topic->damaged++;
+    topic->lost += end - first;
+    verify->places++;
+}
+
+/* Numbers come: of a record, or of messages whose loss was told. */
+static void meet(struct verify *verify,
+                 struct verify_topic *topic,
+                 uint64_t first,
+                 uint64_t end)
+{
+    if (!topic->met) {
+        topic->met = true;
+        topic->first = first;
+        topic->next = first;
+    }
+    if (topic->given) {
+        tell_missing(verify, topic, topic->next, first);
+    }
+    topic->next = end > topic->next ? end : topic->next;
+}
+
+/* What is missing at both ends; all journals have been read. */
+static void tell_ends(struct verify *verify, struct verify_topic *topic)
+{
+    if (topic->given && !topic->met) {
+        tell_missing(verify, topic, topic->given_from, topic->given_end);
+    } else if (topic->given) {
+        tell_missing(verify, topic, topic->given_from, topic->first);
+        tell_missing(verify, topic, topic->next, topic->given_end);
+    }
+}
+
+static void
+verify_given(void *context, const char *name, uint64_t oldest, uint64_t end)
+{
+    struct verify *verify = context;
+    struct verify_topic *topic = find_verified(verify, name);
+
+    if (topic == NULL) {
+        verify->failed = true;
+        return;
+    }
+    topic->given = true;
+    topic->given_from = oldest;
+    topic->given_end = end;
+}
+
+/* --- records --- */
 
 /* A record whose checksum holds must be readable, too. */
 static void check_record(struct verify *verify,
@@ -141,6 +246,7 @@ static enum err verify_record(void *context,
     if (in_journal && sequence < topic->end) {
         return ERR_OK; /* it is in a segment, too */
     }
+    meet(verify, topic, sequence, sequence + 1);
     topic->oldest = topic->records == 0 ? sequence : topic->oldest;
     topic->records++;
     topic->in_journal += in_journal ? 1 : 0;
@@ -181,6 +287,10 @@ static void verify_damage(void *context, const struct inspect_damage *damage)
     struct verify_topic *topic =
         damage->topic != NULL ? find_verified(verify, name) : NULL;
     if (topic != NULL) {
+        if (damage->lost > 0) {
+            meet(verify, topic, damage->sequence,
+                 damage->sequence + damage->lost);
+        }
         topic->damaged++;
         topic->lost += damage->lost;
     }
@@ -189,14 +299,22 @@ static void verify_damage(void *context, const struct inspect_damage *damage)
 static void verify_trim(void *context, const char *name, uint64_t oldest)
 {
     struct verify *verify = context;
+    struct verify_topic *topic = known_topic(verify, name);
 
+    if (topic != NULL && oldest > topic->given_from) {
+        topic->given_from = oldest;
+    }
     verify_bodies_trim(&verify->bodies, name, oldest);
 }
 
 static void verify_deleted(void *context, const char *name)
 {
     struct verify *verify = context;
+    struct verify_topic *topic = known_topic(verify, name);
 
+    if (topic != NULL) {
+        topic->given = false; /* `cmd` was of the one that is gone */
+    }
     verify_bodies_delete(&verify->bodies, name);
 }
 
@@ -285,6 +403,7 @@ static int run_verify(struct verify *verify, struct inspect *inspect)
 {
     const struct inspect_visit visit = {
         .topic = verify_begin,
+        .given = verify_given,
         .record = verify_record,
         .damage = verify_damage,
         .trim = verify_trim,
@@ -303,6 +422,9 @@ static int run_verify(struct verify *verify, struct inspect *inspect)
     progress_end(&verify->progress);
     if (err == ERR_OK) {
         tell_bodies(verify);
+    }
+    for (size_t index = 0; err == ERR_OK && index < verify->count; index++) {
+        tell_ends(verify, &verify->topics[index]);
     }
     if (err == ERR_OK && verify->failed) {
         err = ERR_NOMEM;
@@ -336,6 +458,7 @@ int cli_verify(int argument_count, char *const *arguments)
         directory = call.words[0];
     }
     verify.bodies.directory = directory;
+    cli_data_tell_errors();
     enum err err = inspect_open(directory, &inspect);
     code = err == ERR_OK ? run_verify(&verify, inspect)
                          : cli_data_complain(&call, directory, err);
@@ -495,6 +618,7 @@ int cli_dump(int argument_count, char *const *arguments)
     }
     code = read_range(&dump);
     if (code == CLI_EXIT_OK) {
+        cli_data_tell_errors();
         enum err err = inspect_open(directory, &inspect);
         code = err == ERR_OK ? run_dump(&dump, inspect)
                              : cli_data_complain(&call, directory, err);

@@ -47,6 +47,7 @@ static enum err look(const struct run *run,
                      struct snapshot **out_snapshot)
 {
     const struct snapshot_options options = {.directory = run->directory};
+    cli_data_tell_errors();
     enum err err = snapshot_open(&options, out_snapshot);
 
     return err == ERR_OK ? repair_plan_look(plan, *out_snapshot) : err;

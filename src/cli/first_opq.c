@@ -257,7 +257,11 @@ void first_opq_fini(struct first_opq *opq)
     opq->count = 0;
 }
 
-/* A file that holds a number; false when there is none. */
+/* The largest number that JSON carries whole, 2^53. */
+static const uint64_t number_max = UINT64_C(1) << 53;
+
+/* A file that holds a number; false when there is none, or one that nobody can
+ * have counted up to: believed, it would leave no numbers for new messages. */
 static bool load_number(const char *directory, const char *name, uint64_t *out)
 {
     char path[DIR_PATH_MAX];
@@ -268,7 +272,7 @@ static bool load_number(const char *directory, const char *name, uint64_t *out)
         file_load(path, 4096, &data, &size) != ERR_OK) {
         return false;
     }
-    bool whole = size >= 8;
+    bool whole = size >= 8 && get_u64(data) <= number_max;
     if (whole) {
         *out = get_u64(data);
     }

@@ -515,6 +515,9 @@ enum err import_data_end(struct import_data *data, uint64_t end)
     if (err == ERR_OK) {
         err = restore_log_finish(&topic->log);
     }
+    if (err == ERR_OK && topic->log.messages > 0 && end > topic->log.end) {
+        err = topic_gaps_add(&topic->log.gaps, topic->log.end, end);
+    }
     if (err == ERR_OK && topic->log.gaps.count > 0) {
         err = topic_gaps_store(data->folder, &topic->log.gaps);
     }

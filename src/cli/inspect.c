@@ -5,6 +5,7 @@
 #include "cli/inspect.h"
 
 #include "base/check.h"
+#include "base/diag.h"
 #include "log/acked_file.h"
 #include "log/checkpoint.h"
 #include "log/journal.h"
@@ -260,21 +261,52 @@ tell_trim(const struct inspect_visit *visit, const char *topic, uint64_t oldest)
     }
 }
 
-/* Tell what `cmd` says of the oldest message. */
-static void tell_oldest(const struct inspect *inspect,
-                        const char *topic,
-                        const struct inspect_visit *visit)
+/* Read what a topic's `cmd` says. False: nothing. */
+static bool load_cmd(const struct inspect *inspect,
+                     const char *topic,
+                     struct topic_state_cmd *out)
 {
     char path[DIR_PATH_MAX];
     struct topic_state_slots slots;
-    struct topic_state_cmd cmd;
     const struct topic_state_key key = {.directory = path,
                                         .checkpoint = UINT64_MAX};
 
-    if (topic_path(inspect, topic, path) == ERR_OK &&
-        topic_state_load_cmd(&key, &slots, &cmd) == ERR_OK) {
-        tell_trim(visit, topic, cmd.oldest);
+    return topic_path(inspect, topic, path) == ERR_OK &&
+           topic_state_load_cmd(&key, &slots, out) == ERR_OK;
+}
+
+static bool has_retention(const struct inspect *inspect, const char *topic)
+{
+    char path[DIR_PATH_MAX];
+    char *memory = NULL;
+    struct topic_conf conf = {0};
+
+    bool retains = topic_path(inspect, topic, path) == ERR_OK &&
+                   topic_conf_load(path, &memory, &conf) == ERR_OK &&
+                   topic_conf_retains(&conf);
+    free(memory);
+    return retains;
+}
+
+/* Walk over one topic's folder, and tell what `cmd` says besides. */
+static enum err visit_segments(const struct inspect *inspect,
+                               const char *topic,
+                               const struct inspect_visit *visit)
+{
+    struct topic_state_cmd cmd = {.oldest = 0};
+    bool has_cmd = load_cmd(inspect, topic, &cmd);
+
+    if (visit->topic != NULL) {
+        visit->topic(visit->context, topic);
     }
+    if (has_cmd && visit->given != NULL) {
+        visit->given(visit->context, topic,
+                     has_retention(inspect, topic) ? UINT64_MAX : cmd.oldest,
+                     cmd.end);
+    }
+    enum err err = scan_topic(inspect, topic, visit);
+    tell_trim(visit, topic, cmd.oldest);
+    return err;
 }
 
 enum err inspect_segments(struct inspect *inspect,
@@ -289,11 +321,7 @@ enum err inspect_segments(struct inspect *inspect,
         const char *name = inspect->topics[index].name;
         if (topic == NULL || strcmp(topic, name) == 0) {
             found = true;
-            if (visit->topic != NULL) {
-                visit->topic(visit->context, name);
-            }
-            err = scan_topic(inspect, name, visit);
-            tell_oldest(inspect, name, visit);
+            err = visit_segments(inspect, name, visit);
         }
     }
     return found || err != ERR_OK ? err : ERR_NOT_FOUND;
@@ -420,6 +448,9 @@ static enum err scan_journal(struct journal_scan *scan)
     enum err err = dir_each(scan->path, pass_over, NULL);
     if (err == ERR_OK) {
         err = checkpoint_load(scan->path, &checkpoint);
+    }
+    if (err == ERR_IO) {
+        DIAG_ERROR("unreadable", "path=%s/checkpoint", scan->path);
     }
     if (err != ERR_OK || (checkpoint.number != 0 &&
                           checkpoint.number < scan->inspect->meta.base)) {

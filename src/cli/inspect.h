@@ -53,6 +53,13 @@ struct inspect_visit {
                        bool in_journal);
     /* May be NULL. */
     void (*damage)(void *context, const struct inspect_damage *damage);
+    /* The topic's `cmd` says that numbers up to `end` were given, of which
+     * those from `oldest` on are kept; told before the topic's segments. May be
+     * NULL. */
+    void (*given)(void *context,
+                  const char *topic,
+                  uint64_t oldest,
+                  uint64_t end);
     /* Messages below `oldest` were dropped; told after those of the topic's
      * segments, and again as the journal has it. May be NULL. */
     void (*trim)(void *context, const char *topic, uint64_t oldest);

@@ -349,7 +349,8 @@ static enum err look_at_topic(struct look *look, struct snapshot *snapshot)
     struct repair_topic *topic = look->at;
     const struct snapshot_visit visit = {
         .record = take_record, .finding = take_finding, .context = look};
-    bool known = topic->topic->cmd_end > 0 || topic->topic->oldest > 0;
+    bool known = (topic->topic->cmd_end > 0 || topic->topic->oldest > 0) &&
+                 !topic_conf_retains(&topic->topic->conf);
 
     look->next = topic->topic->oldest;
     look->begun = known;

@@ -9,6 +9,7 @@
 #include "cli/snapshot.h"
 
 #include "base/buf.h"
+#include "base/diag.h"
 #include "cli/inspect.h"
 #include "log/checkpoint.h"
 #include "log/cursor_page.h"
@@ -209,6 +210,9 @@ static enum err load_folder(struct snapshot *snapshot,
     if (err == ERR_OK) {
         topic->in_folder = true;
         err = load_state(snapshot, path, topic_name, topic);
+    }
+    if (err == ERR_IO) {
+        DIAG_ERROR("unreadable", "path=%s", path);
     }
     return err;
 }
@@ -585,6 +589,9 @@ static enum err load_checkpoints(struct snapshot *snapshot)
         err = shard_path(snapshot, shard, path);
         if (err == ERR_OK) {
             err = checkpoint_load(path, &checkpoint);
+        }
+        if (err == ERR_IO) {
+            DIAG_ERROR("unreadable", "path=%s/checkpoint", path);
         }
         err = err == ERR_NOT_FOUND ? ERR_OK : err;
         snapshot->checkpoints[shard] = checkpoint.number > snapshot->meta.base

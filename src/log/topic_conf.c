@@ -51,6 +51,11 @@ static void topic_write(const struct topic_conf *conf, struct buf *to)
                       conf->discard_old ? 1 : 0, conf->settings.size);
 }
 
+bool topic_conf_retains(const struct topic_conf *conf)
+{
+    return (conf->retain_age_ms | conf->retain_bytes | conf->retain_count) != 0;
+}
+
 void topic_conf_write(const struct topic_conf *conf, struct buf *to)
 {
     if (conf->parent != 0) {

@@ -43,6 +43,10 @@ struct topic_conf {
     struct str settings; /* borrowed */
 };
 
+/* Tell whether retention may drop messages, of which `cmd` need not have heard
+ * when a server was killed. */
+bool topic_conf_retains(const struct topic_conf *conf);
+
 /* Write the file's text. */
 void topic_conf_write(const struct topic_conf *conf, struct buf *to);
 

@@ -9,6 +9,7 @@
  */
 #include "log/topic_inspect.h"
 
+#include "base/diag.h"
 #include "log/index.h"
 #include "log/segment.h"
 #include "log/topic_conf.h"
@@ -38,6 +39,7 @@ struct scan {
     bool damaged;         /* the walk stepped over damage since an entry */
     bool index_wrong;     /* it was said */
     bool index_unchecked; /* it may be written to just now */
+    bool refused;         /* the visitor has ended the walk */
     char name[SEGMENT_NAME_MAX];
     char index_name[SEGMENT_NAME_MAX];
     struct topic_state_cmd cmd; /* once the segments are done */
@@ -56,6 +58,16 @@ static void tell(const struct scan *scan, const struct topic_finding *finding)
 static bool is_last(const struct scan *scan)
 {
     return scan->next == UINT64_MAX;
+}
+
+/* Name the file, or its folder, where reading ends for the disk's sake: who
+ * looks on gets the error alone. */
+static void
+say_unreadable(const char *directory, const char *file, enum err err)
+{
+    if (err == ERR_IO) {
+        DIAG_ERROR("unreadable", "path=%s/%s", directory, file);
+    }
 }
 
 /* --- index ---------------------------------------------------------------- */
@@ -169,8 +181,10 @@ static enum err show(struct scan *scan, const struct segment_step *step)
         step->record.sequence < scan->options->first) {
         return ERR_OK;
     }
-    return scan->visit->record(scan->visit->context, step->record.sequence,
-                               step->bytes);
+    enum err err = scan->visit->record(scan->visit->context,
+                                       step->record.sequence, step->bytes);
+    scan->refused = err != ERR_OK;
+    return err;
 }
 
 /* Say what the walk met from `offset` up to `end`; numbers from `sequence` up
@@ -316,6 +330,9 @@ static enum err scan_segment(struct scan *scan)
     }
     free(scan->entries);
     file_close(fd);
+    if (!scan->refused) {
+        say_unreadable(scan->options->directory, scan->name, err);
+    }
     return err;
 }
 
@@ -369,6 +386,7 @@ static enum err check_dlv(const struct scan *scan,
     struct topic_cursor cursor;
     enum err err = topic_state_load_dlv(&key, &slots, &cursor);
     if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        say_unreadable(directory, "dlv", err);
         return err;
     }
     check_slots(scan, file, &slots);
@@ -390,6 +408,7 @@ static enum err check_state(struct scan *scan)
     enum err err = topic_state_load_cmd(&key, &slots, cmd);
     scan->has_cmd = err == ERR_OK;
     if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        say_unreadable(scan->options->directory, "cmd", err);
         return err;
     }
     check_slots(scan, "cmd", &slots);
@@ -466,6 +485,7 @@ static enum err check_views(struct scan *scan)
     }
     if (err != ERR_OK && err != ERR_NOT_FOUND && err != ERR_CORRUPT &&
         err != ERR_UNSUPPORTED) {
+        say_unreadable(directory, "topic.conf", err);
         return err;
     }
     err = dir_join(path, directory, TOPIC_CONF_VIEWS);

@@ -286,6 +286,10 @@ static enum err take_line(struct config *config,
     if (line.size == 0 || line.data[0] == '#' || line.data[0] == ';') {
         return ERR_OK;
     }
+    if (str_find(line, '\0') < line.size) {
+        buf_append_format(errors, "%s: has a NUL byte\n", where);
+        return ERR_INVALID;
+    }
     size_t equals = str_find(line, '=');
     if (equals == line.size) {
         buf_append_format(errors, "%s: not of the form name = value\n", where);

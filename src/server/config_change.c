@@ -82,6 +82,27 @@ static const char *text_of(const struct config *config,
     return room;
 }
 
+/* What of a value is told: not the path of events_url, which often is what lets
+ * its bearer in, as a token does. */
+static const char *shown_of(const struct field *field,
+                            const char *text,
+                            char room[CONFIG_CHANGE_URL_SIZE])
+{
+    const char *slashes = strstr(text, "//");
+
+    if (field->offset != offsetof(struct config, events_url) ||
+        slashes == NULL) {
+        return text;
+    }
+    const char *path = slashes + 2 + strcspn(slashes + 2, "/?#");
+    if (path[0] == '\0' || strcmp(path, "/") == 0) {
+        return text;
+    }
+    (void)snprintf(room, CONFIG_CHANGE_URL_SIZE, "%.*s/...", (int)(path - text),
+                   text);
+    return room;
+}
+
 void config_compare(const struct config *from,
                     const struct config *to,
                     config_differs *differs,
@@ -90,11 +111,14 @@ void config_compare(const struct config *from,
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         char from_room[CONFIG_CHANGE_NUMBER_SIZE];
         char to_room[CONFIG_CHANGE_NUMBER_SIZE];
+        char from_url[CONFIG_CHANGE_URL_SIZE];
+        char to_url[CONFIG_CHANGE_URL_SIZE];
         const char *from_text = text_of(from, &fields[i], from_room);
         const char *to_text = text_of(to, &fields[i], to_room);
         if (strcmp(from_text, to_text) != 0) {
             differs(context, fields[i].name, is_live(from, to, &fields[i]),
-                    from_text, to_text);
+                    shown_of(&fields[i], from_text, from_url),
+                    shown_of(&fields[i], to_text, to_url));
         }
     }
 }

@@ -13,10 +13,14 @@
 
 #include <stdbool.h>
 
-enum { CONFIG_CHANGE_NUMBER_SIZE = 32 }; /* bytes of a number as text */
+enum {
+    CONFIG_CHANGE_NUMBER_SIZE = 32, /* bytes of a number as text */
+    CONFIG_CHANGE_URL_SIZE = 320,   /* of a URL without its path */
+};
 
 /* A setting that is different: its name, whether it can change while the server
- * runs, and both values as they would be written in a file. Borrowed. */
+ * runs, and both values as they would be written in a file, but for the path of
+ * events_url, of which nothing but "/..." is told. Borrowed. */
 typedef void config_differs(void *context,
                             const char *name,
                             bool live,

@@ -300,6 +300,23 @@ enum err listen_check_open(const struct listen_set *set,
     return ERR_OK;
 }
 
+/* The address of the setting `unix`; it is set. Errors: ERR_INVALID */
+static enum err read_local(const struct config *config,
+                           struct net_address *out,
+                           struct buf *errors)
+{
+    struct buf text = {0};
+
+    buf_append_format(&text, "unix:%s", config->unix);
+    enum err err = buf_err(&text);
+    if (err == ERR_OK && net_parse(buf_str(&text), 0, out) != ERR_OK) {
+        err = complain(errors, buf_str(&text), "the path is too long",
+                       ERR_INVALID);
+    }
+    buf_fini(&text);
+    return err;
+}
+
 enum err listen_check(const struct config *config, struct buf *errors)
 {
     struct str list = str_from(config->listen);
@@ -319,18 +336,25 @@ enum err listen_check(const struct config *config, struct buf *errors)
         buf_append_c(errors, "no address to listen on\n");
         return ERR_INVALID;
     }
+    if (config->unix[0] != '\0') {
+        struct net_address address;
+        enum err err = read_local(config, &address, errors);
+        result = err != ERR_OK ? err : result;
+    }
     return result;
 }
 
-/* Tell whether a word is among those that blanks separate. */
-static bool has_word(struct str list, struct str word)
+/* Tell whether an address is among those that blanks separate; the path of a
+ * Unix socket may have some itself. */
+static bool has_shown(struct str list, struct str shown)
 {
-    while (list.size > 0) {
-        size_t end = str_find(list, ' ');
-        if (str_equal(str_cut(list, 0, end), word)) {
+    for (size_t at = 0; at + shown.size <= list.size; at++) {
+        size_t end = at + shown.size;
+        if ((at == 0 || list.data[at - 1] == ' ') &&
+            (end == list.size || list.data[end] == ' ') &&
+            str_equal(str_cut(list, at, shown.size), shown)) {
             return true;
         }
-        list = str_cut(list, end + 1, list.size);
     }
     return false;
 }
@@ -396,14 +420,46 @@ static bool could_overlap(const struct config *config,
     return any && net_try(address) == ERR_OK;
 }
 
+/* Tell of an address that cannot be had. */
+static enum err
+complain_try(struct buf *errors, const char *shown, enum err err)
+{
+    return complain(errors, str_from(shown),
+                    err == ERR_EXISTS ? "the address is in use" : err_text(err),
+                    ERR_INVALID);
+}
+
+static enum err
+try_local(const struct config *config, struct str known, struct buf *errors)
+{
+    struct net_address address;
+    char shown[NET_TEXT_MAX];
+
+    if (config->unix[0] == '\0') {
+        return ERR_OK;
+    }
+    enum err err = read_local(config, &address, errors);
+    if (err != ERR_OK) {
+        return err;
+    }
+    net_format(&address, shown);
+    if (has_shown(known, str_from(shown))) {
+        return ERR_OK;
+    }
+    err = net_try(&address);
+    return err == ERR_OK ? ERR_OK : complain_try(errors, shown, err);
+}
+
 enum err
 listen_try(const struct config *config, struct str known, struct buf *errors)
 {
     struct str list = str_from(config->listen);
     struct str text;
 
-    while (config->port != 0 && !has_word(known, STR("*")) &&
-           next_address(&list, &text)) {
+    if (has_shown(known, STR("*"))) {
+        return ERR_OK;
+    }
+    while (config->port != 0 && next_address(&list, &text)) {
         struct net_address address;
         char shown[NET_TEXT_MAX];
         int fd = -1;
@@ -412,7 +468,7 @@ listen_try(const struct config *config, struct str known, struct buf *errors)
             return complain(errors, text, "no IP address", err);
         }
         net_format(&address, shown);
-        if (has_word(known, str_from(shown))) {
+        if (has_shown(known, str_from(shown))) {
             continue;
         }
         err = net_listen(&address, false, &fd);
@@ -421,13 +477,10 @@ listen_try(const struct config *config, struct str known, struct buf *errors)
             err = ERR_OK;
         }
         if (err != ERR_OK && err != ERR_UNSUPPORTED) {
-            return complain(errors, str_from(shown),
-                            err == ERR_EXISTS ? "the address is in use"
-                                              : err_text(err),
-                            ERR_INVALID);
+            return complain_try(errors, shown, err);
         }
     }
-    return ERR_OK;
+    return try_local(config, known, errors);
 }
 
 static enum err bind_list(const struct config *config,

@@ -42,7 +42,8 @@ struct listen_set {
 };
 
 /* Tell whether the addresses are such that may be bound; `errors` has a line.
- * Errors: ERR_INVALID (no address; or one that needs insecure_open) */
+ * Errors: ERR_INVALID (no address, one that needs insecure_open, or the path of
+ *         a Unix socket that is too long), ERR_NOMEM */
 MUST_CHECK enum err listen_check(const struct config *config,
                                  struct buf *errors);
 
@@ -50,11 +51,10 @@ MUST_CHECK enum err listen_check(const struct config *config,
  * could not otherwise. Before it is tried. */
 void listen_allow_overlap(const struct listen_inherited *inherited);
 
-/* Tell whether the addresses can be bound, but for those of Unix and `known`
- * ones, by blanks; "*": all are known. One that overlaps with known ones (all
- * addresses, and one of them) can, when these are wanted no more. `errors` has
- * a line.
- * Errors: as listen_open() */
+/* Tell whether the addresses can be bound, but for `known` ones, by blanks;
+ * "*": all are known. One that overlaps with known ones (all addresses, and one
+ * of them) can, when these are wanted no more. `errors` has a line. Errors: as
+ * listen_open() */
 MUST_CHECK enum err
 listen_try(const struct config *config, struct str known, struct buf *errors);
 

@@ -111,8 +111,9 @@ bool restart_check(const char *path,
     free(checked);
     if (err != ERR_OK) {
         say(why, path,
-            err == ERR_TIMEOUT ? "it did not end when it was tried"
-                               : err_text(err),
+            err == ERR_TIMEOUT  ? "it did not end when it was tried"
+            : err == ERR_CLOSED ? "a signal came to stop"
+                                : err_text(err),
             -1);
         return false;
     }

@@ -523,7 +523,9 @@ static void topic_done(struct local_store *store, struct job_topic *entry)
     if (!topic->gone) {
         store_topics_account(topic);
     }
-    if (!topic->gone && store->serving && topic->base.parent == NULL) {
+    /* What goes while the store closes, nothing would say to the next start. */
+    if (!topic->gone && store->serving && !store->closing &&
+        topic->base.parent == NULL) {
         const struct topic_log_stats *log = topic_log_stats(topic->log);
         if (log->segment_count != topic->segments_seen ||
             log->oldest < topic->base.bounds.oldest) {

@@ -5,6 +5,7 @@
 #include "sys/exec.h"
 
 #include "sys/clock.h"
+#include "sys/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -126,18 +127,31 @@ static void note_output(struct exec_result *result, const char *bytes, size_t n)
     result->output[size] = '\0';
 }
 
-/* Read what it says until it says no more. Errors: ERR_TIMEOUT */
+/* Tell whether to wait on. Errors: ERR_TIMEOUT, ERR_CLOSED */
+static enum err may_wait(uint64_t until_ms)
+{
+    if (process_stop_waits()) {
+        return ERR_CLOSED;
+    }
+    return clock_monotonic_ns() / 1000000 < until_ms ? ERR_OK : ERR_TIMEOUT;
+}
+
+/* Read what it says until it says no more. Errors: as may_wait() */
 static enum err listen_to(int fd, uint64_t until_ms, struct exec_result *result)
 {
+    enum { LOOK_MS = 50 };
     char bytes[EXEC_OUTPUT_MAX];
 
     for (;;) {
-        uint64_t now_ms = clock_monotonic_ns() / 1000000;
+        /* Each time: it may talk for ever. */
+        enum err err = may_wait(until_ms);
+        if (err != ERR_OK) {
+            return err;
+        }
         struct pollfd ready = {.fd = fd, .events = POLLIN};
-        int left_ms = now_ms < until_ms ? (int)(until_ms - now_ms) : 0;
-        int count = poll(&ready, 1, left_ms);
+        int count = poll(&ready, 1, LOOK_MS);
         if (count == 0) {
-            return ERR_TIMEOUT;
+            continue;
         }
         ssize_t size = count < 0 ? -1 : read(fd, bytes, sizeof(bytes));
         if (size > 0) {
@@ -149,14 +163,15 @@ static enum err listen_to(int fd, uint64_t until_ms, struct exec_result *result)
 }
 
 /* Wait for its end: it may have closed its standard error before.
- * Errors: ERR_TIMEOUT */
+ * Errors: as may_wait() */
 static enum err await_end(pid_t pid, uint64_t until_ms, int *out_status)
 {
     enum { STEP_MS = 5 };
 
     while (waitpid(pid, out_status, WNOHANG) == 0) {
-        if (clock_monotonic_ns() / 1000000 >= until_ms) {
-            return ERR_TIMEOUT;
+        enum err err = may_wait(until_ms);
+        if (err != ERR_OK) {
+            return err;
         }
         clock_sleep_ms(STEP_MS);
     }

@@ -30,9 +30,10 @@ MUST_CHECK enum err exec_own_path(const char *name, char path[EXEC_PATH_MAX]);
 /* Run a program to its end, without the signals that this process waits for
  * blocked, its standard output dropped. `arguments` are all of them, its name
  * first, NULL last. `extra` is put into its environment: "NAME=value".
- * Blocks: at most `wait_ms`; then it is killed.
+ * Blocks: at most `wait_ms`, or until a signal says that this process is to
+ *         stop (process_stop_waits()); then it is killed.
  * Errors: ERR_NOT_FOUND, ERR_DENIED, ERR_IO (it cannot be run), ERR_NOMEM,
- *         ERR_TIMEOUT */
+ *         ERR_TIMEOUT, ERR_CLOSED (this process is to stop) */
 MUST_CHECK enum err exec_run(const char *path,
                              char *const *arguments,
                              char *extra,

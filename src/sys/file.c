@@ -110,6 +110,13 @@ static enum err open_err(int error_number, int flags)
     }
 }
 
+/* Tell whether to open this for reading would wait for somebody who writes. */
+static bool is_pipe(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
 enum err file_open(const char *path, int flags, int *out_fd)
 {
     CHECK((flags & FILE_EXCLUSIVE) == 0 || (flags & FILE_CREATE) != 0);
@@ -119,6 +126,10 @@ enum err file_open(const char *path, int flags, int *out_fd)
     how |= (flags & FILE_EXCLUSIVE) != 0 ? O_EXCL : 0;
     how |= (flags & FILE_DIRECT) != 0 ? O_DIRECT : 0;
     how |= (flags & FILE_TRUNCATE) != 0 ? O_TRUNC : 0;
+    if ((flags & FILE_WRITE) == 0 && is_pipe(path)) {
+        errno = ESPIPE; /* what each read of it would say */
+        return ERR_IO;
+    }
     int fd;
     do {
         fd = current->open(path, how, FILE_MODE);

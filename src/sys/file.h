@@ -73,7 +73,8 @@ enum {
  * Gives:  a descriptor, for file_close().
  * Errors: ERR_NOT_FOUND, ERR_EXISTS, ERR_FULL, ERR_BUSY (descriptors)
  *         ERR_UNSUPPORTED  FILE_DIRECT on a file system that has none
- *         ERR_IO           any other failure
+ *         ERR_IO           any other failure; a named pipe for reading, which
+ *                          would wait for somebody to write
  */
 MUST_CHECK enum err file_open(const char *path, int flags, int *out_fd);
 

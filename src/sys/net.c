@@ -241,13 +241,18 @@ enum err net_try(const struct net_address *address)
 {
     int family = address->any.sa_family;
     int fd = -1;
-    enum err err = open_socket(family, &fd);
+    enum err err = family == AF_UNIX ? remove_stale(address) : ERR_OK;
+    if (err == ERR_OK) {
+        err = open_socket(family, &fd);
+    }
     if (err != ERR_OK) {
         return err;
     }
     err = set_listen_options(fd, family, true);
     if (err == ERR_OK && bind(fd, &address->any, address->size) != 0) {
         err = socket_err(errno);
+    } else if (err == ERR_OK && family == AF_UNIX) {
+        (void)unlink(address->local.sun_path); /* bind() made it */
     }
     (void)close(fd);
     return err;

@@ -74,7 +74,8 @@ bool net_overlaps(const struct net_address *address,
 void net_allow_overlap(int fd);
 
 /* Tell whether an address could be had with `shared`, without taking any of its
- * connections.
+ * connections. Leaves no file of a Unix socket, not even one that nobody
+ * answers on.
  * Errors: as net_listen() */
 MUST_CHECK enum err net_try(const struct net_address *address);
 

@@ -109,6 +109,14 @@ enum process_signal process_wait_signal(int wait_ms)
     }
 }
 
+bool process_stop_waits(void)
+{
+    sigset_t set;
+
+    return sigpending(&set) == 0 &&
+           (sigismember(&set, SIGTERM) == 1 || sigismember(&set, SIGINT) == 1);
+}
+
 uint32_t process_cores(void)
 {
     cpu_set_t set;

@@ -35,6 +35,9 @@ void process_hold_standard(void);
 /* Wait for a signal, at most `wait_ms` (-1: for ever). */
 enum process_signal process_wait_signal(int wait_ms);
 
+/* Tell whether process_wait_signal() would say stop; leaves that to it. */
+bool process_stop_waits(void);
+
 /* Cores that this process may use. */
 uint32_t process_cores(void);
 

@@ -148,6 +148,23 @@ def test_damage_is_told_and_passed_over(receiver, tmp_path):
     assert figures['left_out'] == len(lost)
     for number in (3, 7, 9):
         assert f'message {number} is left out' in done.stderr
+    # It was said once: from then on these numbers are no loss.
+    verified = run_cli('verify', str(tmp_path / 'data'))
+    assert verified.returncode == 0, verified
+
+
+@pytest.mark.parametrize('name', ['cmd', 'dlv'])
+def test_a_number_that_nobody_counted_up_to(serve, receiver, tmp_path, name):
+    """New messages would have none that comes after it."""
+    old = tmp_path / 'old'
+    first_opq.write_topic(old, 'old', messages(receiver, 20))
+    path = next(old.rglob(name))
+    path.write_bytes(b'\xff' * len(path.read_bytes()))
+    done, _ = take_over(old, '--data', str(tmp_path / 'data'))
+    assert done.returncode == 0, done
+    opq = serve(name='data')
+    opq.wait_delivered('old', 20)
+    assert opq.push_json('old', receiver.url())['seq'] == 20
 
 
 def test_files_that_are_missing(receiver, tmp_path):

@@ -4,12 +4,13 @@ SPDX-License-Identifier: MIT
 """
 
 import json
+import os
 import shutil
 import struct
 import subprocess
 
 import pytest
-from harness import ROOT, run_cli
+from harness import ROOT, run_cli, wait_until
 
 RECORD_HEAD = 48
 SEGMENT_HEAD = 64
@@ -133,20 +134,79 @@ def test_damaged_head_of_a_record_costs_that_record(stopped, number):
 
 
 def test_torn_tail_is_told_and_is_no_damage(stopped):
+    """What a crash leaves of a record that nobody was told is durable."""
     segment = stopped.data / 'topics/a/0.msg'
+    whole = segment.read_bytes()
     offset, size = places(segment)[-1]
-    for cut in range(1, size):
-        data = segment.read_bytes()[:offset + cut]
-        copy = stopped.data.parent / f'cut-{cut}'
-        if cut % 37 and cut != size - 1:
-            continue
-        shutil.copytree(stopped.data, copy)
-        (copy / 'topics/a/0.msg').write_bytes(data)
-        code, topics = verify(copy)
+    for cut in (1, 37, size - 1):
+        segment.write_bytes(whole + whole[offset:offset + cut])
+        code, topics = verify(stopped.data)
         assert code == 0, cut
-        assert topics['a']['messages'] == 19
-        text = run_cli('verify', str(copy)).stdout
-        assert f'unfinished tail offset={offset} size={cut}' in text
+        assert topics['a']['messages'] == 20
+        text = run_cli('verify', str(stopped.data)).stdout
+        assert f'unfinished tail offset={len(whole)} size={cut}' in text
+
+
+def lost_of(directory):
+    """What verify says of topic a, and what repair would give up of it."""
+    code, topics = verify(directory)
+    dry = run_cli('repair', str(directory), '--dry-run').stdout
+    lost = topics['a']['lost']
+    assert (code == 1) == (lost > 0)
+    assert (f'{lost} messages lost' in dry) == (lost > 0), dry
+    return lost
+
+
+def test_what_was_durable_and_is_missing_is_lost(serve, receiver):
+    """At either end, where no segment behind tells of a gap."""
+    opq = serve('--segment-count=10')
+    fill(opq, receiver, 50)
+    opq.wait_delivered('a', 50)
+    assert opq.stop() == 0
+    assert lost_of(opq.data) == 0
+    for pattern, first, last in (('0.msg', 0, 9), ('40.*', 40, 49),
+                                 ('*.msg', 0, 49)):
+        copy = opq.data.parent / 'copy'
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(opq.data, copy)
+        for path in (copy / 'topics/a').glob(pattern):
+            path.unlink()
+        assert lost_of(copy) == last - first + 1, pattern
+        assert f'a: messages {first} to {last} are missing' in run_cli(
+            'verify', str(copy)).stdout
+        assert run_cli('repair', str(copy), '--yes').returncode == 0
+        assert lost_of(copy) == 0
+
+
+@pytest.mark.parametrize('limited', [True, False])
+def test_what_retention_dropped_is_no_loss(serve, receiver, limited):
+    """However the server ended; without limits from then on, either."""
+    opq = serve('--segment-count=10', '--shards=1',
+                '--checkpoint-interval=100ms')
+    opq.request('PUT', '/opq/topics/a', {'retain_count': 30})
+    fill(opq, receiver, 50)
+    opq.wait_delivered('a', 50)
+    wait_until(lambda: opq.topic('a')['oldest'] > 0, 'retention')
+    if not limited:
+        opq.request('PUT', '/opq/topics/a', {'retain_count': 0})
+    fill(opq, receiver, 25)
+    opq.wait_delivered('a', 75)
+    assert opq.stop() == 0
+    assert lost_of(opq.data) == 0
+    if limited:
+        opq.start('--checkpoint-interval=1h')
+        fill(opq, receiver, 25)
+        opq.wait_delivered('a', 100)
+        opq.kill()
+        assert lost_of(opq.data) == 0
+
+
+def test_last_record_is_cut(stopped):
+    segment = stopped.data / 'topics/a/0.msg'
+    segment.write_bytes(segment.read_bytes()[:-1])
+    code, topics = verify(stopped.data)
+    assert code == 1
+    assert (topics['a']['messages'], topics['a']['lost']) == (19, 1)
 
 
 def test_what_costs_no_message_is_named_and_is_no_damage(stopped):
@@ -237,3 +297,18 @@ def test_flatc_decodes_a_dumped_payload(serve, receiver, tmp_path):
     bytes_ = decode(1)
     assert bytes(bytes_['raw']) == raw
     assert bytes_['content_type'] == 'application/x-odd'
+
+
+@pytest.mark.parametrize('name', ['topics/a/0.msg', 'topics/a/dlv',
+                                  'journal/0/checkpoint'])
+def test_a_pipe_in_the_place_of_a_file_is_refused(stopped, name):
+    path = stopped.data / name
+    path.unlink()
+    os.mkfifo(path)
+    for command in ('verify', 'repair', 'export'):
+        done = run_cli(command, str(stopped.data), patience_s=10)
+        assert done.returncode in (1, 2), done
+        # What cannot be read is named: the file, or its topic's folder.
+        assert f'path={path.parent}' in done.stderr, done
+    stopped.start(ready=False)
+    assert stopped.wait() == 73, stopped.explain()

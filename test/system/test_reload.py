@@ -6,6 +6,7 @@ SPDX-License-Identifier: MIT
 import hashlib
 import http.client
 import json
+import os
 import re
 import signal
 import ssl
@@ -112,6 +113,24 @@ def test_waiting_settings_are_told_until_a_restart(live):
     assert server.opq.get('/opq/info').json()['shards'] == 1
 
 
+def test_path_of_the_webhook_is_not_told(live):
+    """Who knows it may post there: it is as secret as a token."""
+    server = live()
+    urls = ['http://127.0.0.1:9/hook/secret-1', 'http://127.0.0.1:9?secret-2',
+            'http://127.0.0.1:9/hook/secret-3']
+    for url in urls:
+        answer = server.reload(f'events_url = {url}\n')
+        told = answer['restart_needed'][0]
+        assert told['name'] == 'events_url'
+        assert told['to'] == 'http://127.0.0.1:9/...'
+        server.opq.signal(signal.SIGHUP)
+        wait_until(lambda: server.opq.log().count(' restarted ') ==
+                   urls.index(url) + 1, 'the restart')
+    assert 'reload_needs_restart name=events_url' in server.opq.log()
+    assert 'secret' not in server.opq.log()
+    assert not any('secret' in line for line in server.opq.output)
+
+
 def test_flags_and_environment_win(live):
     server = live('--timeout=7s', environment={'OPQ_RETRY_MAX': '3m'})
     answer = server.reload('timeout = 5s\nretry_max = 1m\nretry_first = 2s\n')
@@ -124,6 +143,8 @@ def test_flags_and_environment_win(live):
         ':1: unknown setting prt; did you mean port?',
         ':2: unknown setting body_sise_max; did you mean body_size_max?',
         ':3: timeout']),
+    # Cut there, it would name another file.
+    ('syslog = opq\0.log\n', [':1: has a NUL byte']),
     ('retry_first = 1h\nretry_max = 1m', ['retry_first must be at most']),
     ('tokens = /nowhere/at/all', ['tokens: /nowhere/at/all cannot be read']),
     ('secrets = /nowhere/at/all', ['secrets: /nowhere/at/all cannot']),
@@ -152,6 +173,21 @@ def test_file_that_has_gone(live):
     answer = server.opq.request('POST', '/opq/reload')
     assert answer.status == 400
     assert str(server.path) in answer.json()['errors'][0]
+
+
+@pytest.mark.parametrize('name', ['tokens', 'secrets', 'config'])
+def test_a_pipe_holds_nobody(live, tmp_path, name):
+    """To open it would wait for a writer, and all clients with it."""
+    server = live()
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe, 0o600)
+    if name == 'config':
+        pipe.rename(server.path)
+    else:
+        server.path.write_text(f'{name} = {pipe}\n')
+    answer = server.opq.request('POST', '/opq/reload', patience_s=10)
+    assert answer.status == 400, answer
+    assert server.opq.get('/readyz').status == 200
 
 
 def test_two_at_once(live):

@@ -126,6 +126,21 @@ static void open_tells_what_is_wrong(void **state)
     assert_int_equal(fd, -7);
 }
 
+/* One that somebody has put there must not hold a server for ever. */
+static void a_pipe_for_reading_is_refused_at_once(void **state)
+{
+    (void)state;
+    int fd = -1;
+    char *data = NULL;
+    size_t size = 0;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(file_open(path, FILE_READ, &fd), ERR_IO);
+    assert_int_equal(fd, -1);
+    assert_int_equal(file_load(path, 10, &data, &size), ERR_IO);
+    assert_int_equal(file_load_private(path, 10, &data, &size), ERR_IO);
+    assert_null(data);
+}
+
 static void closing_nothing_is_fine(void **state)
 {
     (void)state;
@@ -435,6 +450,7 @@ int main(void)
         TEST(what_is_written_is_read_back),
         TEST(parts_are_gathered_and_scattered),
         TEST(open_tells_what_is_wrong),
+        TEST(a_pipe_for_reading_is_refused_at_once),
         TEST(closing_nothing_is_fine),
         TEST(writing_goes_on_after_short_and_interrupted_calls),
         TEST(a_short_write_on_a_full_disk_is_full),
