@@ -384,6 +384,14 @@ class Opq:
     def cpu_s(self):
         return cpu_s(self.process)
 
+    def written_bytes(self):
+        """What it has written to disks so far."""
+        with open(f'/proc/{self.process.pid}/io', encoding='ascii') as file:
+            for line in file:
+                if line.startswith('write_bytes'):
+                    return int(line.split()[1])
+        return 0
+
     def memory_mb(self):
         with open(f'/proc/{self.process.pid}/status', encoding='ascii') as file:
             for line in file:
@@ -392,12 +400,17 @@ class Opq:
         return 0.0
 
     def load(self, seconds=None, warmup_s=None, **options):
-        """As Bench.load(), with the CPU time that each push cost."""
+        """As Bench.load(), with the CPU time that each push cost, and what
+        the disk had to take."""
         settings = self.bench.settings
         seconds = settings.seconds if seconds is None else seconds
         warmup_s = settings.warmup_s if warmup_s is None else warmup_s
         before_s = self.cpu_s()
+        before_bytes = self.written_bytes()
+        begun_s = time.monotonic()
         figures = self.bench.load(self.url, seconds, warmup_s, **options)
+        figures['disk_mb_s'] = (self.written_bytes() - before_bytes) / (
+            time.monotonic() - begun_s) / 1e6
         pushes = figures['rate'] * (seconds + warmup_s)
         figures['cpu_us'] = (self.cpu_s() - before_s) / pushes * 1e6
         return figures

@@ -17,8 +17,7 @@
 enum { SEGMENTS_MAX = 2 };
 
 struct route {
-    const char *path; /* {} stands for a segment; the first is a topic, or
-                         behind /opq/schedules/ a schedule */
+    const char *path; /* {} stands for a segment */
     enum http_method method;
     bool always; /* served even without `admin` */
     void (*handle)(const struct api_request *request);
@@ -206,39 +205,46 @@ bool api_is_control(struct str header)
     return str_equal_nocase(str_cut(header, 0, 4), STR("opq-"));
 }
 
-/* Tell whether a call that changes something says more than is listened to.
- * Who purges with `before` in a body would else lose everything. */
-static bool says_too_much(const struct route *route,
-                          const struct http_exchange *exchange)
+bool api_has_control(const struct http_head *head)
 {
-    const struct http_head *head = exchange->head;
-
-    if ((route->method != HTTP_METHOD_POST &&
-         route->method != HTTP_METHOD_DELETE) ||
-        route->handle == api_replays_post) {
-        return false;
-    }
     for (uint32_t index = 0; index < head->header_count; index++) {
         if (api_is_control(head->headers[index].name)) {
             return true;
         }
     }
-    return exchange->body.size > 0;
+    return false;
 }
 
-/* Tell what is wrong with the first segment of a path; NULL: nothing. */
+/* Tell whether a call that changes something says more than is listened to.
+ * Who purges with `before` in a body would else lose everything. */
+static bool says_too_much(const struct route *route,
+                          const struct http_exchange *exchange)
+{
+    if ((route->method != HTTP_METHOD_POST &&
+         route->method != HTTP_METHOD_DELETE) ||
+        route->handle == api_replays_post) {
+        return false;
+    }
+    return exchange->body.size > 0 || api_has_control(exchange->head);
+}
+
+/* Tell whether the first {} of a route is a topic. */
+static bool is_of_topic(const struct route *route)
+{
+    return str_starts(str_from(route->path), STR(TOPIC));
+}
+
+/* Tell what is wrong with a topic or schedule that a path names; NULL: nothing.
+ * Other names their handlers look at. */
 static const char *name_fault(const struct route *route, struct str name)
 {
-    if (name.size == 0 || str_starts(str_from(route->path), STR(MESSAGE))) {
-        return NULL;
-    }
-    if (str_starts(str_from(route->path), STR("/opq/schedules/"))) {
+    if (str_starts(str_from(route->path), STR(SCHEDULE))) {
         return schedule_id_valid(name)
                    ? NULL
                    : "a schedule's id is 1 to 64 of A-Z a-z 0-9 . _ - and "
                      "does not begin with .";
     }
-    return store_topic_name_valid(name)
+    return !is_of_topic(route) || store_topic_name_valid(name)
                ? NULL
                : "a topic is 1 to 128 of A-Z a-z 0-9 . _ - and not . or ..";
 }
@@ -262,7 +268,7 @@ void api_handle(void *context,
     } else if (name_fault(route, request.segments[0]) != NULL) {
         answer_problem(exchange, 400, name_fault(route, request.segments[0]),
                        NULL);
-    } else if (route->method != HTTP_METHOD_GET &&
+    } else if (route->method != HTTP_METHOD_GET && is_of_topic(route) &&
                topic_is_internal(request.segments[0])) {
         answer_problem(exchange, 403, "this topic is OPQ's own", NULL);
     } else if (says_too_much(route, exchange)) {
@@ -344,6 +350,16 @@ bool api_query(const struct api_request *request,
                    detail.failed ? "unknown parameter" : detail.data, NULL);
     buf_fini(&detail);
     return false;
+}
+
+bool api_query_none(const struct api_request *request)
+{
+    static const char *const known[] = {NULL};
+    struct form form = {0};
+    bool none = api_query(request, known, &form);
+
+    form_fini(&form);
+    return none;
 }
 
 bool api_query_number(const struct api_request *request,

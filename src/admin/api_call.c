@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "queue/answer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,6 +228,21 @@ void api_call_err(struct api_call *call, enum err err, const char *subject)
     api_call_problem(call, answer_status(err),
                      detail.failed ? why : detail.data);
     buf_fini(&detail);
+}
+
+void api_call_range(struct api_call *call,
+                    const char *what,
+                    const struct store_bounds *bounds)
+{
+    unsigned long long oldest = bounds->oldest;
+    unsigned long long end = bounds->end;
+    char detail[128];
+
+    (void)snprintf(detail, sizeof(detail), "%s: oldest=%llu end=%llu", what,
+                   oldest, end);
+    api_call_problem(call, 416, detail);
+    buf_append_format(&call->members, "\"oldest\":%llu,\"end\":%llu", oldest,
+                      end);
 }
 
 void api_call_drop(struct api_call *call)

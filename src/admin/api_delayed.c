@@ -551,8 +551,6 @@ void api_delayed_list(const struct api_request *request)
 /* GET or DELETE of a message. */
 static void one_start(const struct api_request *request, bool cancels)
 {
-    static const char *const known[] = {NULL};
-    struct form form = {0};
     uint64_t bucket_id = 0;
     uint64_t sequence = 0;
 
@@ -562,7 +560,7 @@ static void one_start(const struct api_request *request, bool cancels)
                        "no such delayed message: its id is the one that the "
                        "push was answered with, dly_...",
                        NULL);
-    } else if (api_query(request, known, &form)) {
+    } else if (api_query_none(request)) {
         struct delayed_call *task = delayed_create_call(request, one_run);
         if (task != NULL) {
             task->bucket_id = bucket_id;
@@ -572,7 +570,6 @@ static void one_start(const struct api_request *request, bool cancels)
             api_call_walk(&task->base);
         }
     }
-    form_fini(&form);
 }
 
 void api_delayed_one(const struct api_request *request)

@@ -220,7 +220,7 @@ static bool list_again(struct api_call *call)
 
 /* --- showing -------------------------------------------------------------- */
 
-/* Append a span in milliseconds: ,"name":12.345 or ,"name":null. */
+/* Append a span in milliseconds: ,"name":12.345. */
 static void append_us(struct buf *to, const char *name, uint64_t us)
 {
     buf_append_format(to, ",\"%s\":%llu.%03u", name,

@@ -68,6 +68,9 @@ struct api_request {
 /* Tell whether a header is one of ours, which gives a control value. */
 bool api_is_control(struct str header);
 
+/* Tell whether a head has such a header. */
+bool api_has_control(const struct http_head *head);
+
 /* --- calls ---------------------------------------------------------------- */
 
 struct api_call {
@@ -127,6 +130,12 @@ void api_call_problem(struct api_call *call, int status, const char *detail);
 
 /* Make the answer a problem for a code; `subject` begins its text. */
 void api_call_err(struct api_call *call, enum err err, const char *subject);
+
+/* Make the answer a problem, 416: a place is none of a log's; `what` begins its
+ * text, and both bounds are told. */
+void api_call_range(struct api_call *call,
+                    const char *what,
+                    const struct store_bounds *bounds);
 
 /* Free a call that was `kept` and is not any more; or one that was never
  * sent. */
@@ -191,6 +200,10 @@ void api_reading_changed(struct api *api,
 bool api_query(const struct api_request *request,
                const char *const *known,
                struct form *form);
+
+/* Refuse a query that has anything. When that is so the request is answered,
+ * and false returned. */
+bool api_query_none(const struct api_request *request);
 
 /* Read a number of the query, up to `max`; `*value` stays when it is not
  * given. Answers and returns false when it is wrong. */

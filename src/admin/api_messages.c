@@ -15,8 +15,6 @@
 #include "base/wall_time.h"
 #include "queue/answer.h"
 
-#include <stdio.h>
-
 struct messages_call {
     struct api_call base;
     struct shard_call cancel;   /* after the client has gone */
@@ -334,20 +332,6 @@ static void messages_abandoned(struct http_exchange *exchange)
 
 /* --- begin ---------------------------------------------------------------- */
 
-static void range_problem(struct messages_call *task,
-                          const struct store_bounds *bounds)
-{
-    char detail[128];
-
-    (void)snprintf(
-        detail, sizeof(detail), "from is past the end: oldest=%llu end=%llu",
-        (unsigned long long)bounds->oldest, (unsigned long long)bounds->end);
-    api_call_problem(&task->base, 416, detail);
-    buf_append_format(&task->base.members, "\"oldest\":%llu,\"end\":%llu",
-                      (unsigned long long)bounds->oldest,
-                      (unsigned long long)bounds->end);
-}
-
 /* Find where the page begins. Returns false when the call has failed. */
 static bool page_begin(struct messages_call *task, struct topic *topic)
 {
@@ -363,7 +347,7 @@ static bool page_begin(struct messages_call *task, struct topic *topic)
         }
     }
     if (task->next > bounds->end) {
-        range_problem(task, bounds);
+        api_call_range(&task->base, "from is past the end", bounds);
         return false;
     }
     if (task->next < bounds->oldest) {
@@ -492,14 +476,12 @@ void api_messages_list(const struct api_request *request)
 
 static void one_begin(const struct api_request *request, bool curl)
 {
-    static const char *const known[] = {NULL};
-    struct form form = {0};
     uint64_t sequence = 0;
 
     if (str_to_u64(request->segments[1], &sequence) != ERR_OK) {
         answer_problem(request->exchange, 404,
                        "a message is named by its sequence number", NULL);
-    } else if (api_query(request, known, &form)) {
+    } else if (api_query_none(request)) {
         struct messages_call *task = messages_create(request);
         if (task != NULL) {
             task->one = true;
@@ -508,7 +490,6 @@ static void one_begin(const struct api_request *request, bool curl)
             messages_send(request, task);
         }
     }
-    form_fini(&form);
 }
 
 void api_messages_one(const struct api_request *request)

@@ -16,7 +16,6 @@
 #include "queue/answer.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { ACK_COUNT_MAX = 1000 }; /* of seqs */
@@ -157,24 +156,6 @@ static void pull_done(struct api_page *page, enum err err, const char *subject)
     api_call_end(&task->base);
 }
 
-/* Say that a place is not in the log. */
-static void range_problem(struct api_call *call,
-                          const struct store_bounds *bounds,
-                          const char *what)
-{
-    char detail[128];
-
-    (void)snprintf(detail, sizeof(detail),
-                   "%s is past the end: oldest=%llu end=%llu", what,
-                   (unsigned long long)bounds->oldest,
-                   (unsigned long long)bounds->end);
-    api_call_problem(call, 416, detail);
-    buf_append_format(&call->members, "\"oldest\":%llu,\"end\":%llu",
-                      (unsigned long long)bounds->oldest,
-                      (unsigned long long)bounds->end);
-    api_call_end(call);
-}
-
 static void pull_run(struct api_call *call, struct shard *there)
 {
     struct pull_call *task = pull_of(call);
@@ -196,7 +177,8 @@ static void pull_run(struct api_call *call, struct shard *there)
     uint64_t from = task->from_given ? task->from : view->cursor.next;
     if (from > view->bounds.end) {
         task->ended = true;
-        range_problem(call, &view->bounds, "from");
+        api_call_range(call, "from is past the end", &view->bounds);
+        api_call_end(call);
         return;
     }
     struct api_page *page = &task->page;
@@ -377,7 +359,9 @@ static void ack_run(struct api_call *call, struct shard *there)
     }
     struct store_topic *view = subscription->store;
     if (task->last >= view->bounds.end) {
-        range_problem(call, &view->bounds, "a sequence number");
+        api_call_range(call, "a sequence number is past the end",
+                       &view->bounds);
+        api_call_end(call);
         return;
     }
     err = acknowledge(&view->cursor, task->ranges, task->count, false, ranges,

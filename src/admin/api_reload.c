@@ -128,15 +128,10 @@ static void read_done(struct io_work *work)
 
 void api_reload_post(const struct api_request *request)
 {
-    static const char *const known[] = {NULL};
     struct api *api = request->api;
     struct reload_call *call = NULL;
-    struct form form;
 
-    form_init(&form);
-    bool right = api_query(request, known, &form);
-    form_fini(&form);
-    if (!right) {
+    if (!api_query_none(request)) {
         return;
     }
     if (api->options.reload.read == NULL) {

@@ -336,15 +336,7 @@ static struct schedule_call *take_request(const struct api_request *request,
                                           void (*run)(struct api_call *call,
                                                       struct shard *there))
 {
-    static const char *const known[] = {NULL};
-    struct schedule_call *task = NULL;
-    struct form form = {0};
-
-    if (api_query(request, known, &form)) {
-        task = create_call(request, run);
-    }
-    form_fini(&form);
-    return task;
+    return api_query_none(request) ? create_call(request, run) : NULL;
 }
 
 void api_schedules_get(const struct api_request *request)
@@ -384,17 +376,6 @@ void api_schedules_pause(const struct api_request *request)
     }
 }
 
-/* Tell whether a head has a control value, which a definition says itself. */
-static bool has_control(const struct http_head *head)
-{
-    for (uint32_t index = 0; index < head->header_count; index++) {
-        if (api_is_control(head->headers[index].name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Look at a definition before anything is begun for it. When it is refused, so
  * is the request. */
 static bool check_put(const struct api_request *request,
@@ -425,7 +406,7 @@ void api_schedules_put(const struct api_request *request)
 {
     struct http_exchange *exchange = request->exchange;
 
-    if (has_control(exchange->head)) {
+    if (api_has_control(exchange->head)) {
         answer_problem(exchange, 400,
                        "this call takes no Opq- headers: all of a schedule is "
                        "in its JSON",

@@ -16,7 +16,6 @@
 #include "base/check.h"
 #include "queue/answer.h"
 
-#include <stdio.h>
 #include <string.h>
 
 struct subscription_call;
@@ -151,16 +150,12 @@ static void show(struct subscription_call *task)
 static void send_plain(const struct api_request *request,
                        void (*run)(struct api_call *call, struct shard *there))
 {
-    static const char *const known[] = {NULL};
-    struct form form = {0};
-
-    if (api_query(request, known, &form)) {
+    if (api_query_none(request)) {
         struct subscription_call *task = create_call(request, run);
         if (task != NULL) {
             api_call_send(&task->base);
         }
     }
-    form_fini(&form);
 }
 
 /* --- show ----------------------------------------------------------------- */
@@ -200,17 +195,13 @@ static void list_run(struct api_call *call, struct shard *there)
 
 void api_subscriptions_list(const struct api_request *request)
 {
-    static const char *const known[] = {NULL};
-    struct form form = {0};
-
-    if (api_query(request, known, &form)) {
+    if (api_query_none(request)) {
         struct subscription_call *task = create_call(request, list_run);
         if (task != NULL) {
             task->base.large = true;
             api_call_send(&task->base);
         }
     }
-    form_fini(&form);
 }
 
 /* --- making one ----------------------------------------------------------- */
@@ -371,19 +362,12 @@ static uint32_t count_of(const struct topic *topic)
     return count;
 }
 
-static void range_problem(struct subscription_call *task,
-                          const struct store_bounds *bounds)
+/* End the call: the place that was asked for is none of the topic's. */
+static void fail_range(struct subscription_call *task,
+                       const struct store_bounds *bounds)
 {
-    char detail[128];
-
-    (void)snprintf(detail, sizeof(detail),
-                   "the sequence number is out of range: oldest=%llu end=%llu",
-                   (unsigned long long)bounds->oldest,
-                   (unsigned long long)bounds->end);
-    buf_append_format(&task->base.members, "\"oldest\":%llu,\"end\":%llu",
-                      (unsigned long long)bounds->oldest,
-                      (unsigned long long)bounds->end);
-    fail(task, 416, detail);
+    api_call_range(&task->base, "the sequence number is out of range", bounds);
+    api_call_end(&task->base);
 }
 
 /* Make a new one of the settings, if it may be. */
@@ -412,7 +396,7 @@ static void begin_new(struct subscription_call *task,
     if (fault != NULL) {
         fail(task, 400, fault);
     } else if (err == ERR_RANGE) {
-        range_problem(task, &bounds);
+        fail_range(task, &bounds);
     } else {
         fail_err(task, err, "finding the start");
     }
@@ -550,13 +534,9 @@ static void send_pause(const struct api_request *request)
 
 void api_subscriptions_pause(const struct api_request *request)
 {
-    static const char *const known[] = {NULL};
-    struct form form = {0};
-
-    if (api_query(request, known, &form)) {
+    if (api_query_none(request)) {
         send_pause(request);
     }
-    form_fini(&form);
 }
 
 /* --- replay --------------------------------------------------------------- */
@@ -589,7 +569,7 @@ static void replay_run(struct api_call *call, struct shard *there)
     }
     enum err err = api_place_find(&task->place, subscription->store, &next);
     if (err == ERR_RANGE) {
-        range_problem(task, &subscription->store->bounds);
+        fail_range(task, &subscription->store->bounds);
         return;
     }
     if (err != ERR_OK) {

@@ -208,16 +208,12 @@ static void get_run(struct api_call *call, struct shard *there)
 
 void api_topic_get(const struct api_request *request)
 {
-    static const char *const known[] = {NULL};
-    struct form form = {0};
-
-    if (api_query(request, known, &form)) {
+    if (api_query_none(request)) {
         struct topic_call *task = create_call(request, get_run);
         if (task != NULL) {
             api_call_tour(&task->base);
         }
     }
-    form_fini(&form);
 }
 
 /* --- settings ------------------------------------------------------------- */
@@ -349,13 +345,9 @@ static void send_pause(const struct api_request *request)
 
 void api_topic_pause(const struct api_request *request)
 {
-    static const char *const known[] = {NULL};
-    struct form form = {0};
-
-    if (api_query(request, known, &form)) {
+    if (api_query_none(request)) {
         send_pause(request);
     }
-    form_fini(&form);
 }
 
 /* --- purge ---------------------------------------------------------------- */
@@ -439,14 +431,10 @@ static void delete_run(struct api_call *call, struct shard *there)
 
 void api_topic_delete(const struct api_request *request)
 {
-    static const char *const known[] = {NULL};
-    struct form form = {0};
-
-    if (api_query(request, known, &form)) {
+    if (api_query_none(request)) {
         struct topic_call *task = create_call(request, delete_run);
         if (task != NULL) {
             api_call_tour(&task->base);
         }
     }
-    form_fini(&form);
 }

@@ -455,18 +455,6 @@ enum err json_scan_opened_place(struct json_scan *scan)
     return err == ERR_NOT_FOUND ? ERR_INVALID : err;
 }
 
-enum err json_scan_opened(struct json_scan *scan,
-                          struct json_scan_value *out_value)
-{
-    enum err err = json_scan_opened_place(scan);
-
-    if (err != ERR_OK) {
-        return err;
-    }
-    err = json_scan_next(scan, out_value);
-    return err == ERR_NOT_FOUND ? ERR_INVALID : err;
-}
-
 enum err json_scan_opened_member(struct json_scan *scan,
                                  struct json_scan_value *out_name,
                                  struct json_scan_value *out_value)

@@ -82,18 +82,13 @@ MUST_CHECK enum err json_scan_element(struct json_scan *scan,
  * Errors: ERR_INVALID  what is next is no array */
 MUST_CHECK enum err json_scan_open(struct json_scan *scan);
 
-/* Read the next element of an opened array.
+/* Go to the next element of an opened array, which then is read by
+ * json_scan_next() or json_scan_open_object().
  *
  * Errors: ERR_NOT_FOUND  there is none any more; what is next lies behind the
  *                        array
  *         ERR_INVALID    as json_scan_next(), or the array is cut
  */
-MUST_CHECK enum err json_scan_opened(struct json_scan *scan,
-                                     struct json_scan_value *out_value);
-
-/* Go to the next element of an opened array, which then is read by
- * json_scan_next() or json_scan_open_object().
- * Errors: as json_scan_opened() */
 MUST_CHECK enum err json_scan_opened_place(struct json_scan *scan);
 
 /* Begin to read the members of an object that is next and that nothing has

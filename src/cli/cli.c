@@ -16,17 +16,11 @@ enum { READ_SIZE = 64 * 1024 };
 
 static const char default_url[] = "http://127.0.0.1:8999";
 
-struct command {
-    const char *name;
-    int (*run)(int argument_count, char *const *arguments);
-    const char *text;
-};
-
 /* Asked what options a subcommand has, instead of running it: see
  * cli_show_options(). */
 static struct cli_options_visit *options_visit;
 
-static const struct command commands[] = {
+static const struct cli_command commands[] = {
     {"push", cli_push, "push one message"},
     {"batch", cli_batch, "push many: NDJSON from a file or standard input"},
     {"info", cli_info, "show a server's version, limits and figures"},
@@ -95,8 +89,7 @@ bool cli_command(unsigned index, struct cli_command *out)
     if (index >= COMMAND_COUNT) {
         return false;
     }
-    *out = (struct cli_command){commands[index].name, commands[index].run,
-                                commands[index].text};
+    *out = commands[index];
     return true;
 }
 
@@ -350,6 +343,15 @@ static int complain_response(const struct cli_call *call)
     return CLI_EXIT_FAILED;
 }
 
+bool cli_is_passing(const struct cli_call *call, int code)
+{
+    int status = call->response.status;
+
+    return code == CLI_EXIT_UNREACHABLE ||
+           (code == CLI_EXIT_FAILED &&
+            (status == 502 || status == 503 || status == 504));
+}
+
 int cli_complain_answer(const struct cli_call *call, int code)
 {
     return code == CLI_EXIT_FAILED && call->response.status > 0
@@ -414,8 +416,7 @@ uint64_t cli_number(const json_t *object, const char *name)
     return value > 0 ? (uint64_t)value : 0;
 }
 
-/* --- input -----------------------------------------------------------------
- */
+/* --- input ---------------------------------------------------------------- */
 
 /* Read all of a stream. */
 static enum err read_all(FILE *from, struct buf *to)
@@ -471,6 +472,12 @@ bool cli_colours(void)
            from_environment("NO_COLOR", NULL) == NULL;
 }
 
+void cli_print_line(const json_t *document)
+{
+    (void)json_dumpf(document, stdout, CLI_JSON);
+    (void)fputc('\n', stdout);
+}
+
 int cli_print_object(const json_t *object)
 {
     struct table table;
@@ -483,7 +490,7 @@ int cli_print_object(const json_t *object)
     {
         char *dumped = json_is_string(value)
                            ? NULL
-                           : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+                           : json_dumps(value, JSON_ENCODE_ANY | CLI_JSON);
         table_add(&table, name);
         table_add(&table, dumped != NULL ? dumped : cli_text(object, name));
         free(dumped);
@@ -502,6 +509,11 @@ int cli_print_response(const struct cli_call *call)
         buf_append_byte(&text, '\n');
     }
     return cli_print(&text);
+}
+
+int cli_print_if_json(const struct cli_call *call)
+{
+    return call->json ? cli_print_response(call) : CLI_EXIT_OK;
 }
 
 void cli_append_size(struct buf *to, uint64_t bytes)

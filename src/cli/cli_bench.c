@@ -149,10 +149,11 @@ int cli_bench(int argument_count, char *const *arguments)
     };
     struct cli_call call = {
         .command = "bench",
-        .usage = "push [--connections 64] [--pipeline 1] [--topics 1] "
-                 "[--batch 0] [--size 1k] [--duration 5s] [--warmup 500ms] "
-                 "[--topic bench] [--target URL] "
-                 "[--form urlencoded|multipart|json|raw]",
+        .usage =
+            "push [--connections 64] [--pipeline 1] [--topics 1]\n"
+            "    [--batch 0] [--size 1k] [--duration 5s] [--warmup 500ms]\n"
+            "    [--topic bench] [--target URL]\n"
+            "    [--form urlencoded|multipart|json|raw]",
     };
 
     memcpy(numbers, defaults, sizeof(numbers));

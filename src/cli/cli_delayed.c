@@ -4,10 +4,9 @@
  */
 #include "cli/cli_internal.h"
 
-#include "cli/table.h"
+#include "cli/cli_list.h"
 #include "http/form.h"
 
-#include <stdio.h>
 #include <string.h>
 
 struct list_options {
@@ -16,88 +15,32 @@ struct list_options {
     const char *to;
 };
 
-static void
-append_parameter(struct buf *to, const char *name, const char *value)
+static void add_row(struct table *table, const json_t *message)
 {
-    if (value != NULL && value[0] != '\0') {
-        buf_append_format(to, "&%s=", name);
-        form_escape(to, str_from(value));
-    }
-}
-
-/* Print a page as a line of JSON for each message, or add it to the table. */
-static void
-take_page(const struct cli_call *call, const json_t *page, struct table *table)
-{
-    const json_t *messages = json_object_get(page, "delayed");
-    size_t index = 0;
-    json_t *message = NULL;
-
-    json_array_foreach(messages, index, message)
-    {
-        if (call->json) {
-            (void)json_dumpf(message, stdout, JSON_COMPACT);
-            (void)fputc('\n', stdout);
-        } else {
-            table_add(table, cli_text(message, "due"));
-            table_add(table, cli_text(message, "id"));
-            table_add(table, cli_text(message, "topic"));
-            table_add(table, cli_text(message, "url"));
-        }
-    }
-}
-
-/* Ask for page after page, as long as a page names the next. */
-static int take_pages(struct cli_call *call,
-                      const struct list_options *options,
-                      struct table *table)
-{
-    struct buf target = {0};
-    struct buf cursor = {0};
-    int code = CLI_EXIT_OK;
-    bool more = true;
-
-    buf_append_byte(&cursor, '\0');
-    while (more && code == CLI_EXIT_OK) {
-        json_t *page = NULL;
-        buf_clear(&target);
-        buf_append_c(&target, "/opq/delayed?limit=1000");
-        append_parameter(&target, "topic", options->topic);
-        append_parameter(&target, "from", options->from);
-        append_parameter(&target, "to", options->to);
-        append_parameter(&target, "cursor", cursor.data);
-        code = cli_get_json(call, buf_str(&target), &page);
-        if (code == CLI_EXIT_OK) {
-            const char *next = cli_text(page, "next");
-            take_page(call, page, table);
-            more = next[0] != '\0';
-            buf_clear(&cursor);
-            buf_append(&cursor, next, strlen(next) + 1);
-            json_decref(page);
-        }
-    }
-    buf_fini(&cursor);
-    buf_fini(&target);
-    return code;
+    table_add(table, cli_text(message, "due"));
+    table_add(table, cli_text(message, "id"));
+    table_add(table, cli_text(message, "topic"));
+    table_add(table, cli_text(message, "url"));
 }
 
 static int list(struct cli_call *call, const struct list_options *options)
 {
     static const char *const heads[] = {"DUE", "ID", "TOPIC", "TARGET"};
-    struct table table;
-    struct buf text = {0};
+    const struct cli_list list = {
+        .after = "cursor",
+        .member = "delayed",
+        .heads = heads,
+        .head_count = sizeof(heads) / sizeof(heads[0]),
+        .add_row = add_row,
+    };
+    struct buf target = {0};
 
-    table_init(&table, 4, 0);
-    for (unsigned index = 0; index < sizeof(heads) / sizeof(heads[0]);
-         index++) {
-        table_add(&table, heads[index]);
-    }
-    int code = take_pages(call, options, &table);
-    if (code == CLI_EXIT_OK && !call->json) {
-        table_print(&table, &text);
-        code = cli_print(&text);
-    }
-    table_fini(&table);
+    buf_append_c(&target, "/opq/delayed?limit=1000");
+    cli_list_parameter(&target, "topic", options->topic);
+    cli_list_parameter(&target, "from", options->from);
+    cli_list_parameter(&target, "to", options->to);
+    int code = cli_list_print_of(call, list, &target);
+    buf_fini(&target);
     return code;
 }
 
@@ -106,15 +49,10 @@ static int
 request_one(struct cli_call *call, const char *method, const char *id)
 {
     struct buf target = {0};
-    int code = CLI_EXIT_FAILED;
 
     buf_append_c(&target, "/opq/messages/");
     form_escape(&target, str_from(id));
-    if (buf_err(&target) == ERR_OK) {
-        const struct remote_request request = {.method = method,
-                                               .target = buf_str(&target)};
-        code = cli_request(call, &request);
-    }
+    int code = cli_list_request(call, method, &target, (struct str){NULL, 0});
     buf_fini(&target);
     return code;
 }

@@ -9,7 +9,6 @@
 
 #include "cli/cli_list.h"
 #include "cli/progress.h"
-#include "http/form.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,24 +41,12 @@ static void append_target(struct buf *to,
                           const char *path,
                           const char *next)
 {
-    char separator = '?';
-
     buf_append_c(to, path);
     for (unsigned index = 0; index < FILTER_COUNT; index++) {
-        if (dlq->filters[index] != NULL) {
-            buf_append_format(to, "%c%s=", separator, filter_names[index]);
-            form_escape(to, str_from(dlq->filters[index]));
-            separator = '&';
-        }
+        cli_list_parameter(to, filter_names[index], dlq->filters[index]);
     }
-    if (dlq->all) {
-        buf_append_format(to, "%call=yes", separator);
-        separator = '&';
-    }
-    if (next[0] != '\0') {
-        buf_append_format(to, "%ccursor=", separator);
-        form_escape(to, str_from(next));
-    }
+    cli_list_parameter(to, "all", dlq->all ? "yes" : NULL);
+    cli_list_parameter(to, "cursor", next[0] != '\0' ? next : NULL);
 }
 
 /* --- list ----------------------------------------------------------------- */
@@ -116,8 +103,7 @@ static int print_page(const struct dlq *dlq, const json_t *page, bool first)
     json_array_foreach(letters, index, letter)
     {
         if (dlq->call.json) {
-            (void)json_dumpf(letter, stdout, JSON_COMPACT);
-            (void)fputc('\n', stdout);
+            cli_print_line(letter);
         } else {
             add_row(&table, letter);
         }
@@ -150,11 +136,11 @@ static int list(struct dlq *dlq)
     while (code == CLI_EXIT_OK && left > 0 && (first || next[0] != '\0')) {
         struct buf target = {0};
         json_t *page = NULL;
+        char limit[24];
+        (void)snprintf(limit, sizeof(limit), "%llu",
+                       (unsigned long long)(left < PAGE_MAX ? left : PAGE_MAX));
         append_target(&target, dlq, "/opq/dlq", next);
-        buf_append_format(
-            &target, "%climit=%llu",
-            memchr(target.data, '?', target.size) ? '&' : '?',
-            (unsigned long long)(left < PAGE_MAX ? left : PAGE_MAX));
+        cli_list_parameter(&target, "limit", limit);
         code = cli_get_json(&dlq->call, buf_str(&target), &page);
         if (code == CLI_EXIT_OK) {
             left -= json_array_size(json_object_get(page, "letters"));

@@ -11,7 +11,7 @@
 
 /* --- list ----------------------------------------------------------------- */
 
-/* Add a member as text: as it stands, or "-". */
+/* Add a member with one digit behind the point; "-" when it is no number. */
 static void
 add_number(struct table *table, const json_t *object, const char *name)
 {
@@ -51,23 +51,15 @@ static int list(struct cli_call *call, const char *state)
     struct buf target = {0};
 
     buf_append_c(&target, "/opq/endpoints?limit=1000");
-    if (state != NULL) {
-        cli_list_parameter(&target, "state", state);
-    }
-    buf_append_byte(&target, '\0');
-    if (target.failed) {
-        buf_fini(&target);
-        return cli_complain(call, CLI_EXIT_FAILED, "no memory");
-    }
+    cli_list_parameter(&target, "state", state);
     const struct cli_list list = {
-        .target = target.data,
         .member = "endpoints",
         .heads = heads,
         .head_count = sizeof(heads) / sizeof(heads[0]),
         .right = NUMBERS,
         .add_row = add_row,
     };
-    int code = cli_list_print(call, &list);
+    int code = cli_list_print_of(call, list, &target);
     buf_fini(&target);
     return code;
 }
@@ -89,8 +81,7 @@ static int show(struct cli_call *call)
     const json_t *object =
         json_array_get(json_object_get(page, "endpoints"), 0);
     if (call->json) {
-        (void)json_dumpf(object, stdout, JSON_COMPACT);
-        (void)fputc('\n', stdout);
+        cli_print_line(object);
     } else {
         code = cli_print_object(object);
     }
@@ -105,9 +96,7 @@ static int change(struct cli_call *call, const char *rate)
     buf_append_c(&target, "/opq/endpoints/");
     buf_append_c(&target, call->words[0]);
     cli_list_parameter(&target, "endpoint", call->words[1]);
-    if (rate != NULL) {
-        cli_list_parameter(&target, "rate", rate);
-    }
+    cli_list_parameter(&target, "rate", rate);
     int code = cli_list_request(call, "POST", &target, (struct str){NULL, 0});
     buf_fini(&target);
     return code == CLI_EXIT_OK ? cli_print_answer(call) : code;

@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/str.h"
 #include "cli/cli_internal.h"
-#include "http/form.h"
+#include "cli/cli_list.h"
 #include "sys/clock.h"
 
 #include <stdio.h>
@@ -38,7 +38,7 @@ static void print_event(const struct following *following, struct str text)
     event = json_loadb(text.data, text.size, 0, NULL);
     (void)printf("%-24s  %-18s  %s  ", cli_text(event, "at"),
                  cli_text(event, "type"), cli_text(event, "subject"));
-    (void)json_dumpf(json_object_get(event, "data"), stdout, JSON_COMPACT);
+    (void)json_dumpf(json_object_get(event, "data"), stdout, CLI_JSON);
     if (cli_number(event, "repeated") > 0) {
         (void)printf("  and %llu more",
                      (unsigned long long)cli_number(event, "repeated"));
@@ -93,27 +93,6 @@ static bool took(void *context, struct buf *body)
     return following->left > 0 && ferror(stdout) == 0;
 }
 
-static void
-append_parameter(struct buf *to, const char *name, const char *value)
-{
-    if (value != NULL) {
-        buf_append_format(to, "%s=", name);
-        form_escape(to, str_from(value));
-        buf_append_byte(to, '&');
-    }
-}
-
-/* Tell whether what ended the stream goes by: the server stops, is gone, or
- * starts. */
-static bool is_passing(const struct cli_call *call, int code)
-{
-    int status = call->response.status;
-
-    return code == CLI_EXIT_OK || code == CLI_EXIT_UNREACHABLE ||
-           (code == CLI_EXIT_FAILED &&
-            (status == 502 || status == 503 || status == 504));
-}
-
 /* Ask for the stream until enough came, or it is refused. */
 static int follow(struct following *following, struct str target)
 {
@@ -141,7 +120,7 @@ static int follow(struct following *following, struct str target)
         if (!following->began) {
             return code; /* it was said why */
         }
-        if (!is_passing(call, code)) {
+        if (code != CLI_EXIT_OK && !cli_is_passing(call, code)) {
             return cli_complain_answer(call, code);
         }
         if (!following->away) {
@@ -186,11 +165,10 @@ int cli_events(int argument_count, char *const *arguments)
     }
     if (code == CLI_EXIT_OK && !call.help) {
         following.json = call.json;
-        buf_append_c(&target, "/opq/events?");
-        append_parameter(&target, "types", types);
-        append_parameter(&target, "topic", topic);
-        append_parameter(&target, "from", from);
-        target.size--; /* the last '&', or the '?' */
+        buf_append_c(&target, "/opq/events");
+        cli_list_parameter(&target, "types", types);
+        cli_list_parameter(&target, "topic", topic);
+        cli_list_parameter(&target, "from", from);
         code = follow(&following, buf_str(&target));
     }
     buf_fini(&target);

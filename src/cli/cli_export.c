@@ -7,8 +7,8 @@
 #include "base/wall_time.h"
 #include "cli/acked_list.h"
 #include "cli/archive.h"
+#include "cli/cli_data.h"
 #include "cli/data_range.h"
-#include "cli/inspect.h"
 #include "cli/progress.h"
 #include "cli/snapshot.h"
 #include "log/blob.h"
@@ -19,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { FIRST_TOPIC = 1 }; /* words from here on name topics */
 
 struct export
 {
@@ -209,24 +211,10 @@ static enum err write_topic(struct export *export, size_t index)
     return err;
 }
 
-/* Whether a topic was asked for. */
-static bool is_wanted(const struct export *export, const char *name)
-{
-    const struct cli_call *call = export->call;
-
-    for (uint32_t index = 1; index < call->word_count; index++) {
-        if (strcmp(call->words[index], name) == 0) {
-            return true;
-        }
-    }
-    return call->word_count <= 1;
-}
-
 static bool is_exported(const struct export *export,
                         const struct snapshot_topic *topic)
 {
-    return !topic->deleted && topic->conf.parent == 0 &&
-           is_wanted(export, topic->name);
+    return cli_data_is_meant(export->call, FIRST_TOPIC, topic);
 }
 
 /* The log of a bucket of delayed messages, which is written before it: who
@@ -306,20 +294,6 @@ static enum err write_all(struct export *export)
     return err;
 }
 
-/* All topics that were named are there. */
-static int check_names(const struct export *export)
-{
-    const struct cli_call *call = export->call;
-
-    for (uint32_t index = 1; index < call->word_count; index++) {
-        if (snapshot_find(export->snapshot, call->words[index]) == NULL) {
-            return cli_complain(call, CLI_EXIT_FAILED, "there is no topic %s",
-                                call->words[index]);
-        }
-    }
-    return CLI_EXIT_OK;
-}
-
 /* Make the file as closed to others as a data directory is. */
 static FILE *open_output(const char *path)
 {
@@ -338,16 +312,10 @@ static FILE *open_output(const char *path)
 
 static int run_export(struct export *export, const char *out)
 {
-    const struct snapshot_options options = {
-        .directory = export->directory,
-        .running = inspect_in_use(export->directory)};
     struct cli_call *call = export->call;
-    enum err err = snapshot_open(&options, &export->snapshot);
+    int code = cli_data_open(call, export->directory, FIRST_TOPIC,
+                             CLI_EXIT_FAILED, &export->snapshot);
 
-    if (err != ERR_OK) {
-        return cli_complain_data(call, export->directory, err);
-    }
-    int code = check_names(export);
     if (code != CLI_EXIT_OK) {
         return code;
     }
@@ -357,7 +325,7 @@ static int run_export(struct export *export, const char *out)
                             out);
     }
     progress_steps_begin(&export->progress, snapshot_bytes(export->snapshot));
-    err = write_all(export);
+    enum err err = write_all(export);
     progress_end(&export->progress.progress);
     if (out != NULL && fclose(export->to) != 0) {
         export->write_failed = true;
@@ -404,6 +372,7 @@ int cli_export(int argument_count, char *const *arguments)
     }
     const char *wrong = NULL;
     if (data_range_read(&range, &export.range, &wrong) != ERR_OK) {
+        cli_call_fini(&call);
         return cli_complain(&call, CLI_EXIT_USAGE, "%s", wrong);
     }
     export.directory = call.words[0];
@@ -416,5 +385,6 @@ int cli_export(int argument_count, char *const *arguments)
     buf_fini(&export.text);
     free(export.record);
     free(export.part);
+    cli_call_fini(&call);
     return code;
 }

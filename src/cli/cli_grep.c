@@ -6,8 +6,8 @@
 
 #include "base/json_text.h"
 #include "base/wall_time.h"
+#include "cli/cli_data.h"
 #include "cli/data_range.h"
-#include "cli/inspect.h"
 #include "cli/matcher.h"
 #include "cli/progress.h"
 #include "cli/snapshot.h"
@@ -22,6 +22,8 @@
 /* Bytes of a body in a file that are looked at together; a line that is longer
  * is taken for several. */
 enum { PIECE_SIZE = 256 * 1024 };
+
+enum { FIRST_TOPIC = 2 }; /* words from here on name topics */
 
 struct grep {
     struct cli_call *call;
@@ -216,18 +218,6 @@ static enum err take_record(void *context, uint64_t sequence, struct str bytes)
 
 /* --- topics --------------------------------------------------------------- */
 
-static bool is_wanted(const struct grep *grep, const char *name)
-{
-    const struct cli_call *call = grep->call;
-
-    for (uint32_t index = 2; index < call->word_count; index++) {
-        if (strcmp(call->words[index], name) == 0) {
-            return true;
-        }
-    }
-    return call->word_count <= 2;
-}
-
 static enum err search_topic(struct grep *grep,
                              const struct snapshot_topic *topic)
 {
@@ -251,27 +241,19 @@ static enum err search_topic(struct grep *grep,
 
 static int search(struct grep *grep)
 {
-    const struct snapshot_options options = {
-        .directory = grep->directory,
-        .running = inspect_in_use(grep->directory)};
     struct cli_call *call = grep->call;
-    enum err err = snapshot_open(&options, &grep->snapshot);
+    enum err err = ERR_OK;
+    int code = cli_data_open(call, grep->directory, FIRST_TOPIC,
+                             CLI_EXIT_UNREACHABLE, &grep->snapshot);
 
-    if (err != ERR_OK) {
-        return cli_complain_data(call, grep->directory, err);
-    }
-    for (uint32_t index = 2; index < call->word_count; index++) {
-        if (snapshot_find(grep->snapshot, call->words[index]) == NULL) {
-            return cli_complain(call, CLI_EXIT_UNREACHABLE,
-                                "there is no topic %s", call->words[index]);
-        }
+    if (code != CLI_EXIT_OK) {
+        return code;
     }
     progress_steps_begin(&grep->progress, snapshot_bytes(grep->snapshot));
     for (size_t index = 0;
          err == ERR_OK && index < snapshot_count(grep->snapshot); index++) {
         const struct snapshot_topic *topic = snapshot_at(grep->snapshot, index);
-        if (!topic->deleted && topic->conf.parent == 0 &&
-            is_wanted(grep, topic->name)) {
+        if (cli_data_is_meant(call, FIRST_TOPIC, topic)) {
             err = search_topic(grep, topic);
         }
     }
@@ -342,6 +324,7 @@ int cli_grep(int argument_count, char *const *arguments)
     }
     code = prepare(&grep, &range, fixed, any_case);
     if (code != CLI_EXIT_OK) {
+        cli_call_fini(&call);
         return code;
     }
     grep.directory = call.words[1];
@@ -354,5 +337,6 @@ int cli_grep(int argument_count, char *const *arguments)
     matcher_fini(&grep.matcher);
     free(grep.record);
     free(grep.piece);
+    cli_call_fini(&call);
     return code;
 }

@@ -10,6 +10,7 @@
 
 #include "base/crc32c.h"
 #include "cli/archive.h"
+#include "cli/cli_data.h"
 #include "cli/cli_import_remote.h"
 #include "cli/first_opq.h"
 #include "cli/import_data.h"
@@ -423,7 +424,7 @@ static int open_place(struct import *import)
                             import->data_directory);
     }
     return err == ERR_OK ? CLI_EXIT_OK
-                         : cli_complain_data(call, import->data_directory, err);
+                         : cli_data_complain(call, import->data_directory, err);
 }
 
 static int tell_result(struct import *import, int code)
@@ -462,8 +463,8 @@ int cli_import(int argument_count, char *const *arguments)
 {
     struct cli_call call = {
         .command = "import",
-        .usage = "FILE|- | --from DIRECTORY [--all]  "
-                 "[--data DIRECTORY | --url URL [--state FILE]]\n"
+        .usage = "FILE|- | --from DIRECTORY [--all]\n"
+                 "    [--data DIRECTORY | --url URL [--state FILE]]\n"
                  "Imports what opq export wrote; with --from, the folder of "
                  "the first OPQ, of\nwhich messages that were delivered are "
                  "left out without --all. Into a data\ndirectory that no "
@@ -483,6 +484,7 @@ int cli_import(int argument_count, char *const *arguments)
         return code;
     }
     if ((from != NULL) == (call.word_count == 1)) {
+        cli_call_fini(&call);
         return cli_complain(&call, CLI_EXIT_USAGE,
                             "give a file, or - , or --from DIRECTORY");
     }

@@ -5,6 +5,7 @@
 #include "cli/cli_internal.h"
 
 #include "base/json_text.h"
+#include "cli/cli_data.h"
 #include "cli/inspect.h"
 #include "cli/progress.h"
 #include "cli/table.h"
@@ -12,25 +13,10 @@
 #include "log/record.h"
 #include "log/segment.h"
 #include "store/store_show.h"
-#include "sys/dir.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int cli_complain_data(const struct cli_call *call,
-                      const char *directory,
-                      enum err err)
-{
-    const char *why = err == ERR_NOT_FOUND ? "no data directory"
-                      : err == ERR_BUSY    ? "a server has it: stop it first"
-                      : !dir_allowed(directory) ? "no right to write there"
-                                                : err_text(err);
-
-    return cli_complain(
-        call, err == ERR_CORRUPT ? CLI_EXIT_FAILED : CLI_EXIT_UNREACHABLE,
-        "%s: %s", directory, why);
-}
 
 /* --- verify --------------------------------------------------------------- */
 
@@ -352,13 +338,14 @@ int cli_verify(int argument_count, char *const *arguments)
     verify.bodies.directory = directory;
     enum err err = inspect_open(directory, &inspect);
     code = err == ERR_OK ? run_verify(&verify, inspect)
-                         : cli_complain_data(&call, directory, err);
+                         : cli_data_complain(&call, directory, err);
     for (size_t index = 0; index < verify.count; index++) {
         free(verify.topics[index].name);
     }
     free(verify.topics);
     verify_bodies_fini(&verify.bodies);
     inspect_close(inspect);
+    cli_call_fini(&call);
     return code;
 }
 
@@ -507,12 +494,12 @@ int cli_dump(int argument_count, char *const *arguments)
         return code;
     }
     code = read_range(&dump);
-    if (code != CLI_EXIT_OK) {
-        return code;
+    if (code == CLI_EXIT_OK) {
+        enum err err = inspect_open(directory, &inspect);
+        code = err == ERR_OK ? run_dump(&dump, inspect)
+                             : cli_data_complain(&call, directory, err);
     }
-    enum err err = inspect_open(directory, &inspect);
-    code = err == ERR_OK ? run_dump(&dump, inspect)
-                         : cli_complain_data(&call, directory, err);
     inspect_close(inspect);
+    cli_call_fini(&call);
     return code;
 }

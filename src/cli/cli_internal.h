@@ -18,6 +18,9 @@ enum {
     CLI_REPEATS_MAX = 32 /* times an option may be given */
 };
 
+/* How what a server answered is written again: fractions as short as there. */
+enum { CLI_JSON = JSON_COMPACT | JSON_REAL_PRECISION(15) };
+
 /* An option of a subcommand: --name VALUE, --name=VALUE, with one dash or two;
  * or a flag, --name. */
 struct cli_option {
@@ -65,6 +68,7 @@ int cli_parse(struct cli_call *call,
 /* Make the field with the token of --token-file, or OPQ_TOKEN. What is wrong is
  * said on standard error. Returns CLI_EXIT_OK, or what to exit with. */
 int cli_find_token(struct cli_call *call);
+
 /* A subcommand. */
 struct cli_command {
     const char *name;
@@ -95,6 +99,10 @@ void cli_call_fini(struct cli_call *call);
  * when --url is no address. */
 int cli_request(struct cli_call *call, const struct remote_request *request);
 
+/* Tell whether what went wrong with the last request, which gave `code`, goes
+ * by: the server is gone, starts, or stops. */
+bool cli_is_passing(const struct cli_call *call, int code);
+
 /* Say what went wrong with the last request, which was a silent one and gave
  * `code`. Returns `code`. */
 int cli_complain_answer(const struct cli_call *call, int code);
@@ -122,12 +130,18 @@ int cli_print(struct buf *text);
 /* Whether standard output takes colours: a terminal, and no NO_COLOR. */
 bool cli_colours(void);
 
+/* Print a line of JSON to standard output, as CLI_JSON. */
+void cli_print_line(const json_t *document);
+
 /* Print an object as a table of its members.
  * Returns as cli_print(). */
 int cli_print_object(const json_t *object);
 
 /* Print the last answer's body to standard output. */
 int cli_print_response(const struct cli_call *call);
+
+/* The same with --json only: the answer tells people nothing. */
+int cli_print_if_json(const struct cli_call *call);
 
 /* Print the object that the last answer is: its members, a line each, or with
  * --json as it came. */
@@ -141,11 +155,6 @@ int cli_print_messages(const struct cli_call *call,
 /* Say what is wrong: "opq COMMAND: ...". Returns `code`. */
 int cli_complain(const struct cli_call *call, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-
-/* Say what opening a data directory came to. Returns what to exit with. */
-int cli_complain_data(const struct cli_call *call,
-                      const char *directory,
-                      enum err err);
 
 /* Append a byte count for people: "1.5M". */
 void cli_append_size(struct buf *to, uint64_t bytes);

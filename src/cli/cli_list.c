@@ -1,4 +1,4 @@
-/* Lists that a server gives page by page.
+/* Lists that a server gives page by page, and what is asked of one thing.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,14 +6,15 @@
 
 #include "http/form.h"
 
-#include <stdio.h>
 #include <string.h>
 
 void cli_list_parameter(struct buf *target, const char *name, const char *value)
 {
+    if (value == NULL) {
+        return;
+    }
     bool first =
         target->size == 0 || memchr(target->data, '?', target->size) == NULL;
-
     buf_append_byte(target, first ? '?' : '&');
     buf_append_c(target, name);
     buf_append_byte(target, '=');
@@ -53,35 +54,77 @@ int cli_list_request(struct cli_call *call,
                           : cli_request(call, &request);
 }
 
+const struct cli_action *cli_list_action(const struct cli_action *actions,
+                                         const struct cli_call *call)
+{
+    for (; actions->name != NULL; actions++) {
+        if (call->word_count == actions->word_count &&
+            strcmp(call->words[0], actions->name) == 0) {
+            return actions;
+        }
+    }
+    return NULL;
+}
+
+int cli_list_act(struct cli_call *call,
+                 const struct cli_action *action,
+                 struct buf *target,
+                 const char *value)
+{
+    buf_append_c(target, action->rest);
+    if (value != NULL) {
+        form_escape(target, str_from(value));
+    }
+    int code =
+        cli_list_request(call, action->method, target, (struct str){NULL, 0});
+    if (code != CLI_EXIT_OK) {
+        return code;
+    }
+    return action->prints ? cli_print_answer(call) : cli_print_if_json(call);
+}
+
+/* Show the items of all pages to `visit`. */
+static int each_item(struct cli_call *call,
+                     const struct cli_list *list,
+                     void (*visit)(void *context, const json_t *item),
+                     void *context)
+{
+    const char *after = list->after != NULL ? list->after : "after";
+    struct buf target = {0};
+    int code = CLI_EXIT_OK;
+    bool more = true;
+
+    buf_append_str(&target, list->target);
+    while (more && code == CLI_EXIT_OK) {
+        json_t *page = NULL;
+        json_t *item = NULL;
+        size_t index = 0;
+        code = target.failed ? cli_complain(call, CLI_EXIT_FAILED, "no memory")
+                             : cli_get_json(call, buf_str(&target), &page);
+        json_array_foreach(json_object_get(page, list->member), index, item)
+        {
+            visit(context, item);
+        }
+        const char *next = cli_text(page, "next");
+        more = next[0] != '\0';
+        buf_clear(&target);
+        buf_append_str(&target, list->target);
+        cli_list_parameter(&target, after, next);
+        json_decref(page);
+    }
+    buf_fini(&target);
+    return code;
+}
+
 int cli_list_each(struct cli_call *call,
                   struct str target,
                   const char *member,
                   void (*visit)(void *context, const json_t *item),
                   void *context)
 {
-    struct buf page_target = {0};
-    int code = CLI_EXIT_OK;
-    bool more = true;
+    const struct cli_list list = {.target = target, .member = member};
 
-    buf_append_str(&page_target, target);
-    while (more && code == CLI_EXIT_OK) {
-        json_t *page = NULL;
-        json_t *item = NULL;
-        size_t index = 0;
-        code = cli_get_json(call, buf_str(&page_target), &page);
-        json_array_foreach(json_object_get(page, member), index, item)
-        {
-            visit(context, item);
-        }
-        const char *next = cli_text(page, "next");
-        more = next[0] != '\0';
-        buf_clear(&page_target);
-        buf_append_str(&page_target, target);
-        cli_list_parameter(&page_target, "after", next);
-        json_decref(page);
-    }
-    buf_fini(&page_target);
-    return code;
+    return each_item(call, &list, visit, context);
 }
 
 struct printing {
@@ -95,8 +138,7 @@ static void print_item(void *context, const json_t *item)
     struct printing *printing = context;
 
     if (printing->json) {
-        (void)json_dumpf(item, stdout, JSON_COMPACT);
-        (void)fputc('\n', stdout);
+        cli_print_line(item);
     } else {
         printing->list->add_row(&printing->table, item);
     }
@@ -111,12 +153,22 @@ int cli_list_print(struct cli_call *call, const struct cli_list *list)
     for (uint32_t index = 0; index < list->head_count; index++) {
         table_add(&printing.table, list->heads[index]);
     }
-    int code = cli_list_each(call, str_from(list->target), list->member,
-                             print_item, &printing);
+    int code = each_item(call, list, print_item, &printing);
     if (code == CLI_EXIT_OK && !call->json) {
         table_print(&printing.table, &text);
         code = cli_print(&text);
     }
     table_fini(&printing.table);
     return code;
+}
+
+int cli_list_print_of(struct cli_call *call,
+                      struct cli_list list,
+                      const struct buf *target)
+{
+    if (buf_err(target) != ERR_OK) {
+        return cli_complain(call, CLI_EXIT_FAILED, "no memory");
+    }
+    list.target = buf_str(target);
+    return cli_list_print(call, &list);
 }

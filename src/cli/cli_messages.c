@@ -182,7 +182,8 @@ int cli_push(int argument_count, char *const *arguments)
                  "[--flow-key KEY]\n    [--callback URL] "
                  "[--failure-callback URL] [--expect-seq SEQ] [--json]\n"
                  "Pushes a form with the field `message`; with --type, the "
-                 "message's bytes as they are.",
+                 "message's bytes as they are.\nAn empty URL, '', is for the "
+                 "topic's subscriptions.",
     };
     struct push_options push = {0};
     struct cli_option options[PUSH_CONTROLS + 4];
@@ -497,7 +498,7 @@ static void append_plain_line(struct buf *to, const json_t *message)
 static void append_line(struct buf *to, const json_t *message, bool json)
 {
     if (json) {
-        char *dumped = json_dumps(message, JSON_COMPACT);
+        char *dumped = json_dumps(message, CLI_JSON);
         buf_append_c(to, dumped != NULL ? dumped : "");
         free(dumped);
     } else {
@@ -587,16 +588,6 @@ static int tail_begin(struct cli_call *call,
     return CLI_EXIT_OK;
 }
 
-/* Whether what went wrong goes by: the server is gone, starts, or stops. */
-static bool is_passing(const struct cli_call *call, int code)
-{
-    int status = call->response.status;
-
-    return code == CLI_EXIT_UNREACHABLE ||
-           (code == CLI_EXIT_FAILED &&
-            (status == 502 || status == 503 || status == 504));
-}
-
 /* Ask for a page that is followed until the server gives it, over restarts of
  * it. What went wrong is said once, and when it is over. */
 static int
@@ -607,18 +598,18 @@ follow_page(struct cli_call *call, const struct buf *target, json_t **out)
     call->silent = true;
     int code = cli_get_json(call, buf_str(target), out);
     call->silent = false;
-    if (is_passing(call, code)) {
+    if (cli_is_passing(call, code)) {
         (void)cli_complain(call, code, "%s does not answer; trying again",
                            call->url);
     }
-    while (is_passing(call, code)) {
+    while (cli_is_passing(call, code)) {
         clock_sleep_ms(wait_ms);
         wait_ms =
             wait_ms * 2 < FOLLOW_WAIT_MS_MAX ? wait_ms * 2 : FOLLOW_WAIT_MS_MAX;
         call->silent = true;
         code = cli_get_json(call, buf_str(target), out);
         call->silent = false;
-        if (!is_passing(call, code)) {
+        if (!cli_is_passing(call, code)) {
             (void)cli_complain(call, code, "%s is back", call->url);
         }
     }
@@ -679,7 +670,7 @@ int cli_tail(int argument_count, char *const *arguments)
     struct cli_call call = {
         .command = "tail",
         .usage = "TOPIC [-n COUNT] [--from SEQ] [--from-time TIME]\n"
-                 "    [--since 10m|TIME] [-f] [--json]\n"
+                 "    [--since 10m|TIME] [-f|--follow] [--json]\n"
                  "With -f it goes on, over restarts of the server too.",
     };
     struct tail_options tail = {0};

@@ -10,6 +10,7 @@
  */
 #include "cli/cli_internal.h"
 
+#include "cli/cli_data.h"
 #include "cli/repair.h"
 #include "cli/repair_plan.h"
 #include "cli/snapshot.h"
@@ -158,7 +159,7 @@ static int begin(struct run *run, struct repair_plan *plan)
         err = dir_lock(path, &run->lock);
     }
     if (err != ERR_OK) {
-        return cli_complain_data(run->call, run->directory, err);
+        return cli_data_complain(run->call, run->directory, err);
     }
     err = repair_init(&run->repair, run->directory, clock_wall_ms());
     if (err == ERR_OK && plan->meta && run->dry) {
@@ -224,5 +225,6 @@ int cli_repair(int argument_count, char *const *arguments)
     repair_plan_fini(&plan);
     store_local_release(run.data);
     dir_unlock(run.lock);
+    cli_call_fini(&call);
     return code;
 }

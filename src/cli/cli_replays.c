@@ -13,41 +13,17 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    WATCH_MS = 250, /* between looks */
-};
+enum { WATCH_MS = 250 }; /* between looks */
 
 #define USAGE                                                                  \
     "[list] | start TOPIC [NAME=VALUE]... [--watch] |\n"                       \
     "    show ID [--watch] | cancel ID | pause ID | resume ID  [--json]"
 
-/* Ask for `method` "/opq/replays" and what is behind it. */
-static int
-request(struct cli_call *call, const char *method, const struct buf *rest)
+/* Append "/opq/replays/ID". */
+static void append_target(struct buf *to, const char *id)
 {
-    struct buf target = {0};
-
-    buf_append_c(&target, "/opq/replays");
-    buf_append_str(&target, buf_str(rest));
-    int code = cli_list_request(call, method, &target, (struct str){NULL, 0});
-    buf_fini(&target);
-    return code;
-}
-
-/* The same about one replay: "/ID", and a word behind it. */
-static int request_one(struct cli_call *call,
-                       const char *method,
-                       const char *id,
-                       const char *word)
-{
-    struct buf rest = {0};
-
-    buf_append_byte(&rest, '/');
-    form_escape(&rest, str_from(id));
-    buf_append_c(&rest, word);
-    int code = request(call, method, &rest);
-    buf_fini(&rest);
-    return code;
+    buf_append_c(to, "/opq/replays/");
+    form_escape(to, str_from(id));
 }
 
 /* --- list ----------------------------------------------------------------- */
@@ -74,7 +50,7 @@ static int list(struct cli_call *call)
                                         "SENT", "GIVEN UP", "URL"};
     enum { NUMBERS = 0xf8 };
     const struct cli_list list = {
-        .target = "/opq/replays",
+        .target = STR("/opq/replays"),
         .member = "replays",
         .heads = heads,
         .head_count = sizeof(heads) / sizeof(heads[0]),
@@ -112,8 +88,7 @@ static int watch(struct cli_call *call, const char *id)
     while (code == CLI_EXIT_OK && !done) {
         json_t *replay = NULL;
         struct buf target = {0};
-        buf_append_c(&target, "/opq/replays/");
-        form_escape(&target, str_from(id));
+        append_target(&target, id);
         code = cli_get_json(call, buf_str(&target), &replay);
         buf_fini(&target);
         if (code == CLI_EXIT_OK) {
@@ -153,46 +128,61 @@ static int finish(struct cli_call *call, bool watched)
 /* POST with NAME=VALUE words as its query. */
 static int start(struct cli_call *call, bool watched)
 {
-    struct buf rest = {0};
+    struct buf target = {0};
 
-    buf_append_c(&rest, "?topic=");
-    form_escape(&rest, str_from(call->words[1]));
-    cli_list_parameters(&rest, call, 2, '&');
-    int code = request(call, "POST", &rest);
-    buf_fini(&rest);
+    buf_append_c(&target, "/opq/replays");
+    cli_list_parameter(&target, "topic", call->words[1]);
+    cli_list_parameters(&target, call, 2, '&');
+    int code = cli_list_request(call, "POST", &target, (struct str){NULL, 0});
+    buf_fini(&target);
     return code == CLI_EXIT_OK ? finish(call, watched) : code;
+}
+
+static int show(struct cli_call *call, bool watched)
+{
+    struct buf target = {0};
+
+    append_target(&target, call->words[1]);
+    int code = cli_list_request(call, "GET", &target, (struct str){NULL, 0});
+    buf_fini(&target);
+    return code == CLI_EXIT_OK ? finish(call, watched) : code;
+}
+
+static const struct cli_action actions[] = {
+    {"cancel", 2, "DELETE", "", false},
+    {"pause", 2, "POST", "/pause", false},
+    {"resume", 2, "POST", "/resume", false},
+    {NULL, 0, NULL, NULL, false},
+};
+
+static int act(struct cli_call *call, const struct cli_action *action)
+{
+    struct buf target = {0};
+
+    append_target(&target, call->words[1]);
+    int code = cli_list_act(call, action, &target, NULL);
+    buf_fini(&target);
+    return code;
 }
 
 static int run(struct cli_call *call, bool watched)
 {
-    const char *deed = call->word_count > 0 ? call->words[0] : "list";
-    const char *id = call->word_count == 2 ? call->words[1] : NULL;
-    int code = CLI_EXIT_OK;
+    const char *word = call->word_count > 0 ? call->words[0] : "list";
 
-    if (strcmp(deed, "list") == 0 && call->word_count < 2 && !watched) {
+    if (strcmp(word, "list") == 0 && call->word_count < 2 && !watched) {
         return list(call);
     }
-    if (strcmp(deed, "start") == 0 && call->word_count >= 2) {
+    if (strcmp(word, "start") == 0 && call->word_count >= 2) {
         return start(call, watched);
     }
-    if (strcmp(deed, "show") == 0 && id != NULL) {
-        code = request_one(call, "GET", id, "");
-        return code == CLI_EXIT_OK ? finish(call, watched) : code;
+    if (strcmp(word, "show") == 0 && call->word_count == 2) {
+        return show(call, watched);
     }
-    if (id == NULL || watched) {
-        return cli_complain(call, CLI_EXIT_USAGE, "%s", call->usage);
-    }
-    if (strcmp(deed, "cancel") == 0) {
-        return request_one(call, "DELETE", id, "");
-    }
-    if (strcmp(deed, "pause") == 0) {
-        code = request_one(call, "POST", id, "/pause");
-    } else if (strcmp(deed, "resume") == 0) {
-        code = request_one(call, "POST", id, "/resume");
-    } else {
-        return cli_complain(call, CLI_EXIT_USAGE, "%s", call->usage);
-    }
-    return code == CLI_EXIT_OK && call->json ? cli_print_response(call) : code;
+    const struct cli_action *action =
+        watched ? NULL : cli_list_action(actions, call);
+    return action != NULL
+               ? act(call, action)
+               : cli_complain(call, CLI_EXIT_USAGE, "%s", call->usage);
 }
 
 int cli_replays(int argument_count, char *const *arguments)

@@ -23,20 +23,11 @@ struct set_options {
     struct cli_repeats members; /* NAME=VALUE */
 };
 
-/* A request about a schedule: METHOD /opq/schedules/ID<rest>. */
-static int request_schedule(struct cli_call *call,
-                            const char *method,
-                            const char *rest,
-                            struct str body)
+/* Append "/opq/schedules/ID". */
+static void append_target(struct buf *to, const char *id)
 {
-    struct buf target = {0};
-
-    buf_append_c(&target, "/opq/schedules/");
-    form_escape(&target, str_from(call->words[1]));
-    buf_append_c(&target, rest);
-    int code = cli_list_request(call, method, &target, body);
-    buf_fini(&target);
-    return code;
+    buf_append_c(to, "/opq/schedules/");
+    form_escape(to, str_from(id));
 }
 
 /* --- list ----------------------------------------------------------------- */
@@ -64,7 +55,7 @@ static int list(struct cli_call *call)
                                         "LAST RUN", "RUNS", "TOPIC", "STATE"};
     enum { RUNS = 5 };
     const struct cli_list list = {
-        .target = "/opq/schedules?limit=1000",
+        .target = STR("/opq/schedules?limit=1000"),
         .member = "schedules",
         .heads = heads,
         .head_count = sizeof(heads) / sizeof(heads[0]),
@@ -147,9 +138,11 @@ static json_t *make_definition(const struct cli_call *call,
 
 static int set(struct cli_call *call, const struct set_options *options)
 {
+    struct buf target = {0};
     struct buf body = {0};
     int code = CLI_EXIT_OK;
 
+    append_target(&target, call->words[1]);
     if (options->file != NULL) {
         code = cli_read_input(call, options->file, &body);
     } else {
@@ -165,51 +158,36 @@ static int set(struct cli_call *call, const struct set_options *options)
         json_decref(object);
     }
     if (code == CLI_EXIT_OK) {
-        code = request_schedule(call, "PUT", "", buf_str(&body));
+        code = cli_list_request(call, "PUT", &target, buf_str(&body));
     }
+    buf_fini(&target);
     buf_fini(&body);
     return code == CLI_EXIT_OK ? cli_print_answer(call) : code;
 }
 
 /* --- the subcommand ------------------------------------------------------- */
 
-struct action {
-    const char *name;
-    uint32_t words; /* with its own */
-    const char *method;
-    const char *rest; /* of the target */
-    bool prints;      /* its answer is a schedule */
-};
-
-static const struct action actions[] = {
+static const struct cli_action actions[] = {
     {"show", 2, "GET", "", true},
     {"rm", 2, "DELETE", "", false},
     {"pause", 2, "POST", "/pause", false},
     {"resume", 2, "POST", "/resume", false},
     {"run", 2, "POST", "/run", false},
+    {NULL, 0, NULL, NULL, false},
 };
-
-enum { ACTION_COUNT = sizeof(actions) / sizeof(actions[0]) };
 
 static int act(struct cli_call *call)
 {
-    for (unsigned index = 0; index < ACTION_COUNT; index++) {
-        const struct action *action = &actions[index];
-        if (strcmp(call->words[0], action->name) != 0 ||
-            call->word_count != action->words) {
-            continue;
-        }
-        int code = request_schedule(call, action->method, action->rest,
-                                    (struct str){NULL, 0});
-        if (code != CLI_EXIT_OK) {
-            return code;
-        }
-        if (action->prints) {
-            return cli_print_answer(call);
-        }
-        return call->json ? cli_print_response(call) : CLI_EXIT_OK;
+    const struct cli_action *action = cli_list_action(actions, call);
+    struct buf target = {0};
+
+    if (action == NULL) {
+        return cli_complain(call, CLI_EXIT_USAGE, "%s", call->usage);
     }
-    return cli_complain(call, CLI_EXIT_USAGE, "%s", call->usage);
+    append_target(&target, call->words[1]);
+    int code = cli_list_act(call, action, &target, NULL);
+    buf_fini(&target);
+    return code;
 }
 
 static int run(struct cli_call *call, const struct set_options *options)

@@ -25,19 +25,6 @@ static void append_target(struct buf *to, const char *topic, const char *name)
 
 /* --- subscriptions -------------------------------------------------------- */
 
-/* A request about a subscription: its topic and name are words 1 and 2. */
-static int
-request(struct cli_call *call, const char *method, const struct buf *rest)
-{
-    struct buf target = {0};
-
-    append_target(&target, call->words[1], call->words[2]);
-    buf_append_str(&target, buf_str(rest));
-    int code = cli_list_request(call, method, &target, (struct str){NULL, 0});
-    buf_fini(&target);
-    return code;
-}
-
 static void add_row(struct table *table, const json_t *subscription)
 {
     const json_t *settings = json_object_get(subscription, "settings");
@@ -61,20 +48,14 @@ static int list(struct cli_call *call, const char *topic)
     struct buf target = {0};
 
     append_target(&target, topic, NULL);
-    buf_append_byte(&target, '\0');
-    if (target.failed) {
-        buf_fini(&target);
-        return cli_complain(call, CLI_EXIT_FAILED, "no memory");
-    }
     const struct cli_list list = {
-        .target = target.data,
         .member = "subscriptions",
         .heads = heads,
         .head_count = sizeof(heads) / sizeof(heads[0]),
         .right = NUMBERS,
         .add_row = add_row,
     };
-    int code = cli_list_print(call, &list);
+    int code = cli_list_print_of(call, list, &target);
     buf_fini(&target);
     return code;
 }
@@ -82,49 +63,33 @@ static int list(struct cli_call *call, const char *topic)
 /* PUT with NAME=VALUE words as its query. */
 static int set(struct cli_call *call)
 {
-    struct buf rest = {0};
+    struct buf target = {0};
 
-    cli_list_parameters(&rest, call, 3, '?');
-    int code = request(call, "PUT", &rest);
-    buf_fini(&rest);
+    append_target(&target, call->words[1], call->words[2]);
+    cli_list_parameters(&target, call, 3, '?');
+    int code = cli_list_request(call, "PUT", &target, (struct str){NULL, 0});
+    buf_fini(&target);
     return code == CLI_EXIT_OK ? cli_print_answer(call) : code;
 }
 
-struct action {
-    const char *name;
-    const char *method;
-    const char *rest; /* of the target */
-    uint32_t words;   /* with its own; more than 3: the last is a value of it */
-    bool prints;      /* its answer is printed */
+static const struct cli_action actions[] = {
+    {"show", 3, "GET", "", true},
+    {"rm", 3, "DELETE", "", false},
+    {"pause", 3, "POST", "/pause", false},
+    {"resume", 3, "POST", "/resume", false},
+    {"replay", 4, "POST", "/replay?to=", false},
+    {NULL, 0, NULL, NULL, false},
 };
 
-static const struct action actions[] = {
-    {"show", "GET", "", 3, true},
-    {"rm", "DELETE", "", 3, false},
-    {"pause", "POST", "/pause", 3, false},
-    {"resume", "POST", "/resume", 3, false},
-    {"replay", "POST", "/replay?to=", 4, false},
-};
-
-enum { ACTION_COUNT = sizeof(actions) / sizeof(actions[0]) };
-
-static int act(struct cli_call *call, const struct action *action)
+static int act(struct cli_call *call, const struct cli_action *action)
 {
-    struct buf rest = {0};
+    struct buf target = {0};
 
-    buf_append_c(&rest, action->rest);
-    if (action->words > 3) {
-        form_escape(&rest, str_from(call->words[3]));
-    }
-    int code = request(call, action->method, &rest);
-    buf_fini(&rest);
-    if (code != CLI_EXIT_OK) {
-        return code;
-    }
-    if (action->prints) {
-        return cli_print_answer(call);
-    }
-    return call->json ? cli_print_response(call) : CLI_EXIT_OK;
+    append_target(&target, call->words[1], call->words[2]);
+    int code = cli_list_act(call, action, &target,
+                            action->word_count > 3 ? call->words[3] : NULL);
+    buf_fini(&target);
+    return code;
 }
 
 static int run(struct cli_call *call)
@@ -140,13 +105,10 @@ static int run(struct cli_call *call)
     if (strcmp(first, "set") == 0 && call->word_count >= 3) {
         return set(call);
     }
-    for (unsigned index = 0; index < ACTION_COUNT; index++) {
-        if (strcmp(first, actions[index].name) == 0 &&
-            call->word_count == actions[index].words) {
-            return act(call, &actions[index]);
-        }
-    }
-    return cli_complain(call, CLI_EXIT_USAGE, "%s", call->usage);
+    const struct cli_action *action = cli_list_action(actions, call);
+    return action != NULL
+               ? act(call, action)
+               : cli_complain(call, CLI_EXIT_USAGE, "%s", call->usage);
 }
 
 int cli_subscriptions(int argument_count, char *const *arguments)
@@ -236,9 +198,9 @@ int cli_pull(int argument_count, char *const *arguments)
         {"follow", NULL, &pull.follows, NULL},
         {NULL, NULL, NULL, NULL},
     };
-    struct cli_call call = {.command = "pull",
-                            .usage =
-                                "TOPIC NAME [-n COUNT] [--ack] [-f] [--json]"};
+    struct cli_call call = {
+        .command = "pull",
+        .usage = "TOPIC NAME [-n COUNT] [--ack] [-f|--follow] [--json]"};
     uint64_t from = 0;
     bool more = true;
     int code = cli_parse(&call, argument_count, arguments, options, 2, 2);

@@ -110,7 +110,7 @@ static json_t *make_document(const struct top_view *view)
 static int print_json(const struct top *top)
 {
     json_t *document = make_document(&top->view);
-    bool good = json_dumpf(document, stdout, JSON_COMPACT) == 0 &&
+    bool good = json_dumpf(document, stdout, CLI_JSON) == 0 &&
                 fputc('\n', stdout) != EOF;
 
     json_decref(document);

@@ -62,7 +62,7 @@ static int list_topics(struct cli_call *call)
                                         "LAG",   "BYTES",  "AGE",
                                         "FAILS", "STATE",  "BECAUSE"};
     const struct cli_list list = {
-        .target = "/opq/topics?limit=1000",
+        .target = STR("/opq/topics?limit=1000"),
         .member = "topics",
         .heads = heads,
         .head_count = sizeof(heads) / sizeof(heads[0]),
@@ -164,9 +164,7 @@ static int change_topic(struct cli_call *call,
         return code;
     }
     code = request_topic(call, method, call->words[0], rest);
-    if (code == CLI_EXIT_OK && call->json) {
-        code = cli_print_response(call);
-    }
+    code = code == CLI_EXIT_OK ? cli_print_if_json(call) : code;
     cli_call_fini(call);
     return code;
 }
@@ -208,14 +206,9 @@ int cli_purge(int argument_count, char *const *arguments)
         return code;
     }
     buf_append_c(&rest, "/purge");
-    if (before != NULL) {
-        buf_append_c(&rest, "?before=");
-        form_escape(&rest, str_from(before));
-    }
+    cli_list_parameter(&rest, "before", before);
     code = request_topic(&call, "POST", call.words[0], buf_str(&rest));
-    if (code == CLI_EXIT_OK && call.json) {
-        code = cli_print_response(&call);
-    }
+    code = code == CLI_EXIT_OK ? cli_print_if_json(&call) : code;
     buf_fini(&rest);
     cli_call_fini(&call);
     return code;
@@ -260,9 +253,7 @@ int cli_replay(int argument_count, char *const *arguments)
         .body = buf_str(&body),
     };
     code = cli_request(&call, &request);
-    if (code == CLI_EXIT_OK && call.json) {
-        code = cli_print_response(&call);
-    }
+    code = code == CLI_EXIT_OK ? cli_print_if_json(&call) : code;
     buf_fini(&body);
     cli_call_fini(&call);
     return code;

@@ -118,11 +118,19 @@ static void drop_headers(struct record *record)
     message->header_count = kept;
 }
 
-enum err first_opq_decode(struct str payload,
-                          uint64_t sequence,
-                          uint64_t pushed_at_ms,
-                          void *memory,
-                          struct record *out_record)
+/* Read a payload: its url, its fields but `url` and `topic`, which the message
+ * says already, and its headers but those of the connection and the framing.
+ *
+ * Borrows: memory, of record_wrap_size() bytes with 8-byte alignment, as long
+ *          as `*out_record` is used.
+ * Errors:  ERR_CORRUPT  it is no Message, or has more pairs than OPQ takes
+ *          ERR_INVALID  its url is none that OPQ delivers to
+ */
+static enum err decode(struct str payload,
+                       uint64_t sequence,
+                       uint64_t pushed_at_ms,
+                       void *memory,
+                       struct record *out_record)
 {
     struct url url;
     const char *reason = NULL;
@@ -379,8 +387,8 @@ static enum err show(struct walk *walk)
     if (buf_reserve(&walk->memory, record_wrap_size(payload.size)) != ERR_OK) {
         return ERR_NOMEM;
     }
-    enum err err = first_opq_decode(payload, walk->sequence, walk->now_ms,
-                                    walk->memory.data, walk->record);
+    enum err err = decode(payload, walk->sequence, walk->now_ms,
+                          walk->memory.data, walk->record);
     if (err != ERR_OK) {
         tell(walk, walk->sequence, walk->sequence + 1,
              err == ERR_INVALID ? "its url is none to deliver to"

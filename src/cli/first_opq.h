@@ -95,20 +95,6 @@ MUST_CHECK enum err first_opq_walk(const struct first_opq *opq,
                                    uint64_t first,
                                    const struct first_opq_visit *visit);
 
-/* Read a payload: its url, its fields but `url` and `topic`, which the message
- * says already, and its headers but those of the connection and the framing.
- *
- * Borrows: memory, of record_wrap_size() bytes with 8-byte alignment, as long
- *          as `*out_record` is used.
- * Errors:  ERR_CORRUPT  it is no Message, or has more pairs than OPQ takes
- *          ERR_INVALID  its url is none that OPQ delivers to
- */
-MUST_CHECK enum err first_opq_decode(struct str payload,
-                                     uint64_t sequence,
-                                     uint64_t pushed_at_ms,
-                                     void *memory,
-                                     struct record *out_record);
-
 /* CRC-32 (IEEE 802.3, reflected), as its records have. */
 uint32_t first_opq_crc(struct str bytes);
 

@@ -56,6 +56,19 @@ static enum err aside_path(const struct repair *repair,
     return err == ERR_OK ? dir_join(path, folder, flat) : err;
 }
 
+/* The path of something of a topic, and where it goes. */
+static enum err aside_paths(const struct repair *repair,
+                            const char *topic,
+                            const char *folder,
+                            const char *name,
+                            char from[DIR_PATH_MAX],
+                            char to[DIR_PATH_MAX])
+{
+    enum err err = dir_join(from, folder, name);
+
+    return err == ERR_OK ? aside_path(repair, topic, name, to) : err;
+}
+
 /* Move a file, or a folder, out of its place; fine when it is not there. */
 static enum err set_aside(const struct repair *repair,
                           const char *topic,
@@ -64,11 +77,8 @@ static enum err set_aside(const struct repair *repair,
 {
     char from[DIR_PATH_MAX];
     char to[DIR_PATH_MAX];
-    enum err err = dir_join(from, folder, name);
+    enum err err = aside_paths(repair, topic, folder, name, from, to);
 
-    if (err == ERR_OK) {
-        err = aside_path(repair, topic, name, to);
-    }
     if (err == ERR_OK) {
         err = file_rename(from, to);
     }
@@ -114,11 +124,8 @@ static enum err keep(const struct repair *repair,
 {
     char from[DIR_PATH_MAX];
     char to[DIR_PATH_MAX];
-    enum err err = dir_join(from, folder, name);
+    enum err err = aside_paths(repair, topic, folder, name, from, to);
 
-    if (err == ERR_OK) {
-        err = aside_path(repair, topic, name, to);
-    }
     if (err == ERR_OK) {
         err = file_link(from, to);
     }
@@ -202,10 +209,11 @@ enum err repair_names(struct repair *repair, const struct repair_plan *plan)
     return err;
 }
 
-/* A journal's folder being copied. */
+/* Journals being copied, one shard's after the other's. */
 struct copying {
     const struct repair *repair;
-    char from[DIR_PATH_MAX];
+    char journals[DIR_PATH_MAX];
+    char from[DIR_PATH_MAX]; /* the shard's folder */
     const char *shard;
 };
 
@@ -230,24 +238,23 @@ static enum err copy_slot(void *context, const char *name, bool is_directory)
 
 static enum err copy_shard(void *context, const char *name, bool is_directory)
 {
-    struct copying copying = {.repair = context, .shard = name};
-    char journals[DIR_PATH_MAX];
-    enum err err = dir_join(journals, copying.repair->directory, "journal");
+    struct copying *copying = context;
 
-    if (err == ERR_OK) {
-        err = dir_join(copying.from, journals, name);
+    if (!is_directory) {
+        return ERR_OK;
     }
-    return err == ERR_OK && is_directory
-               ? dir_each(copying.from, copy_slot, &copying)
-               : err;
+    copying->shard = name;
+    enum err err = dir_join(copying->from, copying->journals, name);
+    return err == ERR_OK ? dir_each(copying->from, copy_slot, copying) : err;
 }
 
 enum err repair_keep_journals(struct repair *repair)
 {
-    char journals[DIR_PATH_MAX];
-    enum err err = dir_join(journals, repair->directory, "journal");
+    struct copying copying = {.repair = repair};
+    enum err err = dir_join(copying.journals, repair->directory, "journal");
 
-    return err == ERR_OK ? dir_each(journals, copy_shard, repair) : err;
+    return err == ERR_OK ? dir_each(copying.journals, copy_shard, &copying)
+                         : err;
 }
 
 /* --- segments ------------------------------------------------------------- */
@@ -447,16 +454,12 @@ static enum err write_dlv(const struct repair *repair,
                           const struct snapshot_topic *of,
                           const char *topic,
                           const char *folder,
+                          const char *name,
                           struct topic_state_key key)
 {
-    char name[DIR_PATH_MAX];
     struct topic_state_slots slots = {0};
     const struct topic_cursor start = {.next = of->oldest};
 
-    (void)snprintf(name, sizeof(name), "%s%s%sdlv",
-                   of->conf.parent != 0 ? TOPIC_CONF_VIEWS "/" : "",
-                   of->conf.parent != 0 ? of->name : "",
-                   of->conf.parent != 0 ? "/" : "");
     key.topic_id = of->id;
     enum err err = set_aside(repair, topic, folder, name);
     if (err == ERR_OK) {
@@ -500,7 +503,9 @@ static enum err mend_view(const struct repair *repair,
                        view->name);
         err = set_aside(repair, topic, folder, name);
     }
-    return err == ERR_OK ? write_dlv(repair, view, topic, folder, key) : err;
+    (void)snprintf(name, sizeof(name), TOPIC_CONF_VIEWS "/%s/dlv", view->name);
+    return err == ERR_OK ? write_dlv(repair, view, topic, folder, name, key)
+                         : err;
 }
 
 /* Write `cmd` anew: no segment is open, so the next message begins one. */
@@ -545,7 +550,8 @@ static enum err mend_state(struct repair *repair,
     }
     enum err err = write_cmd(repair, topic, &key);
     if (err == ERR_OK) {
-        err = write_dlv(repair, topic->topic, topic->topic->name, folder, key);
+        err = write_dlv(repair, topic->topic, topic->topic->name, folder, "dlv",
+                        key);
     }
     for (size_t index = 0; err == ERR_OK && index < snapshot_count(snapshot);
          index++) {

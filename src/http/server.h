@@ -325,8 +325,4 @@ void http_exchange_alone(struct http_exchange *exchange);
  * large answer should be given. */
 bool http_exchange_crowded(const struct http_exchange *exchange);
 
-/* Tell whether the peer speaks through a loopback address or Unix socket;
- * false when it has gone. */
-bool http_exchange_is_local(const struct http_exchange *exchange);
-
 #endif

@@ -426,19 +426,3 @@ void http_exchange_peer(const struct http_exchange *exchange,
     }
     net_format(&address, text);
 }
-
-bool http_exchange_is_local(const struct http_exchange *exchange)
-{
-    struct http_connection *connection = exchange->connection;
-    struct net_address address;
-    if (connection == NULL) {
-        return false;
-    }
-    if (!connection->known_address) {
-        connection->known_address = true;
-        connection->is_local =
-            net_peer(connection->socket.fd, &address) == ERR_OK &&
-            net_is_loopback(&address);
-    }
-    return connection->is_local;
-}

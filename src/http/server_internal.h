@@ -87,14 +87,12 @@ struct http_connection {
     struct list awaited;        /* in http_server.awaited */
     uint64_t answered_ns;       /* while in it: since when */
     enum server_state state;
-    bool paused;        /* receiving is held back */
-    bool leaving;       /* io_detach() was called: it is given away */
-    bool upload_waits;  /* a body for a sink is not begun */
-    bool ended;         /* the client ended its side */
-    bool continue_due;  /* 100 Continue waits for answers before it */
-    bool head_started;  /* receive_due_ms is that of a head */
-    bool known_address; /* is_local is known */
-    bool is_local;
+    bool paused;       /* receiving is held back */
+    bool leaving;      /* io_detach() was called: it is given away */
+    bool upload_waits; /* a body for a sink is not begun */
+    bool ended;        /* the client ended its side */
+    bool continue_due; /* 100 Continue waits for answers before it */
+    bool head_started; /* receive_due_ms is that of a head */
     /* TLS. */
     bool secure;        /* it is spoken */
     bool shaken;        /* the handshake is over */

@@ -218,6 +218,17 @@ void deliverer_destroy(struct deliverer *deliverer)
     free(deliverer);
 }
 
+/* The cursor was moved (replay, purge), or settings changed (pause, resume):
+ * look again. A request in flight for another place is finished, its outcome
+ * not noted. Back-off is forgotten. */
+static void topic_has_changed(struct topic *topic)
+{
+    if (topic->delivery != NULL) {
+        deliverer_delivery_change(topic->delivery);
+        kick(topic->delivery->deliverer);
+    }
+}
+
 enum err deliverer_attach(struct deliverer *deliverer, struct topic *topic)
 {
     CHECK(topic->delivery == NULL);
@@ -226,7 +237,7 @@ enum err deliverer_attach(struct deliverer *deliverer, struct topic *topic)
     if (err != ERR_OK) {
         return err;
     }
-    topic->changed = deliverer_topic_changed;
+    topic->changed = topic_has_changed;
     kick(deliverer);
     return ERR_OK;
 }
@@ -243,14 +254,6 @@ void deliverer_detach(struct topic *topic)
     topic->changed = NULL;
     deliverer_delivery_destroy(delivery);
     kick(deliverer); /* a slot may have come free */
-}
-
-void deliverer_topic_changed(struct topic *topic)
-{
-    if (topic->delivery != NULL) {
-        deliverer_delivery_change(topic->delivery);
-        kick(topic->delivery->deliverer);
-    }
 }
 
 /* --- before a successor --------------------------------------------------- */

@@ -165,11 +165,6 @@ MUST_CHECK enum err deliverer_attach(struct deliverer *deliverer,
 /* Stop delivering a topic; a request in flight is given up. */
 void deliverer_detach(struct topic *topic);
 
-/* The cursor was moved (replay, purge), or settings changed (pause, resume):
- * look again. A request in flight for another place is finished, its outcome
- * not noted. Back-off is forgotten. */
-void deliverer_topic_changed(struct topic *topic);
-
 /* Tell whether a replay with such settings sends a message: those with a URL
  * of their own, or all to its own; as a subscription, what that one gets.
  * `filter` NULL: all pass. */

@@ -100,11 +100,6 @@ struct scheduler *pipeline_scheduler(struct pipeline *pipeline)
     return pipeline->scheduler;
 }
 
-struct delayed *pipeline_delayed(struct pipeline *pipeline)
-{
-    return pipeline->delayed;
-}
-
 /* --- topics come and go --------------------------------------------------- */
 
 static enum err topic_added(struct shard *shard, struct topic *topic)

@@ -148,8 +148,6 @@ struct http_client *pipeline_client(struct pipeline *pipeline);
 struct listener *pipeline_listener(struct pipeline *pipeline);
 /* As pipeline_shard(). */
 struct scheduler *pipeline_scheduler(struct pipeline *pipeline);
-/* As pipeline_shard(). */
-struct delayed *pipeline_delayed(struct pipeline *pipeline);
 /* The pipeline of a shard. */
 struct pipeline *pipeline_of(struct shard *shard);
 

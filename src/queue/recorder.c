@@ -95,7 +95,8 @@ enum err recorder_refuse_name(struct push_refusal *refusal,
 static const struct str opq_prefix = {"opq-", 4};
 static const struct str forward_prefix = {"opq-forward-", 12};
 
-bool recorder_has_prefix(struct str name, struct str prefix)
+/* Tell whether a field name begins with a prefix, without regard to case. */
+static bool has_prefix(struct str name, struct str prefix)
 {
     return str_equal_nocase(str_cut(name, 0, prefix.size), prefix);
 }
@@ -162,11 +163,11 @@ enum err recorder_take_head(struct recorder *recorder,
         }
         if (is_idempotency_key(name)) {
             err = recorder_idempotency_key(recorder, value, refusal);
-        } else if (!recorder_has_prefix(name, opq_prefix)) {
+        } else if (!has_prefix(name, opq_prefix)) {
             if (verbatim && !ends_here(name) && !forward_is_named(head, name)) {
                 err = add_header(recorder, name, value, refusal);
             }
-        } else if (recorder_has_prefix(name, forward_prefix)) {
+        } else if (has_prefix(name, forward_prefix)) {
             err = recorder_add_header(
                 recorder, str_cut(name, forward_prefix.size, name.size), value,
                 refusal);
@@ -394,7 +395,7 @@ static enum err take_field(struct recorder *recorder,
     struct str name = field->name;
     bool plain = str_equal(name, STR("url")) || str_equal(name, STR("topic"));
 
-    if (plain || recorder_has_prefix(name, opq_prefix)) {
+    if (plain || has_prefix(name, opq_prefix)) {
         struct str control =
             plain ? name : str_cut(name, opq_prefix.size, name.size);
         enum err err =
@@ -532,7 +533,7 @@ static enum err take_replay_head(const struct http_head *head,
     for (uint32_t index = 0; index < head->header_count; index++) {
         const struct http_header *header = &head->headers[index];
         struct str name = str_cut(header->name, opq_prefix.size, SIZE_MAX);
-        if (!recorder_has_prefix(header->name, opq_prefix)) {
+        if (!has_prefix(header->name, opq_prefix)) {
             continue;
         }
         if (str_equal_nocase(name, STR("topic"))) {

@@ -98,9 +98,6 @@ MUST_CHECK enum err recorder_check_url(struct recorder *recorder,
 /* Tell whether there is a control value of this name, without a prefix. */
 bool recorder_knows(struct str name);
 
-/* Tell whether a field name begins with a prefix, without regard to case. */
-bool recorder_has_prefix(struct str name, struct str prefix);
-
 /* Add a header that the producer names for the delivery.
  * Errors: ERR_INVALID  malformed, one that OPQ sets, or too many */
 MUST_CHECK enum err recorder_add_header(struct recorder *recorder,

@@ -31,7 +31,9 @@ static uint64_t wall_ms(const struct schedule_work *work)
     return io_wall_ms(work->scheduler->options.shard->io);
 }
 
-enum err scheduler_store(struct schedule_work *work, struct store_op *op)
+/* Append the message that keeps a schedule.
+ * Errors: as shard_topic(), store_append() */
+static enum err keep(struct schedule_work *work, struct store_op *op)
 {
     struct schedule_message kept;
     struct shard *shard = work->scheduler->options.shard;
@@ -56,6 +58,8 @@ enum err scheduler_store(struct schedule_work *work, struct store_op *op)
 
 /* --- notes ---------------------------------------------------------------- */
 
+static void settle(struct schedule_work *work);
+
 static void note_ended(struct schedule_work *work)
 {
     CHECK(work->scheduler->operations > 0);
@@ -65,7 +69,7 @@ static void note_ended(struct schedule_work *work)
         scheduler_work_free(work);
         return;
     }
-    scheduler_settle(work);
+    settle(work);
 }
 
 /* The next note has it, too; that comes with the next look, for the next run
@@ -120,7 +124,8 @@ static void purge(struct schedule_work *work)
     store_purge(topic->store, bounds->end - 1, &work->note_op);
 }
 
-void scheduler_settle(struct schedule_work *work)
+/* A change or note has ended: begin what waited for it. */
+static void settle(struct schedule_work *work)
 {
     if (work->changing || work->noting || work->removed) {
         return;
@@ -133,7 +138,7 @@ void scheduler_settle(struct schedule_work *work)
     work->note_failed = false;
     work->note_op.done = noted;
     work->noting = true;
-    enum err err = scheduler_store(work, &work->note_op);
+    enum err err = keep(work, &work->note_op);
     if (err != ERR_OK) {
         work->noting = false;
         note_later(work, err);
@@ -143,7 +148,7 @@ void scheduler_settle(struct schedule_work *work)
 void scheduler_note(struct schedule_work *work)
 {
     work->note_wanted = true;
-    scheduler_settle(work);
+    settle(work);
 }
 
 /* --- changes -------------------------------------------------------------- */
@@ -200,7 +205,7 @@ static void end_change(struct scheduler_change *change, enum err err)
         put_back(change);
     }
     scheduler_plan(work, wall_ms(work));
-    scheduler_settle(work);
+    settle(work);
 }
 
 static void changed(struct store_op *op, enum err err)
@@ -228,7 +233,7 @@ static enum err begin_change(struct scheduler_change *change)
     change->op.done = changed;
     work->changing = true;
     work->schedule.next_ms = 0;
-    enum err err = scheduler_store(work, &change->op);
+    enum err err = keep(work, &change->op);
     if (err != ERR_OK) {
         end_change(change, err);
     }
@@ -429,7 +434,7 @@ static void removed(struct store_op *op, enum err err)
                  scheduler_enter(scheduler, work) == ERR_OK;
     if (again) {
         scheduler_plan(work, wall_ms(work));
-        scheduler_settle(work);
+        settle(work);
     } else {
         scheduler_work_free(work);
     }

@@ -86,20 +86,12 @@ MUST_CHECK enum err scheduler_zone_use(struct scheduler *scheduler,
 /* Cease to be one. Accepts NULL. */
 void scheduler_zone_leave(struct zone_use *use);
 
-/* Append the message that keeps a schedule.
- * Errors: as shard_topic(), store_append() */
-MUST_CHECK enum err scheduler_store(struct schedule_work *work,
-                                    struct store_op *op);
-
 /* Find when a schedule runs next, strictly after `after_ms`, and see to it that
  * it does. */
 void scheduler_plan(struct schedule_work *work, uint64_t after_ms);
 
 /* Keep the state, durably, as soon as can be. */
 void scheduler_note(struct schedule_work *work);
-
-/* A change or note has ended: begin what waited for it. */
-void scheduler_settle(struct schedule_work *work);
 
 /* Look at what is due: the timer's expired(). */
 void scheduler_look(struct io_timer *timer);

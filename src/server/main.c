@@ -131,9 +131,8 @@ static int serve(char *const *arguments, char *const *all)
     return code;
 }
 
-/* What documents are made from and compared with: tables of settings and
- * metrics. Returns
- * false when `command` is none of them. */
+/* Print what documents are made from and compared with, tables of settings and
+ * metrics. Returns false when `command` is none of them. */
 static bool print_document(const char *command)
 {
     struct buf text = {0};

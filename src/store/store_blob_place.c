@@ -131,8 +131,7 @@ static void remove_files(struct local_store *store, struct buf *files)
     if (err != ERR_OK) {
         buf_fini(files);
     } else {
-        err =
-            store_flush_chore(store, NULL, NULL, files->data, (struct str){0});
+        err = store_flush_chore(store, NULL, files->data);
     }
     if (err != ERR_OK) {
         DIAG_WARN("remove_failed", "shard=%u err=%s", store->shard,
@@ -189,7 +188,7 @@ static enum err sweep(struct local_topic *topic, uint64_t before)
     if (from == NULL) {
         return ERR_NOMEM;
     }
-    err = store_flush_chore(store, from, NULL, NULL, (struct str){0});
+    err = store_flush_chore(store, from, NULL);
     if (err != ERR_OK) {
         return err;
     }

@@ -368,8 +368,11 @@ static bool pick_flush(struct local_store *store)
     return true;
 }
 
-static void chore_free(struct chore *chore)
+void store_flush_chore_free(struct chore *chore)
 {
+    if (chore == NULL) {
+        return;
+    }
     free(chore->from);
     free(chore->to);
     free(chore->files);
@@ -397,7 +400,7 @@ static bool pick_chore(struct local_store *store, bool moves)
         node = node->next;
         if (outlived(store, chore)) {
             list_remove(&chore->link);
-            chore_free(chore);
+            store_flush_chore_free(chore);
         } else if ((chore->to != NULL) == moves) {
             list_remove(&chore->link);
             job_clear(store, JOB_CHORE);
@@ -490,7 +493,7 @@ static void chore_done(struct local_store *store)
         list_append(&store->chores, &chore->link);
         return;
     }
-    chore_free(chore);
+    store_flush_chore_free(chore);
 }
 
 /* One topic's part of a job ended. */
@@ -645,27 +648,55 @@ bool store_flush_renames(const struct local_store *store)
     return false;
 }
 
-enum err store_flush_chore(struct local_store *store,
-                           char *from,
-                           char *to,
-                           char *files,
-                           struct str name)
+void store_flush_chore_take(struct local_store *store, struct chore *chore)
+{
+    list_append(&store->chores, &chore->link);
+}
+
+enum err store_flush_chore(struct local_store *store, char *from, char *files)
 {
     struct chore *chore = calloc(1, sizeof(*chore));
     if (chore == NULL) {
         free(from);
-        free(to);
         free(files);
         return ERR_NOMEM;
     }
     chore->from = from;
-    chore->to = to;
     chore->files = files;
-    if (name.size > 0) {
-        /* The last part of `from`, which outlives the topic. */
-        chore->name = (struct str){from + strlen(from) - name.size, name.size};
+    store_flush_chore_take(store, chore);
+    return ERR_OK;
+}
+
+enum err store_flush_chore_away(const struct local_store *store,
+                                const char *folder,
+                                struct str name,
+                                uint64_t number,
+                                struct chore **out)
+{
+    struct chore *chore = calloc(1, sizeof(*chore));
+    char path[DIR_PATH_MAX];
+    char trash[sizeof("trash-") + 16];
+    if (chore == NULL) {
+        return ERR_NOMEM;
     }
-    list_append(&store->chores, &chore->link);
+    (void)snprintf(trash, sizeof(trash), "trash-%016llx",
+                   (unsigned long long)number);
+    enum err err = dir_join(path, store->data->directory, trash);
+    if (err == ERR_OK) {
+        chore->from = strdup(folder);
+        chore->to = strdup(path);
+        err = chore->from != NULL && chore->to != NULL ? ERR_OK : ERR_NOMEM;
+    }
+    if (err != ERR_OK) {
+        store_flush_chore_free(chore);
+        return err;
+    }
+    /* The last part of `from`, which outlives the topic. */
+    chore->name = (struct str){
+        chore->from + strlen(chore->from) - name.size,
+        name.size,
+    };
+    *out = chore;
     return ERR_OK;
 }
 
@@ -673,7 +704,7 @@ void store_flush_drop_chores(struct local_store *store)
 {
     for (struct list *node = list_take_first(&store->chores); node != NULL;
          node = list_take_first(&store->chores)) {
-        chore_free(CONTAINER_OF(node, struct chore, link));
+        store_flush_chore_free(CONTAINER_OF(node, struct chore, link));
     }
 }
 

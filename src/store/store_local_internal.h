@@ -205,6 +205,7 @@ struct local_topic {
     uint32_t files_seen;         /* likewise */
     uint32_t segments_seen;      /* segments when limits were looked at */
     uint64_t quarantined_seen;   /* counted in the store's figures */
+    struct chore *removal;       /* owned, of its folder; NULL: not made */
     struct store_range *ranges;  /* owned; NULL while there are none */
     struct store_retry *retries; /* likewise */
     struct undo_list moves;      /* of pending moves and purges */
@@ -560,6 +561,15 @@ void store_topics_take_name(struct local_topic *topic);
 MUST_CHECK enum err store_topics_set(struct local_topic *topic,
                                      const struct topic_conf *conf);
 
+/* Copy settings, to be set by what cannot fail. Ownership: *out's data is the
+ * caller's. Errors: ERR_NOMEM */
+MUST_CHECK enum err store_topics_copy(struct str settings, struct str *out);
+
+/* As store_topics_set(), with a copy of conf->settings that is taken over. */
+void store_topics_set_copied(struct local_topic *topic,
+                             const struct topic_conf *conf,
+                             struct str settings);
+
 /* What a TOPIC entry of it has to say; borrows from the topic. */
 struct topic_conf store_topics_conf(const struct local_topic *topic);
 
@@ -766,12 +776,25 @@ void store_flush_tails_now(struct local_store *store);
 /* Add a topic to the job; false when it needs none or cannot now. */
 bool store_flush_add(struct local_topic *topic, uint64_t checkpoint);
 
-/* Take a chore: all three strings are taken over. */
-MUST_CHECK enum err store_flush_chore(struct local_store *store,
-                                      char *from,
-                                      char *to,
-                                      char *files,
-                                      struct str name);
+/* Make the chore that moves `folder` (copied), that of a topic or view called
+ * `name`, out of the way, to trash-<number>, and removes it then. *out is the
+ * caller's until store_flush_chore_take().
+ * Errors: ERR_NOMEM; ERR_TOO_LARGE, the path of the data */
+MUST_CHECK enum err store_flush_chore_away(const struct local_store *store,
+                                           const char *folder,
+                                           struct str name,
+                                           uint64_t number,
+                                           struct chore **out);
+
+/* Let a chore wait for its turn; it is taken over. */
+void store_flush_chore_take(struct local_store *store, struct chore *chore);
+
+/* Free a chore that was not taken; NULL is none. */
+void store_flush_chore_free(struct chore *chore);
+
+/* Take a chore: all strings are taken over. */
+MUST_CHECK enum err
+store_flush_chore(struct local_store *store, char *from, char *files);
 
 /* Close files that were not used for longest until the bound is kept. */
 void store_flush_close_files(struct local_store *store);

@@ -215,7 +215,7 @@ static enum err visit_trash(void *context, const char *name, bool is_directory)
         buf_fini(&path);
         return ERR_NOMEM;
     }
-    return store_flush_chore(store, path.data, NULL, NULL, (struct str){0});
+    return store_flush_chore(store, path.data, NULL);
 }
 
 /* --- entries -------------------------------------------------------------- */
@@ -296,22 +296,19 @@ static enum err replay_record(struct local_topic *topic, struct str body)
 /* Move a folder away whose messages are all in the journal. */
 static enum err orphan_away(struct local_store *store, struct orphan *orphan)
 {
-    struct buf from = {0};
-    struct buf to = {0};
+    char path[DIR_PATH_MAX];
+    struct chore *chore = NULL;
     uint64_t number = 0;
     clock_random(&number, sizeof(number));
-    buf_append_format(&from, "%s/%s", store->topics_directory, orphan->name);
-    buf_append_byte(&from, '\0');
-    buf_append_format(&to, "%s/trash-%016llx", store->data->directory,
-                      (unsigned long long)number);
-    buf_append_byte(&to, '\0');
-    if (buf_err(&from) != ERR_OK || buf_err(&to) != ERR_OK) {
-        buf_fini(&from);
-        buf_fini(&to);
-        return ERR_NOMEM;
+    enum err err = dir_join(path, store->topics_directory, orphan->name);
+    if (err == ERR_OK) {
+        err = store_flush_chore_away(store, path, str_from(orphan->name),
+                                     number, &chore);
     }
-    return store_flush_chore(store, from.data, to.data, NULL,
-                             str_from(orphan->name));
+    if (err == ERR_OK) {
+        store_flush_chore_take(store, chore);
+    }
+    return err;
 }
 
 /* The journal names a topic that has no folder of its own, so far. */
@@ -634,7 +631,7 @@ static enum err settle(struct local_topic *topic)
     }
     char *files = topic_log_take_dropped(topic->log);
     if (files != NULL) {
-        return store_flush_chore(store, NULL, NULL, files, (struct str){0});
+        return store_flush_chore(store, NULL, files);
     }
     return ERR_OK;
 }

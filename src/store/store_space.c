@@ -161,8 +161,7 @@ static void remove_dropped(struct local_topic *topic)
     if (files == NULL) {
         return;
     }
-    enum err err =
-        store_flush_chore(topic->store, NULL, NULL, files, (struct str){0});
+    enum err err = store_flush_chore(topic->store, NULL, files);
     if (err != ERR_OK) {
         DIAG_WARN("remove_failed", "topic=%s err=%s", topic->base.name,
                   err_name(err));

@@ -194,6 +194,7 @@ static void topic_free(struct local_topic *topic)
     free((char *)topic->base.settings.data);
     free(topic->ranges);
     free(topic->retries);
+    store_flush_chore_free(topic->removal);
     topic->magic = 0;
     free(topic);
 }
@@ -336,23 +337,41 @@ void store_topics_fini(struct local_store *store)
 enum err store_topics_set(struct local_topic *topic,
                           const struct topic_conf *conf)
 {
-    char *settings = NULL;
-    if (conf->settings.size > 0) {
-        settings = malloc(conf->settings.size);
-        if (settings == NULL) {
-            return ERR_NOMEM;
-        }
-        memcpy(settings, conf->settings.data, conf->settings.size);
+    struct str settings;
+    enum err err = store_topics_copy(conf->settings, &settings);
+    if (err == ERR_OK) {
+        store_topics_set_copied(topic, conf, settings);
     }
+    return err;
+}
+
+enum err store_topics_copy(struct str settings, struct str *out)
+{
+    *out = (struct str){0};
+    if (settings.size == 0) {
+        return ERR_OK;
+    }
+    char *copy = malloc(settings.size);
+    if (copy == NULL) {
+        return ERR_NOMEM;
+    }
+    memcpy(copy, settings.data, settings.size);
+    *out = (struct str){copy, settings.size};
+    return ERR_OK;
+}
+
+void store_topics_set_copied(struct local_topic *topic,
+                             const struct topic_conf *conf,
+                             struct str settings)
+{
     free((char *)topic->base.settings.data);
-    topic->base.settings = (struct str){settings, conf->settings.size};
+    topic->base.settings = settings;
     topic->base.retention.age_ms = conf->retain_age_ms;
     topic->base.retention.bytes = conf->retain_bytes;
     topic->base.retention.count = conf->retain_count;
     topic->base.retention.discard_old = conf->discard_old;
     topic->base.hold = topic->base.parent != NULL && !conf->loose;
     topic->created_ms = conf->created_ms;
-    return ERR_OK;
 }
 
 struct topic_conf store_topics_conf(const struct local_topic *topic)
@@ -445,31 +464,26 @@ void store_topics_release(struct local_topic *topic)
     }
 }
 
-/* Let the folder be moved away, then removed. */
-static void folder_chore(struct local_topic *topic)
+/* Have what the removal of its folder needs, while it can still be refused. */
+static enum err removal_ready(struct local_topic *topic)
 {
-    struct local_store *store = topic->store;
     char path[DIR_PATH_MAX];
-    struct buf from = {0};
-    struct buf to = {0};
-    if (store_topics_path(topic, path) != ERR_OK) {
-        return; /* so there is none */
+    if (topic->removal != NULL || store_topics_path(topic, path) != ERR_OK) {
+        return ERR_OK; /* without a path there is no folder */
     }
-    buf_append_c(&from, path);
-    buf_append_byte(&from, '\0');
-    buf_append_format(&to, "%s/trash-%016llx", store->data->directory,
-                      (unsigned long long)topic->base.id);
-    buf_append_byte(&to, '\0');
-    if (buf_err(&from) != ERR_OK || buf_err(&to) != ERR_OK) {
-        buf_fini(&from);
-        buf_fini(&to);
-        store_local_internal_break(store, ERR_NOMEM);
-        return;
-    }
-    enum err err = store_flush_chore(store, from.data, to.data, NULL,
-                                     topic->base.name_str);
-    if (err != ERR_OK) {
-        store_local_internal_break(store, err);
+    return store_flush_chore_away(topic->store, path, topic->base.name_str,
+                                  topic->base.id, &topic->removal);
+}
+
+/* Let the folder be moved away, then removed. */
+static void remove_folder(struct local_topic *topic)
+{
+    enum err err = removal_ready(topic);
+    if (err != ERR_OK) { /* of what recovery deletes */
+        store_local_internal_break(topic->store, err);
+    } else if (topic->removal != NULL) {
+        store_flush_chore_take(topic->store, topic->removal);
+        topic->removal = NULL;
     }
 }
 
@@ -480,7 +494,7 @@ static void gone_one(struct local_topic *topic)
     struct local_topic *parent = store_parent_of(topic);
     CHECK(!topic->gone && list_empty(&topic->views));
     if (topic->folder != FOLDER_NONE) {
-        folder_chore(topic);
+        remove_folder(topic);
     }
     if (parent != NULL) {
         parent->view_count--;
@@ -719,7 +733,8 @@ void store_topics_delete(struct store_topic *base, struct store_op *op)
         topic = doomed;
         show(topic);
     }
-    if (store_append_delete(topic, op) != ERR_OK) {
+    if (removal_ready(topic) != ERR_OK ||
+        store_append_delete(topic, op) != ERR_OK) {
         store_append_finish(store, op, ERR_BUSY);
         return;
     }

@@ -313,11 +313,14 @@ static void set(struct local_topic *topic,
 {
     struct local_store *store = topic->store;
     void *body = NULL;
+    struct str settings = {0};
     struct undo *undo = store_append_undo(topic);
     if (undo == NULL ||
+        store_topics_copy(conf->settings, &settings) != ERR_OK ||
         store_append_put(topic, JOURNAL_TOPIC, topic_conf_body_size(conf),
                          &body) != ERR_OK) {
         store_append_undo_free(undo);
+        free((char *)settings.data);
         store_append_finish(store, op, ERR_BUSY);
         return;
     }
@@ -325,10 +328,7 @@ static void set(struct local_topic *topic,
     journal_put_end(store->journal);
     store_append_note(topic, CHANGE_CONFIGURE, op)->undo = undo;
     store_append_undo_push(&topic->settings, undo);
-    if (store_topics_set(topic, conf) != ERR_OK) {
-        /* The journal has it; so has recovery. */
-        store_local_internal_break(store, ERR_NOMEM);
-    }
+    store_topics_set_copied(topic, conf, settings);
 }
 
 void store_topics_configure(struct store_topic *base,

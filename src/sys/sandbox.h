@@ -10,8 +10,9 @@
 
 /* Refuse this process and all that come of it (EPERM): looking into other
  * processes, mounting, namespaces, modules, kernel images, BPF, keys of the
- * kernel, clocks, other users' rights, raw sockets and all families but Unix
- * and IP. Programs it executes gain no rights by set-user-id.
+ * kernel, clocks, other users' rights, raw sockets and all families but Unix,
+ * IP, and netlink, by which libraries ask for the machine's addresses. Programs
+ * it executes gain no rights by set-user-id.
  *
  * There is no way back, not even by exec; a program that finds itself in this
  * sandbox already adds no second one. Every thread is inside afterwards; one

@@ -5,6 +5,7 @@
 #include "lib/delayed_yard.h"
 
 #include "base/check.h"
+#include "lib/lone_shard.h"
 #include "lib/loop.h"
 
 #include <setjmp.h>
@@ -24,36 +25,11 @@ static uint64_t wall(void *context)
     return yard.wall_ms;
 }
 
-static uint32_t owner(void *context, struct str topic)
-{
-    (void)context;
-    (void)topic;
-    return 0;
-}
-
-static enum err topic_added(struct shard *shard, struct topic *topic)
-{
-    return accept_attach(shard->accept, topic);
-}
-
-static void topic_removed(struct shard *shard, struct topic *topic)
-{
-    (void)shard;
-    accept_detach(topic);
-}
-
 void yard_open(void)
 {
     assert_int_equal(store_place_open(&yard.place, yard.io), ERR_OK);
-    yard.group = (struct shard_group){.count = 1, .owner = owner};
-    yard.shard = (struct shard){
-        .group = &yard.group,
-        .io = yard.io,
-        .store = yard.place.store,
-        .topic_added = topic_added,
-        .topic_removed = topic_removed,
-    };
-    yard.group.shards[0] = &yard.shard;
+    lone_shard_init(&yard.shard, &yard.group, yard.io, yard.place.store);
+    lone_shard_accepts(&yard.shard);
     const struct accept_options accept = {
         .io = yard.io,
         .shard = &yard.shard,

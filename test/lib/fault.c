@@ -17,7 +17,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the plan */
 static struct fault_plan plan;
-static _Atomic uint64_t counts[FAULT_KIND_COUNT];
+static _Atomic uint64_t counts[FAULT_KIND_COUNT + 1];
 static _Atomic uint64_t planned; /* calls of the plan's kinds */
 static atomic_bool fired;
 static atomic_bool rest_fails; /* the write after a short one */
@@ -34,7 +34,7 @@ enum verdict {
 static enum verdict judge_locked(uint32_t kind)
 {
     unsigned kind_index = (unsigned)__builtin_ctz(kind);
-    CHECK(kind_index < FAULT_KIND_COUNT);
+    CHECK(kind_index <= FAULT_KIND_COUNT);
     counts[kind_index]++;
     if ((kind & FAULT_WRITE) != 0 && atomic_exchange(&rest_fails, false)) {
         errno = plan.error_number;
@@ -67,6 +67,11 @@ static enum verdict judge(uint32_t kind)
     CHECK(pthread_mutex_unlock(&lock) == 0);
     errno = error_number;
     return verdict;
+}
+
+bool fault_memory(void)
+{
+    return judge(FAULT_MEMORY) == VERDICT_FAIL;
 }
 
 static void delay_sync(void)
@@ -271,7 +276,7 @@ void fault_set(const struct fault_plan *new_plan)
     CHECK(new_plan->kinds == 0 || new_plan->at > 0);
     CHECK(pthread_mutex_lock(&lock) == 0);
     plan = *new_plan;
-    for (int i = 0; i < FAULT_KIND_COUNT; i++) {
+    for (int i = 0; i <= FAULT_KIND_COUNT; i++) {
         counts[i] = 0;
     }
     planned = 0;
@@ -295,7 +300,7 @@ bool fault_fired(void)
 uint64_t fault_count(uint32_t kinds)
 {
     uint64_t count = 0;
-    for (int i = 0; i < FAULT_KIND_COUNT; i++) {
+    for (int i = 0; i <= FAULT_KIND_COUNT; i++) {
         count += (kinds & (1U << i)) != 0 ? counts[i] : 0;
     }
     return count;

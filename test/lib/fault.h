@@ -49,6 +49,7 @@ enum {
     FAULT_KIND_COUNT = 14,
     FAULT_SYNC = FAULT_FDATASYNC | FAULT_FSYNC | FAULT_SYNCFS,
     FAULT_ANY = (1 << FAULT_KIND_COUNT) - 1, /* close and munmap never fail */
+    FAULT_MEMORY = 1 << FAULT_KIND_COUNT,    /* fault_memory(), of the test */
 };
 
 struct fault_plan {
@@ -78,6 +79,11 @@ bool fault_fired(void);
 
 /* Calls of these kinds since fault_set() or fault_reset(). */
 uint64_t fault_count(uint32_t kinds);
+
+/* Tell whether an allocation, which is counted, is to fail: of
+ * lib/fault_memory.c, for tests that are linked with --wrap of malloc() and its
+ * kin. Sets errno. */
+bool fault_memory(void);
 
 /* Let every sync, and every write with RWF_DSYNC, take `delay_us` longer.
  * Units: microseconds; 0 is as fast as it is */

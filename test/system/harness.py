@@ -6,6 +6,7 @@ wait_until from here.
 SPDX-License-Identifier: MIT
 """
 
+import errno
 import http.client
 import json
 import os
@@ -392,6 +393,45 @@ def run_cli(*arguments, patience_s=PATIENCE_S, **options):
     return subprocess.run([BINARY, *arguments], capture_output=True,
                           timeout=patience_s, check=False, env=environment,
                           **options)
+
+
+def closed_port():
+    """A port that nobody listens on."""
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_failure(opq, topic, patience_s=2 * PATIENCE_S):
+    """Wait for a failed attempt of message 0; return what is told of it."""
+    def look():
+        message = opq.get(f'/opq/topics/{topic}/messages/0').json()
+        return message if 'last_error' in message else None
+    return wait_until(look, f'a failure of {topic}', patience_s)
+
+
+def subcommands():
+    """Names of the subcommands that `opq help` lists."""
+    return re.findall(r'^  (?!opq )([a-z]+) +[a-z]', run_cli('help').stdout,
+                      re.M)
+
+
+class Terminal:
+    """A terminal that a subcommand prints to: `theirs`, its descriptor."""
+
+    def __init__(self):
+        self.ours, self.theirs = os.openpty()
+
+    def read(self):
+        """All that was printed; once, when the subcommand has ended."""
+        shown = b''
+        os.close(self.theirs)
+        with open(self.ours, 'rb', buffering=0) as file:
+            try:
+                while piece := file.read(65536):
+                    shown += piece
+            except OSError as error:  # so a terminal ends that nobody has
+                assert error.errno == errno.EIO, error
+        return shown.decode()
 
 
 class Sink:

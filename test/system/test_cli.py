@@ -11,7 +11,8 @@ import subprocess
 import time
 
 import pytest
-from harness import BINARY, PATIENCE_S, Sink, run_cli, wait_until
+from harness import (BINARY, PATIENCE_S, Sink, Terminal, run_cli,
+                     wait_until)
 
 
 @pytest.fixture
@@ -422,13 +423,11 @@ def test_tail_has_colours_on_a_terminal_only(opq, receiver):
     opq.push_json('t', receiver.url(), 'te\x1bxt')
     assert '\x1b' not in opq.run('tail', 't').stdout
     for environment, mark in (({}, '\x1b[36m0 '), ({'NO_COLOR': '1'}, '0 ')):
-        ours, theirs = os.openpty()
+        terminal = Terminal()
         done = subprocess.run([BINARY, 'tail', '--url', opq.url, 't'],
-                              stdout=theirs, check=True, timeout=PATIENCE_S,
-                              env=environment)
-        os.close(theirs)
-        shown = os.read(ours, 10_000).decode()
-        os.close(ours)
+                              stdout=terminal.theirs, check=True,
+                              timeout=PATIENCE_S, env=environment)
+        shown = terminal.read()
         assert done.returncode == 0
         assert shown.startswith(mark)
         assert 'te xt' in shown

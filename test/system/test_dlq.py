@@ -5,15 +5,14 @@ SPDX-License-Identifier: MIT
 
 import collections
 import json
-import os
-import pty
 import resource
 import subprocess
 import threading
 import urllib.parse
 
 import pytest
-from harness import BINARY, PATIENCE_S, Answer, run_cli, wait_until
+from harness import (BINARY, PATIENCE_S, Answer, Terminal, run_cli,
+                     wait_until)
 
 FAILING = ('--retry-first=10ms', '--retry-max=20ms', '--drain=2s')
 
@@ -506,15 +505,13 @@ def test_command_shows_how_far_it_is(failing, receiver):
     opq = failing
     make_letters(opq, receiver, 't', 20)
     make_letters(opq, receiver, 'u', 3)
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-            [BINARY, 'dlq', 'drop', '--topic=t', '--url', opq.url],
-            stdout=subprocess.PIPE, stderr=theirs) as process:
-        assert process.wait(PATIENCE_S) == 0
-        assert process.stdout.read() == b'20 matched, dropped: 20\n'
-    os.close(theirs)
-    shown = os.read(ours, 10_000).decode()
-    os.close(ours)
+    terminal = Terminal()
+    done = subprocess.run(
+        [BINARY, 'dlq', 'drop', '--topic=t', '--url', opq.url],
+        stdout=subprocess.PIPE, stderr=terminal.theirs, text=True, check=True,
+        timeout=PATIENCE_S)
+    assert done.stdout == '20 matched, dropped: 20\n'
+    shown = terminal.read()
     assert shown.rstrip().split('\r')[-1] == (
         f'[{"#" * 30}] 20 of 20, 20 dropped')
 

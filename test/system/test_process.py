@@ -16,7 +16,7 @@ import pytest
 import sanitizer
 from growth import memory_of
 from harness import (BINARY, PATIENCE_S, ROOT, Server, measures_memory,
-                     run_cli, wait_until)
+                     run_cli, subcommands, wait_until)
 from load import Sink
 
 
@@ -202,6 +202,25 @@ def test_help_and_version():
     assert run_cli('nonsense').returncode == 64
 
 
+def test_options_of_subcommands_are_in_their_help_and_in_the_manual():
+    """All that is completed; the many of bench are in its help alone."""
+    manual = (ROOT / 'doc/man/opq.1.scd').read_text().replace('\\', '')
+    common = {'--url', '--ca-file', '--token-file', '--json', '--help'}
+    takes = dict(re.findall(r"^    ([a-z]+)\)\n +flags='(.*\n.*)'$",
+                            run_cli('completion', 'bash').stdout, re.M))
+    assert len(takes) > 30
+    for command, options in takes.items():
+        given = set(re.findall('--[a-z-]+', options)) - common
+        if command == 'serve':
+            continue
+        help_ = run_cli(command, '--help').stdout
+        for name in sorted(given):
+            word = f'--?{name[2:]}\\b'
+            assert re.search(word, help_), (command, name)
+            assert command == 'bench' or re.search(word, manual), (
+                command, name)
+
+
 def test_manual_page_has_all_settings_and_subcommands(tmp_path):
     page = tmp_path / 'opq.1'
     subprocess.run([ROOT / 'tools/manual', BINARY, ROOT / 'doc/man/opq.1.scd',
@@ -216,7 +235,8 @@ def test_manual_page_has_all_settings_and_subcommands(tmp_path):
     for name, default in re.findall(r'(?m)^\| `(\w+)` \| .*? \| (.*?) \|',
                                     table):
         assert re.search(f'(?m)^{name} {default}$', text), name
-    for name in re.findall(r'(?m)^  ([a-z]+) {3,}', help_):
+    assert {'push', 'subscriptions'} <= set(subcommands())
+    for name in subcommands():
         assert re.search(f'(?m)^(\\w+ TOPIC, )?{name}( |$)', text), name
 
 

@@ -5,7 +5,6 @@ SPDX-License-Identifier: MIT
 
 import datetime
 import json
-import os
 import re
 import subprocess
 import threading
@@ -13,7 +12,7 @@ import time
 import urllib.parse
 
 import pytest
-from harness import BINARY, PATIENCE_S, Answer, wait_until
+from harness import BINARY, PATIENCE_S, Answer, Terminal, wait_until
 
 
 def begin(opq, status=201, **parameters):
@@ -360,18 +359,22 @@ def test_command_tells_what_is_wrong(opq):
     assert 'pace must be' in done.stderr
 
 
+@pytest.mark.parametrize('name', ['no', 'a%20b', 'a' * 300, '.opq.x'])
+def test_an_id_that_none_can_have_is_not_known(shared_opq, name):
+    for method, more in (('GET', ''), ('DELETE', ''), ('POST', '/pause')):
+        answer = shared_opq.request(method, f'/opq/replays/{name}{more}')
+        assert answer.status == 404, answer
+        assert answer.json()['detail'] == 'replay: not known'
+
+
 def test_command_shows_how_far_it_is_on_a_terminal(opq, receiver):
     fill(opq, receiver, 6)
-    ours, theirs = os.openpty()
-    done = subprocess.run(
+    terminal = Terminal()
+    subprocess.run(
         [BINARY, 'replays', '--url', opq.url, 'start', 't', '--watch'],
-        stdout=subprocess.DEVNULL, stderr=theirs, check=False,
+        stdout=subprocess.DEVNULL, stderr=terminal.theirs, check=True,
         timeout=PATIENCE_S)
-    os.close(theirs)
-    shown = os.read(ours, 10_000).decode()
-    os.close(ours)
-    assert done.returncode == 0
-    last = shown.rstrip().split('\r')[-1]
+    last = terminal.read().rstrip().split('\r')[-1]
     assert last.startswith(f'[{"#" * 30}] 6 of 6, 6 sent, 0 given up, done')
 
 

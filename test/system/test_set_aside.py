@@ -28,6 +28,21 @@ def push_all(opq, topic, items):
         assert answer.status == 201, answer
 
 
+def push_keyed(opq, receiver, count, good_of=2):
+    """Push messages of a dead key, but for one in `good_of`, from the first
+    on, which is of one of seven that are not."""
+    push_all(opq, 'keyed', [
+        (receiver.url('/dead'), {'key': 'dead'}) if number % good_of else
+        (receiver.url('/good'), {'key': f'k{number % 7}'})
+        for number in range(count)])
+
+
+def push_new(opq, receiver, sequence):
+    """Push one more of a key that is not dead, and see it delivered."""
+    opq.push_json('keyed', receiver.url('/good'), 'new', key='other')
+    wait_until(lambda: sequence in receiver.script.delivered, 60)
+
+
 def each_once(receiver, topic):
     """Whether no message came twice; those that failed apart."""
     return max(collections.Counter(receiver.sequences(topic)).values()) == 1
@@ -56,10 +71,7 @@ def in_order_of_path(requests, path):
 def test_a_dead_key_with_thousands_behind_it_stops_no_other(opq, receiver):
     dead = receiver.script = Dead()
     create(opq, 'keyed', order='key', concurrency=32, retry_schedule='200ms')
-    push_all(opq, 'keyed', [
-        (receiver.url('/dead'), {'key': 'dead'}) if number % 4 else
-        (receiver.url('/good'), {'key': f'k{number % 7}'})
-        for number in range(DEAD * 4 // 3)])
+    push_keyed(opq, receiver, DEAD * 4 // 3, good_of=4)
     good = {number for number in range(DEAD * 4 // 3) if number % 4 == 0}
     wait_until(lambda: good <= set(dead.delivered), 60)
     assert len(dead.delivered) == len(good)
@@ -70,8 +82,7 @@ def test_a_dead_key_with_thousands_behind_it_stops_no_other(opq, receiver):
         'delivered')
     assert opq.topic('keyed')['lag'] == DEAD
 
-    opq.push_json('keyed', receiver.url('/good'), 'new', key='other')
-    wait_until(lambda: DEAD * 4 // 3 in dead.delivered)
+    push_new(opq, receiver, DEAD * 4 // 3)
     dead.mended.set()
     opq.wait_delivered('keyed', DEAD * 4 // 3 + 1, 60)
     assert len(dead.delivered) == len(set(dead.delivered))
@@ -87,10 +98,7 @@ def test_nothing_delivered_comes_again_after(opq, receiver, how):
     than a cursor has ranges."""
     dead = receiver.script = Dead()
     create(opq, 'keyed', order='key', concurrency=16, retry_schedule='200ms')
-    push_all(opq, 'keyed', [
-        (receiver.url('/dead'), {'key': 'dead'}) if number % 2 else
-        (receiver.url('/good'), {'key': f'k{number % 7}'})
-        for number in range(4000)])
+    push_keyed(opq, receiver, 4000)
     wait_until(lambda: len(set(dead.delivered)) == 2000, 60)
     pid = opq.pid
     if how == 'restart':
@@ -104,8 +112,7 @@ def test_nothing_delivered_comes_again_after(opq, receiver, how):
         opq.kill()
         opq.start()
     assert (opq.pid == pid) == (how == 'restart')
-    opq.push_json('keyed', receiver.url('/good'), 'new', key='other')
-    wait_until(lambda: 4000 in dead.delivered, 60)
+    push_new(opq, receiver, 4000)
     assert len(dead.delivered) == len(set(dead.delivered)) == 2001
     dead.mended.set()
     opq.wait_delivered('keyed', 4001, 60)
@@ -118,10 +125,7 @@ def test_a_move_back_over_what_is_done_sends_all_of_it_once_more(
     """And what was done before it hides nothing from a kill."""
     dead = receiver.script = Dead()
     create(opq, 'keyed', order='key', concurrency=16, retry_schedule='200ms')
-    push_all(opq, 'keyed', [
-        (receiver.url('/dead'), {'key': 'dead'}) if number % 2 else
-        (receiver.url('/good'), {'key': f'k{number % 7}'})
-        for number in range(2000)])
+    push_keyed(opq, receiver, 2000)
     wait_until(lambda: len(dead.delivered) == 1000, 60)
     answer = opq.request('POST', '/opq/replay', {
         'topic': 'keyed', 'cmd': '501'})
@@ -145,10 +149,7 @@ def test_what_found_no_room_on_disk_is_kept_later(serve, receiver, how):
     _, hard = resource.prlimit(opq.pid, resource.RLIMIT_FSIZE)
     dead = receiver.script = Dead()
     create(opq, 'keyed', order='key', retry_schedule='50ms', paused=True)
-    push_all(opq, 'keyed', [
-        (receiver.url('/dead'), {'key': 'dead'}) if number % 2 else
-        (receiver.url('/good'), {'key': f'k{number % 7}'})
-        for number in range(2000)])
+    push_keyed(opq, receiver, 2000)
     create(opq, 'keyed', paused=False)
     resource.prlimit(opq.pid, resource.RLIMIT_FSIZE, (0, hard))
     wait_until(lambda: len(set(dead.delivered)) == 1000, 60)
@@ -160,8 +161,7 @@ def test_what_found_no_room_on_disk_is_kept_later(serve, receiver, how):
         wait_until(lambda: time.monotonic() > over)
         opq.kill()
     opq.start()
-    opq.push_json('keyed', receiver.url('/good'), 'new', key='other')
-    wait_until(lambda: 2000 in dead.delivered)
+    push_new(opq, receiver, 2000)
     assert len(dead.delivered) == len(set(dead.delivered)) == 1001
 
 

@@ -9,8 +9,10 @@ under ASan instead.
 SPDX-License-Identifier: MIT
 """
 
+import os
 import re
 import shutil
+import subprocess
 
 import pytest
 import sanitizer
@@ -110,3 +112,36 @@ def test_nothing_is_leaked_by_a_drain_that_gives_up(serve, watched,
         half.send('POST /opq/push?topic=x HTTP/1.1\r\nHost: x\r\n'
                   'Content-Length: 100\r\n\r\nhalf')
         assert_clean(stop(opq))
+
+
+OFFLINE = {
+    'export': ['export', '{data}'],
+    'export-of-no-topic': ['export', '{data}', 'none'],
+    'export-wrong': ['export', '{data}', '--from', 'x'],
+    'grep': ['grep', 'hello', '{data}'],
+    'grep-of-no-topic': ['grep', 'hello', '{data}', 'none'],
+    'grep-wrong': ['grep', '(', '{data}'],
+    'verify': ['verify', '{data}'],
+    'dump': ['dump', 'a', '--data', '{data}'],
+    'dump-wrong': ['dump', 'a', 'x', '--data', '{data}'],
+    'repair': ['repair', '{data}'],
+    'import-wrong': ['import', '--data', '{data}'],
+}
+
+
+@pytest.mark.parametrize('name', OFFLINE)
+def test_nothing_is_leaked_by_a_subcommand_on_a_directory(serve, tmp_path,
+                                                          name):
+    """Not even the token that they have no use for."""
+    opq = serve('--shards=1')
+    opq.push('a', 'http://127.0.0.1:9/', 'hello')
+    opq.stop()
+    log = tmp_path / 'valgrind.log'
+    subprocess.run(
+        ['valgrind', '--leak-check=full', '--show-leak-kinds=all',
+         '--track-fds=yes', f'--log-file={log}', BINARY]
+        + [word.format(data=opq.data) for word in OFFLINE[name]],
+        env={**os.environ, 'OPQ_TOKEN': 'opq_' + 'a' * 30}, check=False,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, timeout=SLOW)
+    assert_clean(log.read_text())

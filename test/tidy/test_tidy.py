@@ -424,6 +424,13 @@ def test_file_of_901_lines_is_refused(tree):
     expect(tree, f'{IN_SEGMENT}:901: 901 lines, at most 900')
 
 
+def test_file_of_python_of_901_lines_is_refused(tree):
+    put(tree, 'tools/helper.py', f'# Helps.\n# {SPDX}\n' + '\n' * 898)
+    expect(tree)
+    put(tree, 'tools/helper.py', f'# Helps.\n# {SPDX}\n' + '\n' * 899)
+    expect(tree, 'tools/helper.py:901: 901 lines, at most 900')
+
+
 def test_line_comment_is_refused(tree):
     line = add_to_source(tree, 'static int a; // private\n')
     expect(tree, f'{IN_SEGMENT}:{line}: use /* */ for comments')
@@ -499,6 +506,12 @@ def test_licence_is_said_once(tree):
 def test_file_that_is_not_built_is_refused(tree, name, where):
     put(tree, name, c_text('static int a;\n'))
     expect(tree, f'{name}:1: not listed in {where}')
+
+
+def test_source_that_is_listed_twice_is_refused(tree):
+    listed = (tree / 'src/log/meson.build').read_text()
+    put(tree, 'src/log/meson.build', listed + "# 'segment.c'\n")
+    expect(tree, 'src/log/segment.c:1: listed 2 times in src/log/meson.build')
 
 
 @pytest.mark.parametrize('text', [

@@ -5,6 +5,7 @@
  */
 #include "queue/replays.h"
 
+#include "lib/lone_shard.h"
 #include "lib/loop.h"
 #include "lib/store_memory.h"
 #include "queue/replay_walk.h"
@@ -58,13 +59,6 @@ static struct {
     uint32_t changed;
     uint32_t done; /* operations */
 } scene;
-
-static uint32_t first_shard(void *context, struct str topic)
-{
-    (void)context;
-    (void)topic;
-    return 0;
-}
 
 static void changed(struct topic *topic)
 {
@@ -193,12 +187,7 @@ static void begin(void **state, uint32_t messages)
     wall_ms = 1774699200000;
     scene.io = loop_of(state);
     assert_int_equal(store_memory_create(scene.io, &scene.store), ERR_OK);
-    scene.group.count = 1;
-    scene.group.owner = first_shard;
-    scene.group.shards[0] = &scene.shard;
-    scene.shard.group = &scene.group;
-    scene.shard.io = scene.io;
-    scene.shard.store = scene.store;
+    lone_shard_init(&scene.shard, &scene.group, scene.io, scene.store);
     scene.shard.topic_added = topic_added;
     scene.shard.topic_removed = topic_removed;
     list_init(&scene.shard.replay_walks);

@@ -7,6 +7,7 @@
 #include "queue/accept.h"
 
 #include "base/wall_time.h"
+#include "lib/lone_shard.h"
 #include "lib/loop.h"
 #include "lib/store_memory.h"
 
@@ -53,24 +54,6 @@ static struct {
     enum err err;
 } scene;
 
-static uint32_t first_shard(void *context, struct str topic)
-{
-    (void)context;
-    (void)topic;
-    return 0;
-}
-
-static enum err topic_added(struct shard *shard, struct topic *topic)
-{
-    return accept_attach(shard->accept, topic);
-}
-
-static void topic_removed(struct shard *shard, struct topic *topic)
-{
-    (void)shard;
-    accept_detach(topic);
-}
-
 static bool target_allowed(void *context, struct str host)
 {
     (void)context;
@@ -116,14 +99,8 @@ static void begin(void **state)
                      ERR_OK);
     scene.io = loop_of(state);
     assert_int_equal(store_memory_create(scene.io, &scene.store), ERR_OK);
-    scene.group.count = 1;
-    scene.group.owner = first_shard;
-    scene.group.shards[0] = &scene.shard;
-    scene.shard.group = &scene.group;
-    scene.shard.io = scene.io;
-    scene.shard.store = scene.store;
-    scene.shard.topic_added = topic_added;
-    scene.shard.topic_removed = topic_removed;
+    lone_shard_init(&scene.shard, &scene.group, scene.io, scene.store);
+    lone_shard_accepts(&scene.shard);
     const struct accept_options options = {.io = scene.io, .dedup_max = 16};
     assert_int_equal(accept_create(&options, &scene.shard.accept), ERR_OK);
     start();

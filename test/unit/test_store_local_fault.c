@@ -55,13 +55,21 @@ struct sweep {
 
 static const char *const names[TOPIC_COUNT] = {"a", "b", "c"};
 
+/* Tell whether it was done, as it was, unless it was refused as it may be. */
+static bool done_or_refused(enum err err)
+{
+    assert_true(err == ERR_OK || err == ERR_BUSY || err == ERR_FULL ||
+                (err == ERR_NOMEM && fault_fired()));
+    return err == ERR_OK;
+}
+
 /* The topic, made if need be; NULL when the store refuses. */
 static struct store_topic *topic_of(struct sweep *sweep, uint32_t which)
 {
     struct store_topic *topic = NULL;
     enum err err = store_topic_open(sweep->place.store, str_from(names[which]),
                                     true, &topic);
-    assert_true(err == ERR_OK || err == ERR_BUSY || err == ERR_FULL);
+    (void)done_or_refused(err);
     return topic;
 }
 
@@ -91,8 +99,7 @@ static void append(struct sweep *sweep, uint32_t which, uint32_t count)
         store_wait_init(&waits[given], DURABILITY_DISK);
         enum err err =
             append_one(sweep, topic, &waits[given], sweep->number + given);
-        if (err != ERR_OK) {
-            assert_true(err == ERR_BUSY || err == ERR_FULL);
+        if (!done_or_refused(err)) {
             sweep->refused++;
             break;
         }
@@ -171,8 +178,7 @@ static struct store_topic *view_of(struct sweep *sweep, uint32_t which)
         return NULL;
     }
     enum err err = store_view_open(topic, STR("v"), true, &view);
-    assert_true(err == ERR_OK || err == ERR_BUSY || err == ERR_FULL);
-    if (err == ERR_OK && !model->view_made) {
+    if (done_or_refused(err) && !model->view_made) {
         model->view_made = true;
         model->view_next = model->end;
         assert_int_equal(view->cursor.next, model->end);
@@ -434,7 +440,8 @@ sweep_once(struct io *io, const struct fault_plan *plan, bool asynchronous)
         fault_reset();
     }
     assert_true(fired || sweep.refused == 0);
-    assert_true(fired || sweep.place.fatal_count == 0);
+    bool may_end = fired && plan->kinds != FAULT_MEMORY;
+    assert_true(may_end || sweep.place.fatal_count == 0);
     assert_int_equal(store_place_open(&sweep.place, io), ERR_OK);
     verify(&sweep);
     append(&sweep, 0, 5);
@@ -674,6 +681,73 @@ static void any_call_of_the_recovery_fails(void **state)
     recover_all(io, plan, 23);
 }
 
+/* Whatever finds no memory is refused; the store goes on. */
+static void any_allocation_fails(void **state)
+{
+    sweep_all(
+        loop_of(state),
+        (struct fault_plan){.kinds = FAULT_MEMORY, .error_number = ENOMEM}, 71);
+}
+
+/* Change `which` of the workload's topics in the `kind`-th way; false: there
+ * are no more. */
+static bool change(struct sweep *sweep, uint32_t which, uint32_t kind)
+{
+    switch (kind) {
+    case 0:
+        configure(sweep, which);
+        return true;
+    case 1:
+        move(sweep, which, sweep->models[which].oldest);
+        return true;
+    case 2:
+        purge(sweep, which, sweep->models[which].oldest + 1);
+        return true;
+    case 3:
+    case 4:
+    case 5:
+    case 6:
+        view_do(sweep, which, VIEW_SET + (kind - 3));
+        return true;
+    case 7:
+        drop(sweep, which);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Each allocation of each change fails: it is done or refused, and the store
+ * goes on. */
+static void a_change_finds_no_memory(void **state)
+{
+    static struct sweep sweep;
+    struct fault_plan plan = {.kinds = FAULT_MEMORY, .error_number = ENOMEM};
+    sweep_begin(&sweep, loop_of(state), false);
+    assert_int_equal(store_place_open(&sweep.place, sweep.io), ERR_OK);
+    bool more = true;
+    for (uint32_t kind = 0; more; kind++) {
+        bool fired = true;
+        for (plan.at = 1; more && fired; plan.at++) {
+            append(&sweep, 0, 4);
+            view_do(&sweep, 0, VIEW_SET);
+            checkpoint(&sweep); /* so that there are folders */
+            fault_set(&plan);
+            more = change(&sweep, 0, kind);
+            fired = fault_fired();
+            fault_reset();
+            assert_int_equal(sweep.place.fatal_count, 0);
+            verify(&sweep);
+        }
+        assert_true(!more || plan.at > 2); /* some were made */
+    }
+    store_place_crash(&sweep.place);
+    assert_int_equal(store_place_open(&sweep.place, sweep.io), ERR_OK);
+    verify(&sweep);
+    store_place_close(&sweep.place);
+    store_place_destroy(&sweep.place);
+}
+
 int main(void)
 {
     static const struct loop_test tests[] = {
@@ -689,6 +763,8 @@ int main(void)
         LOOP_TEST(a_sync_finds_no_room),
         LOOP_TEST(failures_last_until_the_restart),
         LOOP_TEST(any_call_of_the_recovery_fails),
+        LOOP_TEST(any_allocation_fails),
+        LOOP_TEST(a_change_finds_no_memory),
     };
     return loop_run_tests(tests, sizeof(tests) / sizeof(tests[0]));
 }
