@@ -11,9 +11,11 @@ import threading
 import urllib.parse
 
 import pytest
-from harness import (BINARY, PATIENCE_S, Answer, Terminal, run_cli,
+from harness import (BINARY, PATIENCE_S, Answer, Sink, Terminal, run_cli,
                      wait_until)
 
+# Of a topic of many letters: in order, each waits for the disk by itself.
+QUICK = {'order': 'none', 'concurrency': 64}
 FAILING = ('--retry-first=10ms', '--retry-max=20ms', '--drain=2s')
 
 
@@ -89,6 +91,14 @@ def drop(opq, **filters):
 @pytest.fixture
 def failing(serve):
     return serve(*FAILING, '--shards=2')
+
+
+@pytest.fixture
+def refusing():
+    """The URL of a target that refuses many in little time."""
+    sink = Sink('--fail', '422')
+    yield sink.url
+    sink.stop()
 
 
 # --- lists --------------------------------------------------------------------
@@ -399,9 +409,10 @@ def test_any_number_of_holes(serve, receiver, kill):
         range(1, 1200, 2))
 
 
-def test_more_letters_than_a_call_looks_at(failing, receiver):
+def test_more_letters_than_a_call_looks_at(failing, receiver, refusing):
     opq = failing
-    make_letters(opq, receiver, 't', 12_000)
+    create(opq, 't', **QUICK)
+    make_letters(opq, receiver, 't', 12_000, url=refusing)
     answer = opq.request('DELETE', '/opq/dlq?topic=t&reason=expired').json()
     assert answer['more'] is True
     assert answer['matched'] == 0
@@ -485,9 +496,10 @@ def test_command_lists(failing, receiver):
     assert opq.run('dlq', '--status', '404', '--json').stdout == ''
 
 
-def test_command_sends_and_drops(failing, receiver):
+def test_command_sends_and_drops(failing, receiver, refusing):
     opq = failing
-    make_letters(opq, receiver, 't', 11_000)
+    create(opq, 't', **QUICK)
+    make_letters(opq, receiver, 't', 11_000, url=refusing)
     make_letters(opq, receiver, 'u', 5)
     done = opq.run('dlq', 'retry', '--topic=u', '--seq', '3')
     assert (done.returncode, done.stdout) == (0, '1 matched, sent: 1\n')
