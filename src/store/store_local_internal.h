@@ -25,8 +25,7 @@
  *
  * Threads: the loop's of the shard, but what runs as a job: see store_flush.c.
  *
- * What store_views.c and store_acked.c have for the others: store_views.h,
- * store_acked.h.
+ * store_views.c, store_acked.c and store_notes.c have headers of their own.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -95,7 +94,7 @@ struct leftover {
 struct shard_end {
     struct journal_place place; /* generation 0: it was not */
     uint64_t checkpoint;        /* the last complete one */
-    struct buf notes;           /* owned: see store_notes.h */
+    struct buf notes;           /* owned: store_notes.h */
 };
 
 /* A data directory that this process has. */
@@ -104,8 +103,7 @@ struct store_local_data {
     char *directory;                     /* owned */
     struct meta meta;
     struct shard_end *ends; /* owned; by shard */
-    bool goes_on;           /* nobody had it since the process that told of its
-                               ends, and the journals are as that left them */
+    bool goes_on;           /* it is as the process left it that told of ends */
     int lock_fd;            /* owned */
     struct leftover *leftovers;       /* owned; by id */
     size_t leftover_count;            /* fixed before there are stores */
@@ -547,8 +545,7 @@ MUST_CHECK enum err store_topics_make(struct local_store *store,
                                       bool fresh,
                                       struct local_topic **out);
 
-/* The same, of one that is on disk as a note of log/topic_log.h says.
- * Errors: as store_topics_make(), and ERR_INVALID (it is none) */
+/* The same, of one that is as a note says; and ERR_INVALID: it is none. */
 MUST_CHECK enum err store_topics_make_noted(struct local_store *store,
                                             const struct topic_conf *conf,
                                             struct str note,
