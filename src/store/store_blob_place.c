@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "store/store_blob.h"
+#include "store/store_chore.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
 
@@ -131,7 +132,7 @@ static void remove_files(struct local_store *store, struct buf *files)
     if (err != ERR_OK) {
         buf_fini(files);
     } else {
-        err = store_flush_chore(store, NULL, files->data);
+        err = store_chore_remove(store, NULL, files->data);
     }
     if (err != ERR_OK) {
         DIAG_WARN("remove_failed", "shard=%u err=%s", store->shard,
@@ -188,7 +189,7 @@ static enum err sweep(struct local_topic *topic, uint64_t before)
     if (from == NULL) {
         return ERR_NOMEM;
     }
-    err = store_flush_chore(store, from, NULL);
+    err = store_chore_remove(store, from, NULL);
     if (err != ERR_OK) {
         return err;
     }

@@ -14,6 +14,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "store/store_chore.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
 
@@ -115,7 +116,7 @@ bool store_checkpoint_pick(struct local_store *store)
         if (!list_empty(&run->todo)) {
             return pick_topics(store);
         }
-        if (store_flush_renames(store)) {
+        if (store_chore_moves(store)) {
             return false; /* what moves away must be durable, too */
         }
         /* All flushed: what was flushed meanwhile by others may have closed

@@ -16,6 +16,7 @@
  */
 #include "store/store_acked.h"
 #include "store/store_blob.h"
+#include "store/store_chore.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
 
@@ -368,17 +369,6 @@ static bool pick_flush(struct local_store *store)
     return true;
 }
 
-void store_flush_chore_free(struct chore *chore)
-{
-    if (chore == NULL) {
-        return;
-    }
-    free(chore->from);
-    free(chore->to);
-    free(chore->files);
-    free(chore);
-}
-
 /* Tell whether a chore's topic is not there any more: another one may have its
  * folder by now. */
 static bool outlived(const struct local_store *store, const struct chore *chore)
@@ -400,7 +390,7 @@ static bool pick_chore(struct local_store *store, bool moves)
         node = node->next;
         if (outlived(store, chore)) {
             list_remove(&chore->link);
-            store_flush_chore_free(chore);
+            store_chore_free(chore);
         } else if ((chore->to != NULL) == moves) {
             list_remove(&chore->link);
             job_clear(store, JOB_CHORE);
@@ -493,7 +483,7 @@ static void chore_done(struct local_store *store)
         list_append(&store->chores, &chore->link);
         return;
     }
-    store_flush_chore_free(chore);
+    store_chore_free(chore);
 }
 
 /* One topic's part of a job ended. */
@@ -630,84 +620,6 @@ void store_flush_tails_now(struct local_store *store)
 void store_flush_expired(struct io_timer *timer)
 {
     (void)timer; /* the turn hook starts the next job */
-}
-
-void store_flush_chores_expired(struct io_timer *timer)
-{
-    struct local_store *store =
-        CONTAINER_OF(timer, struct local_store, chore_timer);
-    store->chores_paused = false;
-}
-
-bool store_flush_renames(const struct local_store *store)
-{
-    const struct list *chores = &store->chores;
-    for (struct list *node = chores->next; node != chores; node = node->next) {
-        if (CONTAINER_OF(node, struct chore, link)->to != NULL) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void store_flush_chore_take(struct local_store *store, struct chore *chore)
-{
-    list_append(&store->chores, &chore->link);
-}
-
-enum err store_flush_chore(struct local_store *store, char *from, char *files)
-{
-    struct chore *chore = calloc(1, sizeof(*chore));
-    if (chore == NULL) {
-        free(from);
-        free(files);
-        return ERR_NOMEM;
-    }
-    chore->from = from;
-    chore->files = files;
-    store_flush_chore_take(store, chore);
-    return ERR_OK;
-}
-
-enum err store_flush_chore_away(const struct local_store *store,
-                                const char *folder,
-                                struct str name,
-                                uint64_t number,
-                                struct chore **out)
-{
-    struct chore *chore = calloc(1, sizeof(*chore));
-    char path[DIR_PATH_MAX];
-    char trash[sizeof("trash-") + 16];
-    if (chore == NULL) {
-        return ERR_NOMEM;
-    }
-    (void)snprintf(trash, sizeof(trash), "trash-%016llx",
-                   (unsigned long long)number);
-    enum err err = dir_join(path, store->data->directory, trash);
-    if (err == ERR_OK) {
-        chore->from = strdup(folder);
-        chore->to = strdup(path);
-        err = chore->from != NULL && chore->to != NULL ? ERR_OK : ERR_NOMEM;
-    }
-    if (err != ERR_OK) {
-        store_flush_chore_free(chore);
-        return err;
-    }
-    /* The last part of `from`, which outlives the topic. */
-    chore->name = (struct str){
-        chore->from + strlen(chore->from) - name.size,
-        name.size,
-    };
-    *out = chore;
-    return ERR_OK;
-}
-
-void store_flush_drop_chores(struct local_store *store)
-{
-    for (struct list *node = list_take_first(&store->chores); node != NULL;
-         node = list_take_first(&store->chores)) {
-        store_flush_chore_free(CONTAINER_OF(node, struct chore, link));
-    }
 }
 
 void store_flush_close_files(struct local_store *store)

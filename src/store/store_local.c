@@ -11,6 +11,7 @@
 #include "store/store_local.h"
 #include "store/store_acked.h"
 #include "store/store_blob.h"
+#include "store/store_chore.h"
 #include "store/store_local_internal.h"
 #include "store/store_notes.h"
 #include "store/store_views.h"
@@ -178,7 +179,7 @@ void store_local_internal_destroy(struct local_store *store)
     if (store == NULL) {
         return;
     }
-    store_flush_drop_chores(store);
+    store_chore_drop_all(store);
     if (store->by_name != NULL) {
         store_topics_fini(store);
     }
@@ -436,7 +437,7 @@ enum err store_local_open(struct store_local_data *data,
     store->io = io;
     store->cursor_timer.expired = store_cursor_expired;
     store->hold_timer.expired = store_flush_expired;
-    store->chore_timer.expired = store_flush_chores_expired;
+    store->chore_timer.expired = store_chore_expired;
     store->checkpoint_timer.expired = store_checkpoint_expired;
     store->space_timer.expired = store_space_expired;
     store->retention_timer.expired = store_space_retention_expired;

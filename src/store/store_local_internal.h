@@ -10,6 +10,7 @@
  *     store_cursor.c     how far topics are delivered
  *     store_acked.c      the same, beyond what a cursor has ranges for
  *     store_flush.c      what is written behind the loop, and by whom
+ *     store_chore.c      of that, the removal of folders and files
  *     store_checkpoint.c freeing the journal
  *     store_recover.c    from what a crash left to a store that serves
  *     store_notes.c      what a successor need not look at
@@ -55,6 +56,7 @@
 #include <stdint.h>
 
 struct acked_file;
+struct chore;
 struct local_store;
 struct store_local_options;
 
@@ -240,17 +242,6 @@ struct local_topic {
     struct list urgent_link;     /* so many that they are to be flushed */
     struct list files_link;      /* has open files; least recently used first */
     char name[];                 /* base.name */
-};
-
-/* A chore of the helper thread: folders and files of what is deleted. */
-struct chore {
-    struct list link;
-    char *from;            /* owned: a folder; NULL: `files` */
-    char *to;              /* owned: its new name; NULL: it is removed */
-    char *files;           /* owned: as topic_log_take_dropped() gives them */
-    struct str name;       /* of the topic, inside `from`; empty: any */
-    uint64_t topic_id;     /* not 0: of `from`, only the bodies */
-    uint64_t blobs_before; /* below this go, if the topic is still there */
 };
 
 enum job_kind {
@@ -773,40 +764,11 @@ void store_flush_tails_now(struct local_store *store);
 /* Add a topic to the job; false when it needs none or cannot now. */
 bool store_flush_add(struct local_topic *topic, uint64_t checkpoint);
 
-/* Make the chore that moves `folder` (copied), that of a topic or view called
- * `name`, out of the way, to trash-<number>, and removes it then. *out is the
- * caller's until store_flush_chore_take().
- * Errors: ERR_NOMEM; ERR_TOO_LARGE, the path of the data */
-MUST_CHECK enum err store_flush_chore_away(const struct local_store *store,
-                                           const char *folder,
-                                           struct str name,
-                                           uint64_t number,
-                                           struct chore **out);
-
-/* Let a chore wait for its turn; it is taken over. */
-void store_flush_chore_take(struct local_store *store, struct chore *chore);
-
-/* Free a chore that was not taken; NULL is none. */
-void store_flush_chore_free(struct chore *chore);
-
-/* Take a chore: all strings are taken over. */
-MUST_CHECK enum err
-store_flush_chore(struct local_store *store, char *from, char *files);
-
 /* Close files that were not used for longest until the bound is kept. */
 void store_flush_close_files(struct local_store *store);
 
-/* Tell whether a folder waits to be moved away. */
-bool store_flush_renames(const struct local_store *store);
-
-/* Forget chores that were not begun: a restart finds them again. */
-void store_flush_drop_chores(struct local_store *store);
-
 /* The pause after a failed job is over. */
 void store_flush_expired(struct io_timer *timer);
-
-/* The pause after a failed chore is over. */
-void store_flush_chores_expired(struct io_timer *timer);
 
 /* --- store_checkpoint.c --------------------------------------------------- */
 

@@ -13,6 +13,7 @@
  */
 #include "store/store_acked.h"
 #include "store/store_blob.h"
+#include "store/store_chore.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
 #include "store/store_notes.h"
@@ -215,7 +216,7 @@ static enum err visit_trash(void *context, const char *name, bool is_directory)
         buf_fini(&path);
         return ERR_NOMEM;
     }
-    return store_flush_chore(store, path.data, NULL);
+    return store_chore_remove(store, path.data, NULL);
 }
 
 /* --- entries -------------------------------------------------------------- */
@@ -302,11 +303,11 @@ static enum err orphan_away(struct local_store *store, struct orphan *orphan)
     clock_random(&number, sizeof(number));
     enum err err = dir_join(path, store->topics_directory, orphan->name);
     if (err == ERR_OK) {
-        err = store_flush_chore_away(store, path, str_from(orphan->name),
-                                     number, &chore);
+        err = store_chore_move_away(store, path, str_from(orphan->name), number,
+                                    &chore);
     }
     if (err == ERR_OK) {
-        store_flush_chore_take(store, chore);
+        store_chore_take(store, chore);
     }
     return err;
 }
@@ -631,7 +632,7 @@ static enum err settle(struct local_topic *topic)
     }
     char *files = topic_log_take_dropped(topic->log);
     if (files != NULL) {
-        return store_flush_chore(store, NULL, files);
+        return store_chore_remove(store, NULL, files);
     }
     return ERR_OK;
 }

@@ -16,6 +16,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "store/store_chore.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
 #include "store/store_views.h"
@@ -161,7 +162,7 @@ static void remove_dropped(struct local_topic *topic)
     if (files == NULL) {
         return;
     }
-    enum err err = store_flush_chore(topic->store, NULL, files);
+    enum err err = store_chore_remove(topic->store, NULL, files);
     if (err != ERR_OK) {
         DIAG_WARN("remove_failed", "topic=%s err=%s", topic->base.name,
                   err_name(err));

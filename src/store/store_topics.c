@@ -12,6 +12,7 @@
  */
 #include "store/store_acked.h"
 #include "store/store_blob.h"
+#include "store/store_chore.h"
 #include "store/store_local.h"
 #include "store/store_local_internal.h"
 #include "store/store_views.h"
@@ -194,7 +195,7 @@ static void topic_free(struct local_topic *topic)
     free((char *)topic->base.settings.data);
     free(topic->ranges);
     free(topic->retries);
-    store_flush_chore_free(topic->removal);
+    store_chore_free(topic->removal);
     topic->magic = 0;
     free(topic);
 }
@@ -471,8 +472,8 @@ static enum err removal_ready(struct local_topic *topic)
     if (topic->removal != NULL || store_topics_path(topic, path) != ERR_OK) {
         return ERR_OK; /* without a path there is no folder */
     }
-    return store_flush_chore_away(topic->store, path, topic->base.name_str,
-                                  topic->base.id, &topic->removal);
+    return store_chore_move_away(topic->store, path, topic->base.name_str,
+                                 topic->base.id, &topic->removal);
 }
 
 /* Let the folder be moved away, then removed. */
@@ -482,7 +483,7 @@ static void remove_folder(struct local_topic *topic)
     if (err != ERR_OK) { /* of what recovery deletes */
         store_local_internal_break(topic->store, err);
     } else if (topic->removal != NULL) {
-        store_flush_chore_take(topic->store, topic->removal);
+        store_chore_take(topic->store, topic->removal);
         topic->removal = NULL;
     }
 }
