@@ -100,30 +100,52 @@ void world_fill(struct world *world,
     }
 }
 
+/* Tell whether a change came to an end. It has to be given again when there was
+ * no room: a small journal may have none for a moment, on a slow disk. */
+static bool
+finished(struct world *world, struct store_wait *wait, enum err *out_err)
+{
+    *out_err = store_wait_run(world->io, wait);
+    if (*out_err != ERR_BUSY) {
+        return true;
+    }
+    io_run_turn(world->io, 10); /* what is in the way goes */
+    return false;
+}
+
 enum err
 world_move(struct world *world, struct store_topic *topic, uint64_t next)
 {
     struct store_wait wait;
-    store_wait_init(&wait, DURABILITY_DISK);
-    store_cursor_move(topic, next, &wait.op);
-    return store_wait_run(world->io, &wait);
+    enum err err = ERR_OK;
+    do {
+        store_wait_init(&wait, DURABILITY_DISK);
+        store_cursor_move(topic, next, &wait.op);
+    } while (!finished(world, &wait, &err));
+    return err;
 }
 
 enum err
 world_purge(struct world *world, struct store_topic *topic, uint64_t before)
 {
     struct store_wait wait;
-    store_wait_init(&wait, DURABILITY_DISK);
-    store_purge(topic, before, &wait.op);
-    return store_wait_run(world->io, &wait);
+    enum err err = ERR_OK;
+    do {
+        store_wait_init(&wait, DURABILITY_DISK);
+        store_purge(topic, before, &wait.op);
+    } while (!finished(world, &wait, &err));
+    return err;
 }
 
 enum err world_delete(struct world *world, struct store_topic *topic)
 {
     struct store_wait wait;
-    store_wait_init(&wait, DURABILITY_DISK);
-    store_topic_delete(topic, &wait.op);
-    return store_wait_run(world->io, &wait);
+    enum err err = ERR_OK;
+    do {
+        store_wait_init(&wait, DURABILITY_DISK);
+        store_topic_delete(topic, &wait.op);
+    } while (!finished(world, &wait, &err));
+    return err;
 }
 
 enum err world_configure(struct world *world,
@@ -132,11 +154,14 @@ enum err world_configure(struct world *world,
                          const struct store_retention *retention)
 {
     struct store_wait wait;
-    store_wait_init(&wait, DURABILITY_DISK);
-    store_topic_configure(topic, settings, retention, &wait.op);
-    /* Taken at once, or not at all. */
-    bool taken = str_equal(topic->settings, settings);
-    enum err err = store_wait_run(world->io, &wait);
+    enum err err = ERR_OK;
+    bool taken = false;
+    do {
+        store_wait_init(&wait, DURABILITY_DISK);
+        store_topic_configure(topic, settings, retention, &wait.op);
+        /* Taken at once, or not at all. */
+        taken = str_equal(topic->settings, settings);
+    } while (!finished(world, &wait, &err));
     assert_int_equal(err == ERR_OK, taken);
     return err;
 }

@@ -50,16 +50,26 @@ static struct store_topic *open_topic(struct store_place *place, struct io *io)
     return store_place_topic(place->store, "a");
 }
 
+/* Begin to append, as soon as the journal has room. */
+static void append(struct io *io,
+                   struct store_topic *topic,
+                   struct store_wait *wait,
+                   enum durability how)
+{
+    enum err err = ERR_BUSY; /* while the journal's file is made */
+    store_wait_init(wait, how);
+    LOOP_UNTIL(io,
+               (err = store_wait_append(topic, wait, store_next_sequence(topic),
+                                        10)) != ERR_BUSY);
+    assert_int_equal(err, ERR_OK);
+}
+
 static void fill(struct io *io, struct store_topic *topic, enum durability how)
 {
     static struct store_wait waits[100];
     for (uint64_t first = 0; first < MESSAGES; first += 100) {
         for (uint32_t i = 0; i < 100; i++) {
-            enum err err = ERR_BUSY; /* while the journal's file is made */
-            store_wait_init(&waits[i], how);
-            LOOP_UNTIL(io, (err = store_wait_append(topic, &waits[i], first + i,
-                                                    10)) != ERR_BUSY);
-            assert_int_equal(err, ERR_OK);
+            append(io, topic, &waits[i], how);
         }
         assert_int_equal(store_wait_run(io, &waits[99]), ERR_OK);
     }
@@ -211,8 +221,9 @@ static void a_move_that_fails_leaves_them(void **state)
     struct store_topic *topic = make(&place, io, DURABILITY_DISK);
     store_acked_add(topic, 100, 200);
     fault_install();
+    /* Sticky: the first may be another one's, behind the loop. */
     fault_set(&(struct fault_plan){
-        .kinds = FAULT_WRITE, .at = 1, .error_number = EIO});
+        .kinds = FAULT_WRITE, .at = 1, .error_number = EIO, .sticky = true});
     struct store_wait wait;
     store_wait_init(&wait, DURABILITY_DISK);
     store_cursor_move(topic, 10, &wait.op);
@@ -242,6 +253,8 @@ static void they_are_noted_while_a_purge_is_under_way(void **state)
     struct store_topic *topic = make(&place, io, DURABILITY_DISK);
     struct store_wait wait;
     for (int fails = 1; fails >= 0; fails--) {
+        append(io, topic, &wait, DURABILITY_DISK); /* so there is room */
+        assert_int_equal(store_wait_run(io, &wait), ERR_OK);
         store_acked_add(topic, 100, 200);
         store_wait_init(&wait, DURABILITY_DISK);
         store_purge(topic, 150, &wait.op);
@@ -250,7 +263,8 @@ static void they_are_noted_while_a_purge_is_under_way(void **state)
         fault_install();
         fault_set(&(struct fault_plan){.kinds = fails == 1 ? FAULT_WRITE : 0,
                                        .at = 1,
-                                       .error_number = EIO});
+                                       .error_number = EIO,
+                                       .sticky = true});
         assert_int_equal(store_wait_run(io, &wait),
                          fails == 1 ? ERR_IO : ERR_OK);
         fault_remove();
