@@ -316,7 +316,7 @@ enum err store_data_prepare(const struct store_local_options *options,
         return ERR_NOMEM;
     }
     data->lock_fd = -1;
-    data->options = malloc(sizeof(*data->options));
+    data->options = calloc(1, sizeof(*data->options));
     data->directory = strdup(options->directory);
     enum err err = ERR_NOMEM;
     data->ends = calloc(options->shard_count, sizeof(*data->ends));

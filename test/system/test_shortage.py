@@ -193,15 +193,21 @@ def files_of(opq):
 
 
 def push_to_new_topics(opq, connection, url, names):
-    """Each message is large, so that journal and segments need files; all
-    have room in the journal, however late the disk is."""
+    """Each message is large, so that journal and segments need files. On a
+    busy disk the journal's next one may be late; then it says so."""
     body = 'x' * 200_000
-    for name in names:
+
+    def push(name):
         connection.send(f'POST /opq/push?topic={name}&url={url} HTTP/1.1\r\n'
                         'Host: x\r\nContent-Type: text/plain\r\n'
                         f'Content-Length: {len(body)}\r\n\r\n{body}')
         answer = connection.read_response()
-        assert answer.status == 201, answer
+        assert answer.status == 201 or (
+            answer.status == 503 and answer.headers['retry-after']), answer
+        return answer.status == 201
+
+    for name in names:
+        wait_until(lambda: push(name), f'room for {name}')
 
 
 def test_clients_take_all_descriptors(serve, receiver, io):
@@ -232,7 +238,8 @@ def test_clients_take_all_descriptors(serve, receiver, io):
               f'{used_s:.2f} s of processor time in a second')
         assert used_s < 0.3 and told > 0
         lines = opq.log().splitlines()
-        assert not [line for line in lines if ' error ' in line], lines
+        assert not [line for line in lines if ' error ' in line and
+                    ' journal_out_of_files ' not in line], lines
         assert sum(' connections_refused ' in line for line in lines) in (1, 2)
     wait_until(lambda: files_of(opq) < FILES / 2, 'their end')
     assert opq.push_json('after', receiver.url())
