@@ -121,6 +121,22 @@ static inline void put_u64(void *to, uint64_t value)
 {
     __builtin_memcpy(to, &value, sizeof(value));
 }
+
+/* Append a number as put_u32() writes it. */
+static inline void buf_put_u32(struct buf *buf, uint32_t value)
+{
+    char bytes[4];
+    put_u32(bytes, value);
+    buf_append(buf, bytes, sizeof(bytes));
+}
+
+/* Append a number as put_u64() writes it. */
+static inline void buf_put_u64(struct buf *buf, uint64_t value)
+{
+    char bytes[8];
+    put_u64(bytes, value);
+    buf_append(buf, bytes, sizeof(bytes));
+}
 /* Store a text at `to`; returns where it ends. */
 static inline char *put_text(char *to, struct str text)
 {

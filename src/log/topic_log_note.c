@@ -34,14 +34,6 @@ static struct topic_segment *segment_of(struct list *node)
 
 /* --- writing -------------------------------------------------------------- */
 
-static void append_u64(struct buf *to, uint64_t value)
-{
-    char bytes[8];
-
-    put_u64(bytes, value);
-    buf_append(to, bytes, sizeof(bytes));
-}
-
 /* Tell whether the writer goes on where the last segment is known to end. */
 static bool writer_agrees(const struct topic_log *log)
 {
@@ -107,22 +99,22 @@ bool topic_log_note(const struct topic_log *log,
     if (!at_rest(log, checkpoint)) {
         return false;
     }
-    append_u64(to, stats->oldest);
-    append_u64(to, stats->end);
-    append_u64(to, stats->quarantined);
-    append_u64(to, log->cmd_slots.numbers[0]);
-    append_u64(to, log->cmd_slots.numbers[1]);
-    append_u64(to, log->dlv_slots.numbers[0]);
-    append_u64(to, log->dlv_slots.numbers[1]);
-    append_u64(to, flags_of(log));
-    append_u64(to, stats->segment_count);
+    buf_put_u64(to, stats->oldest);
+    buf_put_u64(to, stats->end);
+    buf_put_u64(to, stats->quarantined);
+    buf_put_u64(to, log->cmd_slots.numbers[0]);
+    buf_put_u64(to, log->cmd_slots.numbers[1]);
+    buf_put_u64(to, log->dlv_slots.numbers[0]);
+    buf_put_u64(to, log->dlv_slots.numbers[1]);
+    buf_put_u64(to, flags_of(log));
+    buf_put_u64(to, stats->segment_count);
     for (struct list *node = log->segments.next; node != &log->segments;
          node = node->next) {
         const struct topic_segment *segment = segment_of(node);
-        append_u64(to, segment->first);
-        append_u64(to, segment->end);
-        append_u64(to, segment->size);
-        append_u64(to, segment->exact ? SEGMENT_EXACT : 0);
+        buf_put_u64(to, segment->first);
+        buf_put_u64(to, segment->end);
+        buf_put_u64(to, segment->size);
+        buf_put_u64(to, segment->exact ? SEGMENT_EXACT : 0);
     }
     topic_cursor_write(cursor, bytes);
     buf_append(to, bytes, topic_cursor_size(cursor));

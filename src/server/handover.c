@@ -44,43 +44,27 @@ enum {
 
 /* --- writing -------------------------------------------------------------- */
 
-static void append_u32(struct buf *to, uint32_t value)
-{
-    char bytes[4];
-
-    put_u32(bytes, value);
-    buf_append(to, bytes, sizeof(bytes));
-}
-
-static void append_u64(struct buf *to, uint64_t value)
-{
-    char bytes[8];
-
-    put_u64(bytes, value);
-    buf_append(to, bytes, sizeof(bytes));
-}
-
 static void append_head(struct buf *to, enum record_type type, size_t size)
 {
     to->failed = to->failed || size > UINT32_MAX;
-    append_u32(to, type);
-    append_u32(to, (uint32_t)size);
+    buf_put_u32(to, type);
+    buf_put_u32(to, (uint32_t)size);
 }
 
 void handover_begin(struct buf *to, uint64_t held_ns)
 {
     buf_append_str(to, magic);
-    append_u32(to, HANDOVER_VERSION);
-    append_u32(to, 0);
+    buf_put_u32(to, HANDOVER_VERSION);
+    buf_put_u32(to, 0);
     append_head(to, RECORD_BEGUN, 8);
-    append_u64(to, held_ns);
+    buf_put_u64(to, held_ns);
 }
 
 void handover_listener(struct buf *to, int fd, bool activated)
 {
     append_head(to, RECORD_LISTENER, 16);
-    append_u64(to, (uint64_t)fd);
-    append_u64(to, activated ? LISTENER_ACTIVATED : 0);
+    buf_put_u64(to, (uint64_t)fd);
+    buf_put_u64(to, activated ? LISTENER_ACTIVATED : 0);
 }
 
 void handover_program(struct buf *to, const char *path)
@@ -94,12 +78,12 @@ void handover_program(struct buf *to, const char *path)
 void handover_journal(struct buf *to, const struct store_local_end *end)
 {
     append_head(to, RECORD_JOURNAL, JOURNAL_TOPICS_AT + end->topics.size);
-    append_u64(to, end->node);
-    append_u64(to, end->shard);
-    append_u64(to, end->generation);
-    append_u64(to, end->offset);
-    append_u64(to, end->checkpoint);
-    append_u64(to, end->locked);
+    buf_put_u64(to, end->node);
+    buf_put_u64(to, end->shard);
+    buf_put_u64(to, end->generation);
+    buf_put_u64(to, end->offset);
+    buf_put_u64(to, end->checkpoint);
+    buf_put_u64(to, end->locked);
     buf_append_str(to, end->topics);
 }
 
@@ -115,21 +99,21 @@ void handover_client(struct buf *to,
         size += strings[i].size;
     }
     append_head(to, RECORD_CLIENT, size);
-    append_u64(to, (uint64_t)handed->fd);
-    append_u64(to, shard);
-    append_u64(to, (handed->deaf ? CLIENT_DEAF : 0U) |
-                       (handed->chunks ? CLIENT_CHUNKS : 0U) |
-                       (handed->gathered ? CLIENT_GATHERED : 0U) |
-                       (handed->continue_due ? CLIENT_CONTINUE_DUE : 0U));
-    append_u64(to, handed->head_size);
-    append_u64(to, handed->chunked.left);
-    append_u64(to, (uint64_t)handed->chunked.state << 32 |
-                       handed->chunked.overhead);
-    append_u64(to, handed->body_left);
-    append_u64(to, handed->body_size);
-    append_u64(to, 0); /* reserved */
+    buf_put_u64(to, (uint64_t)handed->fd);
+    buf_put_u64(to, shard);
+    buf_put_u64(to, (handed->deaf ? CLIENT_DEAF : 0U) |
+                        (handed->chunks ? CLIENT_CHUNKS : 0U) |
+                        (handed->gathered ? CLIENT_GATHERED : 0U) |
+                        (handed->continue_due ? CLIENT_CONTINUE_DUE : 0U));
+    buf_put_u64(to, handed->head_size);
+    buf_put_u64(to, handed->chunked.left);
+    buf_put_u64(to, (uint64_t)handed->chunked.state << 32 |
+                        handed->chunked.overhead);
+    buf_put_u64(to, handed->body_left);
+    buf_put_u64(to, handed->body_size);
+    buf_put_u64(to, 0); /* reserved */
     for (int i = 0; i < 4; i++) {
-        append_u64(to, strings[i].size);
+        buf_put_u64(to, strings[i].size);
     }
     for (int i = 0; i < 4; i++) {
         buf_append_str(to, strings[i]);

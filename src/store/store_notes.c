@@ -21,22 +21,6 @@ struct note {
 
 /* --- writing -------------------------------------------------------------- */
 
-static void append_u32(struct buf *to, uint32_t value)
-{
-    char bytes[4];
-
-    put_u32(bytes, value);
-    buf_append(to, bytes, sizeof(bytes));
-}
-
-static void append_u64(struct buf *to, uint64_t value)
-{
-    char bytes[8];
-
-    put_u64(bytes, value);
-    buf_append(to, bytes, sizeof(bytes));
-}
-
 /* Tell whether neither the journal nor memory knows more than the folder. */
 static bool at_rest(const struct local_topic *topic)
 {
@@ -71,11 +55,11 @@ static bool append_one(const struct local_topic *topic, struct buf *to)
     if (!at_rest(topic)) {
         return false;
     }
-    append_u32(to, (uint32_t)conf_size);
-    append_u32(to, 0); /* of the log's note, once it is known */
-    append_u64(to, topic->base.id);
-    append_u32(to, topic->has_blobs ? NOTE_BLOBS : 0);
-    append_u32(to, topic->view_count);
+    buf_put_u32(to, (uint32_t)conf_size);
+    buf_put_u32(to, 0); /* of the log's note, once it is known */
+    buf_put_u64(to, topic->base.id);
+    buf_put_u32(to, topic->has_blobs ? NOTE_BLOBS : 0);
+    buf_put_u32(to, topic->view_count);
     if (buf_reserve(to, conf_size) != ERR_OK) {
         return false;
     }
@@ -116,7 +100,7 @@ void store_notes_write(const struct local_store *store, struct buf *to)
         return;
     }
     buf_init(to, STORE_NOTES_MAX);
-    append_u32(to, STORE_NOTES_VERSION);
+    buf_put_u32(to, STORE_NOTES_VERSION);
     for (struct list *node = store->topics.next;
          !to->failed && node != &store->topics; node = node->next) {
         append_topic(CONTAINER_OF(node, struct local_topic, link), to);
